@@ -1,0 +1,2 @@
+//! sidestep's own benchmarks.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Test hosts, links and raw clients for tests that cross a network.

@@ -1,0 +1,1 @@
+//! HTTP/1.1 request heads: borrowed bytes in, `Complete | Partial | Invalid` out.

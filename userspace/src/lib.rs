@@ -1,0 +1,7 @@
+//! sidestep: answers small GETs from AF_XDP and leaves the rest to the kernel.
+
+pub mod http;
+pub mod inject;
+pub mod route;
+pub mod steer;
+pub mod store;

@@ -1,0 +1,1 @@
+//! The only policy file: what is served, handed over, refused.

@@ -1,0 +1,1 @@
+//! Loads and attaches the XDP program; owns its link and maps.

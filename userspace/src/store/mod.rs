@@ -1,0 +1,1 @@
+//! The response store: an immutable snapshot of every answer, rendered in advance.

@@ -1,0 +1,2 @@
+//! Steering: the XDP program's decision and the ABI of its maps.
+#![no_std]
