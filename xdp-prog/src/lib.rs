@@ -1,2 +1,33 @@
-//! Steering: the XDP program's decision and the ABI of its maps.
+//! Steering: what the XDP program decides about a frame, and the ABI of its maps.
+//!
+//! The rules ([`decide`]) are one function, compiled into the BPF program and into the host's tests. What differs is
+//! only how bytes are read ([`Cursor`]) and who answers questions about the machine ([`Lookup`]).
+//! `src/main.rs` holds the BPF programs; their built form is committed and embedded here as [`OBJECT`], so nobody needs
+//! a BPF toolchain to build sidestep. `cargo xtask bpf` rebuilds it.
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod abi;
+mod cursor;
+mod decide;
+mod headers;
+mod verdict;
+
+pub use abi::*;
+pub use cursor::Cursor;
+pub use decide::{Lookup, decide};
+pub use verdict::Verdict;
+
+/// Bytes at an address that ELF readers may cast headers at.
+#[cfg(not(target_arch = "bpf"))]
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+#[cfg(not(target_arch = "bpf"))]
+static EMBEDDED: &Aligned<[u8]> = &Aligned(*include_bytes!("../object/sidestep.bpf.o"));
+
+/// The programs [`XDP_PROGRAM`] and [`INJECT_PROGRAM`] with their maps, as an ELF object aligned to 8 bytes.
+#[cfg(not(target_arch = "bpf"))]
+pub static OBJECT: &[u8] = &EMBEDDED.0;

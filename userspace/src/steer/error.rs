@@ -1,0 +1,203 @@
+//! Why steering failed, and what to do about it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use aya::maps::MapError;
+
+use super::{AttachMode, Occupant};
+
+/// Why the XDP program could not be loaded, attached or told something. Each message ends with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SteerError {
+    /// The process may not use BPF or change the NIC (EPERM, EACCES).
+    #[error(
+        "no permission to {what}; run as root, or with the capabilities CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and \
+         CAP_PERFMON"
+    )]
+    NoPermission {
+        /// What was refused.
+        what: &'static str,
+    },
+    /// The kernel cannot run the program.
+    #[error("the kernel refused the XDP program: {}; sidestep needs Linux 6.1 or newer with CONFIG_BPF_SYSCALL and CONFIG_XDP_SOCKETS", chain(&**.0))]
+    Load(Box<dyn Error + Send + Sync>),
+    /// ENODEV: no such NIC in this network namespace.
+    #[error("there is no network interface `{ifname}` here; `ip -br link` lists them")]
+    NoInterface {
+        /// The name asked for.
+        ifname: String,
+    },
+    /// EBUSY or EEXIST: the NIC runs another XDP program.
+    #[error("{ifname} already runs {}", Occupied(.occupant.as_ref(), ifname))]
+    Busy {
+        /// The NIC.
+        ifname: String,
+        /// The program that is there, if it could be found out.
+        occupant: Option<Occupant>,
+    },
+    /// ERANGE: the MTU is too large for a frame in one buffer, as the driver has it.
+    #[error(
+        "the driver of {ifname} runs no XDP program at this MTU; lower it: `ip link set dev {ifname} mtu 1500`"
+    )]
+    Mtu {
+        /// The NIC.
+        ifname: String,
+    },
+    /// EOPNOTSUPP: the driver has no support for this mode.
+    #[error(
+        "the driver of {ifname} has no {mode} XDP; use another mode (`mode = \"auto\"` finds one)"
+    )]
+    Unsupported {
+        /// The NIC.
+        ifname: String,
+        /// The mode it does not have.
+        mode: AttachMode,
+    },
+    /// The driver refused for a reason of its own, which it writes to the kernel's log or a tracepoint only.
+    #[error(
+        "the driver of {ifname} refused {mode} XDP: {error}; `dmesg` or the tracepoint xdp:bpf_xdp_link_attach_failed \
+         may say why (too few free queues, LRO or header split on, …); `mode = \"generic\"` works on every driver"
+    )]
+    Refused {
+        /// The NIC.
+        ifname: String,
+        /// The mode asked for.
+        mode: AttachMode,
+        /// The driver's answer.
+        error: io::Error,
+    },
+    /// A map could not be read or written.
+    #[error("BPF map {name}: {}", chain(.error))]
+    Map {
+        /// The map.
+        name: &'static str,
+        /// The kernel's answer.
+        error: MapError,
+    },
+    /// A map's file descriptor could not be duplicated.
+    #[error("cannot duplicate a file descriptor: {0}; raise the limit on open files (`ulimit -n`)")]
+    Handle(io::Error),
+    /// The embedded object lacks a program or map.
+    #[error(
+        "the embedded BPF object has no `{0}`; it was not built from this source: run `cargo xtask bpf`"
+    )]
+    NoSuchPart(&'static str),
+}
+
+impl SteerError {
+    /// Whether attaching in another mode may work where this error came up.
+    pub fn other_mode_may_work(&self) -> bool {
+        match self {
+            Self::Mtu { .. } | Self::Unsupported { .. } | Self::Refused { .. } => true,
+            Self::NoPermission { .. }
+            | Self::Load(_)
+            | Self::NoInterface { .. }
+            | Self::Busy { .. }
+            | Self::Map { .. }
+            | Self::Handle(_)
+            | Self::NoSuchPart(_) => false,
+        }
+    }
+
+    pub(super) fn load(error: impl Error + Send + Sync + 'static) -> Self {
+        match errno(&error) {
+            Some(libc::EPERM | libc::EACCES) if !has_verifier_log(&error) => Self::NoPermission {
+                what: "load BPF programs",
+            },
+            _ => Self::Load(Box::new(error)),
+        }
+    }
+
+    pub(super) fn map(name: &'static str) -> impl Fn(MapError) -> Self {
+        move |error| Self::Map { name, error }
+    }
+}
+
+/// The error number at the root of `error`.
+pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+    causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The verifier answers EACCES, too, but with a reason.
+fn has_verifier_log(error: &(dyn Error + 'static)) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref())
+        .any(|cause| match cause {
+            aya::programs::ProgramError::LoadError { verifier_log, .. } => {
+                !verifier_log.to_string().is_empty()
+            }
+            _ => false,
+        })
+}
+
+/// `error` with its causes, in one line each only once.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// "another XDP program …; fix".
+struct Occupied<'a>(Option<&'a Occupant>, &'a str);
+
+impl fmt::Display for Occupied<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(occupant, ifname) = self;
+        let Some(occupant) = occupant else {
+            return write!(
+                f,
+                "another XDP program; `ip -d link show dev {ifname}` names it, stop what attached it"
+            );
+        };
+        let Occupant {
+            id,
+            name,
+            linked,
+            holders,
+            flag,
+        } = occupant;
+        write!(f, "another XDP program, `{name}` (id {id})")?;
+        match (
+            name.as_str() == xdp_prog::XDP_PROGRAM,
+            *linked,
+            holders.as_slice(),
+        ) {
+            (true, ..) => write!(
+                f,
+                ": another sidestep; end it with `sidestep detach {ifname}`"
+            ),
+            (false, true, []) => {
+                write!(
+                    f,
+                    ", kept by a bpf_link; stop what owns it, or `bpftool link detach` it (`bpftool link` lists it)"
+                )
+            }
+            (false, true, holders) => write!(
+                f,
+                ", kept by a bpf_link; stop its owner: {}",
+                holders.join(", ")
+            ),
+            (false, false, []) => {
+                write!(f, "; remove it with `ip link set dev {ifname} {flag} off`")
+            }
+            (false, false, holders) => write!(
+                f,
+                "; stop its owner ({}) or remove it with `ip link set dev {ifname} {flag} off`",
+                holders.join(", ")
+            ),
+        }
+    }
+}

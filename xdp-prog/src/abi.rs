@@ -1,0 +1,154 @@
+//! What the programs and userspace have to agree on: names, keys, values.
+
+/// Name of the XDP program that steers.
+pub const XDP_PROGRAM: &str = "sidestep_xdp";
+/// Name of the tc classifier that turns what arrives on the injector device into arrivals on the NIC.
+pub const INJECT_PROGRAM: &str = "sidestep_inject";
+
+/// Hash [`ServiceKey`] → `u32` (any value): the addresses and ports that sidestep answers for. An entry with port 0
+/// says that its address has at least one service: fragments, which carry no port, are judged by it.
+pub const SERVICES: &str = "SERVICES";
+/// LRU hash [`FlowKey`] → `u32` queue: the flows that a worker owns. Only a speed-up in front of the kernel's socket
+/// table, so losing an entry is harmless; a wrong one is not: remove what is no longer owned.
+pub const FLOWS: &str = "FLOWS";
+/// AF_XDP sockets by receive queue. A frame of a queue without one goes to the kernel.
+pub const XSKS: &str = "XSKS";
+/// Per-CPU array of `u64`, indexed by [`Verdict`](crate::Verdict): frames that met this verdict.
+pub const COUNTERS: &str = "COUNTERS";
+/// Array of one `u32`: 1 = the workers take new connections; 0, the initial value, leaves them to the kernel.
+pub const GATE: &str = "GATE";
+/// Global of [`INJECT_PROGRAM`], `u32`: index of the NIC in the network namespace of the injector device.
+pub const NIC_IFINDEX: &str = "NIC_IFINDEX";
+
+/// Most entries of [`SERVICES`], markers of addresses included. Bounds what `address = "interface"` may expand to on a
+/// host with many addresses: fewer would refuse sane configurations, more buys nothing and costs kernel memory.
+pub const MAX_SERVICES: u32 = 4096;
+
+/// Source address of every frame that the daemon injects, "locally administered" so that no vendor's device has it.
+///
+/// In generic mode an injected frame meets the XDP program again. It is recognised by this address and passed, or it
+/// would go round for ever. The kernel's TCP does not look at it.
+pub const INJECT_MAC: [u8; 6] = [0x02, b's', b's', b't', b'e', b'p'];
+
+/// An IP address in the 128 bits of IPv6, IPv4 as v4-mapped (RFC 4291 2.5.5.2). The words are as they lie in a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[repr(transparent)]
+pub struct Addr(pub [u32; 4]);
+
+/// The third word of a v4-mapped address.
+const MAPPED: u32 = 0xffff_u32.to_be();
+
+impl Addr {
+    /// An IPv4 address, its four bytes as one word as they lie in a packet.
+    #[inline(always)]
+    pub const fn v4_word(word: u32) -> Self {
+        Self([0, 0, MAPPED, word])
+    }
+
+    /// An IPv4 address.
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        Self::v4_word(u32::from_ne_bytes(octets))
+    }
+
+    /// An IPv6 address. A v4-mapped one is the IPv4 address.
+    pub const fn v6(o: [u8; 16]) -> Self {
+        Self([
+            u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
+            u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
+            u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
+            u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
+        ])
+    }
+
+    /// Whether this stands for an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED
+    }
+}
+
+impl From<core::net::IpAddr> for Addr {
+    fn from(addr: core::net::IpAddr) -> Self {
+        match addr {
+            core::net::IpAddr::V4(v4) => Self::v4(v4.octets()),
+            core::net::IpAddr::V6(v6) => Self::v6(v6.octets()),
+        }
+    }
+}
+
+/// Two ports as the first word of a TCP header that the peer sent: source (the peer's), destination (ours).
+#[inline(always)]
+const fn ports(remote: u16, local: u16) -> u32 {
+    let [a, b] = remote.to_be_bytes();
+    let [c, d] = local.to_be_bytes();
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+/// Key of [`FLOWS`]: a connection's four-tuple. Laid out like the kernel's `bpf_sock_tuple` for IPv6.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
+pub struct FlowKey {
+    /// The peer's address.
+    pub remote: Addr,
+    /// Our address.
+    pub local: Addr,
+    /// The peer's port, then ours, each big-endian.
+    pub ports: u32,
+}
+
+impl FlowKey {
+    /// The flow between `remote` and `local`, ports as numbers.
+    pub const fn new(local: Addr, local_port: u16, remote: Addr, remote_port: u16) -> Self {
+        Self {
+            remote,
+            local,
+            ports: ports(remote_port, local_port),
+        }
+    }
+
+    /// The service that this flow is to.
+    #[inline(always)]
+    pub const fn service(&self) -> ServiceKey {
+        let [_, _, c, d] = self.ports.to_ne_bytes();
+        ServiceKey::new(self.local, u16::from_be_bytes([c, d]))
+    }
+
+    /// The key's bytes as words, in the order of memory.
+    pub const fn words(&self) -> [u32; 9] {
+        let (r, l) = (self.remote.0, self.local.0);
+        [r[0], r[1], r[2], r[3], l[0], l[1], l[2], l[3], self.ports]
+    }
+}
+
+/// Key of [`SERVICES`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[repr(C)]
+pub struct ServiceKey {
+    /// Our address.
+    pub addr: Addr,
+    /// Our port as a number, widened so that the key has no padding; 0 for the marker of the address.
+    pub port: u32,
+}
+
+impl ServiceKey {
+    /// The service at `addr` and `port`.
+    #[inline(always)]
+    pub const fn new(addr: Addr, port: u16) -> Self {
+        Self {
+            addr,
+            port: port as u32,
+        }
+    }
+
+    /// The entry that says that `addr` has a service.
+    #[inline(always)]
+    pub const fn marker(addr: Addr) -> Self {
+        Self { addr, port: 0 }
+    }
+
+    /// The key's bytes as words, in the order of memory.
+    pub const fn words(&self) -> [u32; 5] {
+        let a = self.addr.0;
+        [a[0], a[1], a[2], a[3], self.port]
+    }
+}

@@ -1,0 +1,65 @@
+//! The rules of steering.
+
+use crate::headers::{Found, find};
+use crate::{Cursor, FlowKey, ServiceKey, Verdict};
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+/// The questions about the machine that the rules ask.
+pub trait Lookup {
+    /// Whether [`SERVICES`](crate::SERVICES) has this key.
+    fn is_service(&self, key: &ServiceKey) -> bool;
+    /// Whether [`FLOWS`](crate::FLOWS) has this key.
+    fn is_own_flow(&self, key: &FlowKey) -> bool;
+    /// Whether the kernel has a socket other than a listener for this four-tuple: it owns the connection.
+    fn is_kernel_flow(&self, key: &FlowKey) -> bool;
+    /// Whether new connections are taken.
+    fn gate_is_open(&self) -> bool;
+}
+
+/// Decides what becomes of an Ethernet frame, by the rules in the order of the page "Steering" of ARCHITECTURE.md.
+///
+/// The kernel's own socket table is the only truth about what the kernel owns: it is asked for every segment that no
+/// worker has registered, so connections older than the attach live on.
+#[inline(always)]
+pub fn decide<C: Cursor>(frame: C, lookup: &impl Lookup) -> Verdict {
+    match find(frame) {
+        Err(verdict) => verdict,
+        Ok(Found::Fragment { local }) => {
+            if lookup.is_service(&ServiceKey::marker(local)) {
+                Verdict::XskFragment
+            } else {
+                Verdict::PassNotService
+            }
+        }
+        Ok(Found::PathMtu { flow }) => match owner(&flow, lookup) {
+            Verdict::XskFlow | Verdict::XskOther => Verdict::XskIcmp,
+            pass => pass,
+        },
+        Ok(Found::Segment { flow, flags }) => match owner(&flow, lookup) {
+            Verdict::XskOther
+                if flags & (FIN | SYN | RST | ACK) == SYN && !lookup.gate_is_open() =>
+            {
+                Verdict::PassGateClosed
+            }
+            verdict => verdict,
+        },
+    }
+}
+
+/// Rules 2 to 4, and 6 for what they leave.
+#[inline(always)]
+fn owner(flow: &FlowKey, lookup: &impl Lookup) -> Verdict {
+    if !lookup.is_service(&flow.service()) {
+        Verdict::PassNotService
+    } else if lookup.is_own_flow(flow) {
+        Verdict::XskFlow
+    } else if lookup.is_kernel_flow(flow) {
+        Verdict::PassKernelFlow
+    } else {
+        Verdict::XskOther
+    }
+}
