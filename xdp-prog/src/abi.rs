@@ -5,8 +5,8 @@ pub const XDP_PROGRAM: &str = "sidestep_xdp";
 /// Name of the tc classifier that turns what arrives on the injector device into arrivals on the NIC.
 pub const INJECT_PROGRAM: &str = "sidestep_inject";
 
-/// Hash [`ServiceKey`] → `u32` (any value): the addresses and ports that sidestep answers for. An entry with port 0
-/// says that its address has at least one service: fragments, which carry no port, are judged by it.
+/// Hash [`ServiceKey`] → `u32` (any value): the addresses and ports that sidestep answers for. An entry
+/// [`ServiceKey::marker`] says that its address has at least one: fragments, which carry no port, are judged by it.
 pub const SERVICES: &str = "SERVICES";
 /// LRU hash [`FlowKey`] → `u32` queue: the flows that a worker owns. Only a speed-up in front of the kernel's socket
 /// table, so losing an entry is harmless; a wrong one is not: remove what is no longer owned.
@@ -126,7 +126,7 @@ impl FlowKey {
 pub struct ServiceKey {
     /// Our address.
     pub addr: Addr,
-    /// Our port as a number, widened so that the key has no padding; 0 for the marker of the address.
+    /// Our port as a number, or that of a [`marker`](Self::marker). As wide as it is, the key has no padding.
     pub port: u32,
 }
 
@@ -140,10 +140,16 @@ impl ServiceKey {
         }
     }
 
+    /// In place of a port: what no segment can carry, unlike 0.
+    const ANY_PORT: u32 = 1 << 16;
+
     /// The entry that says that `addr` has a service.
     #[inline(always)]
     pub const fn marker(addr: Addr) -> Self {
-        Self { addr, port: 0 }
+        Self {
+            addr,
+            port: Self::ANY_PORT,
+        }
     }
 
     /// The key's bytes as words, in the order of memory.

@@ -1,6 +1,6 @@
 //! The rules of steering.
 
-use crate::headers::{Found, find};
+use crate::headers::{By, Found, find};
 use crate::{Cursor, FlowKey, ServiceKey, Verdict};
 
 const FIN: u8 = 0x01;
@@ -26,27 +26,25 @@ pub trait Lookup {
 /// worker has registered, so connections older than the attach live on.
 #[inline(always)]
 pub fn decide<C: Cursor>(frame: C, lookup: &impl Lookup) -> Verdict {
-    match find(frame) {
-        Err(verdict) => verdict,
+    let (flow, by) = match find(frame) {
+        Err(verdict) => return verdict,
         Ok(Found::Fragment { local }) => {
-            if lookup.is_service(&ServiceKey::marker(local)) {
+            return if lookup.is_service(&ServiceKey::marker(local)) {
                 Verdict::XskFragment
             } else {
                 Verdict::PassNotService
-            }
+            };
         }
-        Ok(Found::PathMtu { flow }) => match owner(&flow, lookup) {
-            Verdict::XskFlow | Verdict::XskOther => Verdict::XskIcmp,
-            pass => pass,
-        },
-        Ok(Found::Segment { flow, flags }) => match owner(&flow, lookup) {
-            Verdict::XskOther
-                if flags & (FIN | SYN | RST | ACK) == SYN && !lookup.gate_is_open() =>
-            {
-                Verdict::PassGateClosed
-            }
-            verdict => verdict,
-        },
+        Ok(Found::Flow { flow, by }) => (flow, by),
+    };
+    match (owner(&flow, lookup), by) {
+        (Verdict::XskFlow | Verdict::XskOther, By::PathMtu) => Verdict::XskIcmp,
+        (Verdict::XskOther, By::Segment { flags })
+            if flags & (FIN | SYN | RST | ACK) == SYN && !lookup.gate_is_open() =>
+        {
+            Verdict::PassGateClosed
+        }
+        (verdict, _) => verdict,
     }
 }
 
@@ -63,3 +61,6 @@ fn owner(flow: &FlowKey, lookup: &impl Lookup) -> Verdict {
         Verdict::XskOther
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,12 +38,19 @@ const ICMPV6_PACKET_TOO_BIG: u32 = 2;
 
 /// What the rules look at.
 pub(crate) enum Found {
-    /// A TCP segment. `flags` is the flag byte of its header.
-    Segment { flow: FlowKey, flags: u8 },
+    /// Something about a flow.
+    Flow { flow: FlowKey, by: By },
     /// A part of an IP packet that carries TCP.
     Fragment { local: Addr },
-    /// An ICMP message about the path MTU, quoting a segment that we may have sent on `flow`.
-    PathMtu { flow: FlowKey },
+}
+
+/// What speaks of a flow.
+#[derive(Clone, Copy)]
+pub(crate) enum By {
+    /// A segment of its; `flags` is the flag byte of the TCP header.
+    Segment { flags: u8 },
+    /// An ICMP message about the path MTU that quotes a segment that we may have sent.
+    PathMtu,
 }
 
 /// An IP header, walked.
@@ -141,9 +148,10 @@ fn segment<C: Cursor>(ip: Ip<C>) -> Result<Found, Verdict> {
         local: ip.destination,
         ports,
     };
-    Ok(Found::Segment {
+    let flags = (u32::from_be(offset_flags_window) >> 16) as u8;
+    Ok(Found::Flow {
         flow,
-        flags: (u32::from_be(offset_flags_window) >> 16) as u8,
+        by: By::Segment { flags },
     })
 }
 
@@ -160,7 +168,10 @@ fn quote<C: Cursor>(ip: Ip<C>) -> Result<Found, Verdict> {
         local: ip.source,
         ports: ports.rotate_left(16),
     };
-    Ok(Found::PathMtu { flow })
+    Ok(Found::Flow {
+        flow,
+        by: By::PathMtu,
+    })
 }
 
 /// An IPv4 header with its options, and the offset of the fragment.
