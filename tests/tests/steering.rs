@@ -2,6 +2,8 @@
 
 #[path = "steering/attach.rs"]
 mod attach;
+#[path = "../../xdp-prog/src/decide/tests/frames.rs"]
+mod frames;
 #[path = "steering/inject.rs"]
 mod inject;
 #[path = "steering/net.rs"]

@@ -8,13 +8,15 @@ mod error;
 mod occupant;
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 pub use xdp_prog::{Addr, FlowKey, Verdict};
 use xdp_prog::{COUNTERS, FLOWS, GATE, OBJECT, SERVICES, ServiceKey, XDP_PROGRAM, XSKS};
+
+use attach::Link;
 
 pub use attach::AttachMode;
 pub use error::SteerError;
@@ -24,7 +26,7 @@ pub use occupant::Occupant;
 #[derive(Debug)]
 pub struct Steering {
     // In front of `ebpf`: the program is detached before its maps go.
-    link: Option<OwnedFd>,
+    link: Option<Link>,
     ebpf: Ebpf,
 }
 

@@ -8,6 +8,9 @@
 
 #[cfg(test)]
 extern crate std;
+// The frames of the tests are shared with another crate and name this one.
+#[cfg(test)]
+extern crate self as xdp_prog;
 
 mod abi;
 mod cursor;

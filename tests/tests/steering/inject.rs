@@ -122,9 +122,11 @@ fn connection(server: &str, client: &str, mode: AttachMode) {
     assert!(count(Verdict::XskFlow) > 0);
 
     let device = injector.device().to_owned();
-    assert!(run("ip -br link").contains(&device));
+    let exists = || run("ip -br link").contains(&device);
+    assert!(exists());
     drop(injector);
-    assert!(!run("ip -br link").contains(&device), "the device is gone");
+    // A child that another test has just forked may hold a copy of its descriptor until it calls exec.
+    assert!((0..100).any(|_| !exists()), "{device} is left");
 }
 
 /// The index of the NIC in this namespace.

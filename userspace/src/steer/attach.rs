@@ -35,17 +35,57 @@ struct LinkCreate {
     flags: u32,
 }
 
+/// The same for `BPF_LINK_DETACH`.
+#[repr(C)]
+struct LinkDetach {
+    link_fd: u32,
+}
+
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_XDP: u32 = 37;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
-/// Attaches `program` to the NIC `ifname`. The program stays attached as long as the descriptor is open.
+/// A program's place on a NIC, as long as this value or its process lives.
+#[derive(Debug)]
+pub(super) struct Link(OwnedFd);
+
+impl Drop for Link {
+    /// Closing the descriptor would detach too, but only when the last copy is closed: a child that was just forked
+    /// and has not called exec yet has one.
+    fn drop(&mut self) {
+        let attr = LinkDetach {
+            link_fd: self.0.as_raw_fd().cast_unsigned(),
+        };
+        // SAFETY: `LinkDetach` is what this command reads.
+        if let Err(error) = unsafe { bpf(BPF_LINK_DETACH, &attr) } {
+            log::warn!(
+                "the XDP program stays until the last descriptor of its link is closed: {error}"
+            );
+        }
+    }
+}
+
+/// The system call. The kernel takes what is missing behind `attr` as zero.
+///
+/// # Safety
+/// `A` is laid out like the members of `union bpf_attr` that `command` reads.
+unsafe fn bpf<A>(command: libc::c_long, attr: &A) -> io::Result<RawFd> {
+    // SAFETY: `attr` outlives the call and the size is its own; the caller vouches for its meaning.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attr, size_of::<A>()) };
+    match RawFd::try_from(result) {
+        Ok(fd) if fd >= 0 => Ok(fd),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Attaches `program` to the NIC `ifname`.
 pub(super) fn attach(
     program: BorrowedFd<'_>,
     ifname: &str,
     mode: AttachMode,
-) -> Result<OwnedFd, SteerError> {
+) -> Result<Link, SteerError> {
     let target_ifindex = index_of(ifname).ok_or_else(|| no_interface(ifname))?;
     let attr = LinkCreate {
         prog_fd: program.as_raw_fd().cast_unsigned(),
@@ -56,25 +96,11 @@ pub(super) fn attach(
             AttachMode::Generic => XDP_FLAGS_SKB_MODE,
         },
     };
-    // SAFETY: `attr` outlives the call, the size is its own, and the kernel takes what is missing behind it as zero.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_LINK_CREATE,
-            &raw const attr,
-            size_of_val(&attr),
-        )
-    };
-    match RawFd::try_from(fd) {
-        // SAFETY: the kernel has just made this descriptor and nobody else knows it.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(explain(
-            io::Error::last_os_error(),
-            ifname,
-            target_ifindex,
-            mode,
-        )),
-    }
+    // SAFETY: `LinkCreate` is what this command reads.
+    let fd = unsafe { bpf(BPF_LINK_CREATE, &attr) }
+        .map_err(|error| explain(error, ifname, target_ifindex, mode))?;
+    // SAFETY: the kernel has just made this descriptor and nobody else knows it.
+    Ok(Link(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 fn explain(error: io::Error, ifname: &str, ifindex: u32, mode: AttachMode) -> SteerError {
