@@ -1,1 +1,232 @@
-//! The configuration file of sidestep.
+//! The configuration file of sidestep: TOML in, checked values out.
+//!
+//! [`Config::load`] reads a file and checks everything that can be checked without touching the network, so that
+//! what the daemon gets needs no second look. [`Config::sample`] is a file that names every key with its default.
+
+mod check;
+mod error;
+mod name;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use error::{ConfigError, Position, Problem};
+pub use name::{CachePath, HostPattern, Origin};
+pub use value::{Queues, Ttl};
+
+use serde::Deserialize;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The NIC and how it is used.
+    pub interface: Interface,
+    /// Addresses served; never empty, no two the same.
+    pub listen: Vec<Listen>,
+    /// What is served for which hosts; never empty.
+    pub sites: Vec<Site>,
+    /// Bounds of what clients can make the daemon hold.
+    pub limits: Limits,
+    /// How the daemon is asked and told things.
+    pub control: Control,
+}
+
+/// `[interface]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The NIC; `None`: the command line names it.
+    pub name: Option<String>,
+    /// Queues that get a worker.
+    pub queues: Queues,
+    /// How frames reach user space.
+    pub mode: Mode,
+    /// Spin instead of sleeping in poll(2) when idle.
+    pub busy_poll: bool,
+    /// Frames per queue; a power of two.
+    pub umem_frames: u32,
+}
+
+/// How frames reach user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The first of the others, in their order, that the driver accepts.
+    #[default]
+    Auto,
+    /// Native XDP, frames written by the NIC into user memory.
+    ZeroCopy,
+    /// Native XDP, frames copied once by the kernel.
+    Copy,
+    /// XDP after the kernel has made its own buffer; works on every driver.
+    Generic,
+}
+
+/// `[[listen]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address served.
+    pub address: ListenAddress,
+    /// The TCP port; not 0.
+    pub port: u16,
+    /// Who answers what the fast path does not.
+    pub fallback: Fallback,
+    /// How such a request gets to the kernel.
+    pub fallback_mode: FallbackMode,
+}
+
+/// The address of a `[[listen]]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// `"interface"`: every address that the NIC has.
+    Interface,
+    /// This one; neither unspecified nor multicast.
+    Ip(IpAddr),
+}
+
+/// Who answers what the fast path does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fallback {
+    /// The server that listens in the kernel on the same address and port.
+    #[default]
+    Kernel,
+    /// Nobody: the fast path refuses it itself.
+    None,
+}
+
+/// How a request gets to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FallbackMode {
+    /// `Handoff` where the kernel can, else `Proxy`.
+    #[default]
+    Auto,
+    /// The connection itself moves to the kernel.
+    Handoff,
+    /// The daemon relays it.
+    Proxy,
+}
+
+/// `[[site]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Host names of the site; no pattern is in two sites.
+    pub hosts: Vec<HostPattern>,
+    /// Directory trees.
+    pub statics: Vec<StaticRoute>,
+    /// Answers written in the file.
+    pub responses: Vec<ResponseRoute>,
+    /// Paths whose answers are learned from a server.
+    pub caches: Vec<CacheRoute>,
+}
+
+/// `[[site.static]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// Percent-decoded path under which the tree appears; begins and ends with `/`.
+    pub path: Vec<u8>,
+    /// The directory; existed when the file was checked.
+    pub root: PathBuf,
+    /// File served for a directory.
+    pub index: String,
+    /// Largest file served from memory, in bytes.
+    pub max_object: u64,
+}
+
+/// `[[site.response]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseRoute {
+    /// Percent-decoded path, matched whole; begins with `/`.
+    pub path: Vec<u8>,
+    /// Status code, 200–599.
+    pub status: u16,
+    /// Value of `Content-Type`; a valid field value.
+    pub content_type: String,
+    /// The body; empty for status 204 and 205.
+    pub body: String,
+}
+
+/// `[[site.cache]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheRoute {
+    /// Which paths.
+    pub path: CachePath,
+    /// The server that is asked.
+    pub origin: Origin,
+    /// How long an answer is fresh.
+    pub ttl: Ttl,
+    /// How long after that it may be served while it is fetched anew (RFC 5861, 3).
+    pub stale_while_revalidate: Duration,
+    /// The answer is the same for everybody: `Cookie` and `Authorization` do not bypass it.
+    pub public: bool,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of the whole host, split over the queues.
+    pub connections: u32,
+    /// Largest request head, in bytes; between [`Limits::MIN_HEADER_BYTES`] and [`Limits::MAX_HEADER_BYTES`].
+    pub header_bytes: u32,
+    /// Requests answered on one connection before it is closed; 0: no limit.
+    pub requests_per_connection: u32,
+    /// From the first byte of a request head to its last; not 0.
+    pub header_timeout: Duration,
+    /// From an answer to the next request on the connection; not 0.
+    pub idle_timeout: Duration,
+}
+
+impl Limits {
+    /// Bounds `header_bytes` from below. A browser's first line and `Host` alone take about 100 bytes: with less than
+    /// this nearly every request would be refused.
+    pub const MIN_HEADER_BYTES: u32 = 256;
+    /// Bounds `header_bytes` from above. A head is read in place and must fit the receive window of 64 KiB with room
+    /// for a last segment; with more, a large head would fill the window and wait for ever.
+    pub const MAX_HEADER_BYTES: u32 = 60 * 1024;
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Socket of `sidestep status`, `reload` and the like.
+    pub socket: PathBuf,
+    /// Address of the metrics page.
+    pub metrics: SocketAddr,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`. Relative roots in it count from its own directory.
+    ///
+    /// # Errors
+    /// The file cannot be read, or [`Config::parse`] finds something wrong.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let source = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError::of_file(
+                &source,
+                format!("cannot read the configuration: {error}"),
+                "name a readable UTF-8 file",
+            )
+        })?;
+        check::parse(&text, &source, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Checks `text`; `source_name` stands in front of each error. Relative roots count from the working directory.
+    ///
+    /// # Errors
+    /// Syntax, unknown keys and values out of range; routes that overlap; hosts and listeners named twice; roots that
+    /// are not directories. All that can be found in one pass are reported together.
+    pub fn parse(text: &str, source_name: &str) -> Result<Self, ConfigError> {
+        check::parse(text, source_name, Path::new(""))
+    }
+
+    /// A file with every key, its default and what it does. It parses once the example root exists.
+    pub fn sample() -> &'static str {
+        include_str!("sample.toml")
+    }
+}
