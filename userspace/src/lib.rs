@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod inject;
+pub mod reason;
 pub mod route;
 pub mod steer;
 pub mod store;

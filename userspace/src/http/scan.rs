@@ -1,0 +1,99 @@
+//! Runs of bytes: all that the parser does byte by byte. A SIMD twin would replace exactly these functions.
+
+const TOKEN: u8 = 1;
+const TARGET: u8 = 2;
+const VALUE: u8 = 4;
+
+/// The classes of each byte.
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte: u8 = 0;
+    loop {
+        let mut class = 0;
+        // tchar (RFC 9110, 5.6.2)
+        if byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            )
+        {
+            class |= TOKEN;
+        }
+        // More than RFC 3986 allows: browsers send `|`, `{` and the like as they are (WHATWG URL, "query
+        // percent-encode set"). Never a fragment, never what is not ASCII.
+        if byte.is_ascii_graphic() && byte != b'#' {
+            class |= TARGET;
+        }
+        // field-content and the spaces in it (RFC 9110, 5.5)
+        if byte == b'\t' || byte == b' ' || byte.is_ascii_graphic() || byte >= 0x80 {
+            class |= VALUE;
+        }
+        table[byte as usize] = class;
+        if byte == u8::MAX {
+            return table;
+        }
+        byte += 1;
+    }
+}
+
+fn run(bytes: &[u8], class: u8) -> usize {
+    bytes
+        .iter()
+        .position(|&byte| CLASSES[usize::from(byte)] & class == 0)
+        .unwrap_or(bytes.len())
+}
+
+/// Length of the token that `bytes` begin with.
+pub(super) fn token(bytes: &[u8]) -> usize {
+    run(bytes, TOKEN)
+}
+
+/// Length of the request target that `bytes` begin with.
+pub(super) fn target(bytes: &[u8]) -> usize {
+    run(bytes, TARGET)
+}
+
+/// Length of the field value that `bytes` begin with, spaces around it included.
+pub(super) fn value(bytes: &[u8]) -> usize {
+    run(bytes, VALUE)
+}
+
+/// Where a head ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum HeadEnd {
+    /// Its empty line ends in front of this offset.
+    At(usize),
+    /// Not yet.
+    Missing,
+    /// A line feed without carriage return stands in it.
+    BareLf,
+}
+
+/// Looks for the end of the head that begins at `start`, which is no line end, in `buf[from..]`; before `from` there
+/// is none.
+pub(super) fn head_end(buf: &[u8], start: usize, from: usize) -> HeadEnd {
+    let from = from.max(start);
+    for offset in memchr::memchr_iter(b'\n', &buf[from..]) {
+        match &buf[start..from + offset] {
+            [.., b'\n', b'\r'] => return HeadEnd::At(from + offset + 1),
+            [.., b'\r'] => {}
+            _ => return HeadEnd::BareLf,
+        }
+    }
+    HeadEnd::Missing
+}

@@ -1,0 +1,221 @@
+//! Why something did not take the fast path. Each enum is one kind; each variant is its metric label and log word.
+
+use crate::http::Status;
+
+/// Why the bytes at the start of a request are not a request head that can be answered.
+///
+/// What RFC 9112 calls invalid or ambiguous is never guessed at: two readers that guess differently are how requests
+/// are smuggled (RFC 9112, 11.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HeadError {
+    /// The first line is not method, one space, target, one space, version (RFC 9112, 3).
+    RequestLine,
+    /// No method is that long (RFC 9112, 3).
+    MethodTooLong,
+    /// The target is in none of the four forms, or not in the one its method needs (RFC 9112, 3.2).
+    Target,
+    /// The target is over the limit (RFC 9112, 3).
+    TargetTooLong,
+    /// A major version other than 1 (RFC 9110, 15.6.6).
+    Version,
+    /// A line feed without carriage return.
+    BareLf,
+    /// An empty field name, one with a character that is no token, or space before the colon (RFC 9112, 5.1).
+    FieldName,
+    /// A field value with NUL, bare CR or another control character (RFC 9110, 5.5).
+    FieldValue,
+    /// A line that begins with space: a folded value (RFC 9112, 5.2).
+    Folding,
+    /// HTTP/1.1 without `Host` (RFC 9112, 3.2).
+    HostMissing,
+    /// Several `Host` fields, or one that is no host (RFC 9112, 3.2).
+    HostInvalid,
+    /// `Content-Length` is no number, too large, or repeated (RFC 9110, 8.6).
+    ContentLength,
+    /// `Transfer-Encoding` does not end in exactly one `chunked`, or comes with HTTP/1.0 (RFC 9112, 6.1 and 6.3).
+    TransferEncoding,
+    /// `Transfer-Encoding` together with `Content-Length` (RFC 9112, 6.3).
+    LengthAndEncoding,
+    /// The head is over the limit.
+    TooLarge,
+}
+
+impl HeadError {
+    /// Every variant; a variant's position is its [`index`](Self::index).
+    pub const ALL: [Self; 15] = [
+        Self::RequestLine,
+        Self::MethodTooLong,
+        Self::Target,
+        Self::TargetTooLong,
+        Self::Version,
+        Self::BareLf,
+        Self::FieldName,
+        Self::FieldValue,
+        Self::Folding,
+        Self::HostMissing,
+        Self::HostInvalid,
+        Self::ContentLength,
+        Self::TransferEncoding,
+        Self::LengthAndEncoding,
+        Self::TooLarge,
+    ];
+
+    /// Position in [`ALL`](Self::ALL), for arrays of counters.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Metric label and log word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::RequestLine => "bad_request_line",
+            Self::MethodTooLong => "method_too_long",
+            Self::Target => "bad_target",
+            Self::TargetTooLong => "target_too_long",
+            Self::Version => "bad_version",
+            Self::BareLf => "bare_lf",
+            Self::FieldName => "bad_field_name",
+            Self::FieldValue => "bad_field_value",
+            Self::Folding => "folded_field",
+            Self::HostMissing => "host_missing",
+            Self::HostInvalid => "bad_host",
+            Self::ContentLength => "bad_content_length",
+            Self::TransferEncoding => "bad_transfer_encoding",
+            Self::LengthAndEncoding => "length_and_encoding",
+            Self::TooLarge => "head_too_large",
+        }
+    }
+
+    /// The answer when nobody else can judge the request.
+    pub fn status(self) -> Status {
+        match self {
+            Self::MethodTooLong => Status::NotImplemented,
+            Self::TargetTooLong => Status::UriTooLong,
+            Self::Version => Status::VersionNotSupported,
+            Self::TooLarge => Status::FieldsTooLarge,
+            Self::RequestLine
+            | Self::Target
+            | Self::BareLf
+            | Self::FieldName
+            | Self::FieldValue
+            | Self::Folding
+            | Self::HostMissing
+            | Self::HostInvalid
+            | Self::ContentLength
+            | Self::TransferEncoding
+            | Self::LengthAndEncoding => Status::BadRequest,
+        }
+    }
+}
+
+/// Why the fast path does not serve a request: the reason of a handoff, or of a refusal where nobody else answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotOurs {
+    /// The head is invalid or ambiguous.
+    Malformed(HeadError),
+    /// A known method other than GET and HEAD.
+    Method,
+    /// A method that nobody registered.
+    UnknownMethod,
+    /// No route has the path.
+    Path,
+    /// The path has an escape that is none, or an escaped NUL.
+    BadPath,
+    /// The request has a body.
+    Body,
+    /// `Expect` (RFC 9110, 10.1.1).
+    Expect,
+    /// `Upgrade` (RFC 9110, 7.8).
+    Upgrade,
+    /// `If-Match` with a validator: none was given out here (RFC 9110, 13.1.1).
+    IfMatch,
+    /// `If-None-Match: *` (RFC 9110, 13.1.2).
+    IfNoneMatchAny,
+    /// The object is over its route's `max_object`.
+    ObjectTooLarge,
+    /// A `[[site.cache]]` route.
+    Cached,
+    /// A redirect to a directory would lose the request's query.
+    RedirectQuery,
+}
+
+impl NotOurs {
+    /// How many there are, with those of [`HeadError`].
+    pub const COUNT: usize = HeadError::ALL.len() + Self::PLAIN.len();
+
+    const PLAIN: [Self; 12] = [
+        Self::Method,
+        Self::UnknownMethod,
+        Self::Path,
+        Self::BadPath,
+        Self::Body,
+        Self::Expect,
+        Self::Upgrade,
+        Self::IfMatch,
+        Self::IfNoneMatchAny,
+        Self::ObjectTooLarge,
+        Self::Cached,
+        Self::RedirectQuery,
+    ];
+
+    /// Every reason, in the order of [`index`](Self::index).
+    pub fn all() -> impl Iterator<Item = Self> {
+        HeadError::ALL
+            .into_iter()
+            .map(Self::Malformed)
+            .chain(Self::PLAIN)
+    }
+
+    /// A number below [`COUNT`](Self::COUNT), for arrays of counters.
+    pub fn index(self) -> usize {
+        let plain = match self {
+            Self::Malformed(error) => return error.index(),
+            Self::Method => 0,
+            Self::UnknownMethod => 1,
+            Self::Path => 2,
+            Self::BadPath => 3,
+            Self::Body => 4,
+            Self::Expect => 5,
+            Self::Upgrade => 6,
+            Self::IfMatch => 7,
+            Self::IfNoneMatchAny => 8,
+            Self::ObjectTooLarge => 9,
+            Self::Cached => 10,
+            Self::RedirectQuery => 11,
+        };
+        HeadError::ALL.len() + plain
+    }
+
+    /// Metric label and log word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Malformed(error) => error.label(),
+            Self::Method => "method",
+            Self::UnknownMethod => "unknown_method",
+            Self::Path => "path",
+            Self::BadPath => "bad_path",
+            Self::Body => "body",
+            Self::Expect => "expect",
+            Self::Upgrade => "upgrade",
+            Self::IfMatch => "if_match",
+            Self::IfNoneMatchAny => "if_none_match_any",
+            Self::ObjectTooLarge => "object_too_large",
+            Self::Cached => "cache_route",
+            Self::RedirectQuery => "redirect_query",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn indices_count_up_and_labels_differ() {
+        let indices: Vec<usize> = NotOurs::all().map(NotOurs::index).collect();
+        assert_eq!(indices, (0..NotOurs::COUNT).collect::<Vec<_>>());
+        let labels: HashSet<&str> = NotOurs::all().map(NotOurs::label).collect();
+        assert_eq!(labels.len(), NotOurs::COUNT);
+    }
+}
