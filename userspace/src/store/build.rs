@@ -1,0 +1,233 @@
+//! Builds a snapshot from a configuration.
+
+use super::render::{Parts, Response};
+use super::{ByteMap, Found, Prefix, ResponseId, SiteIndex, SiteTable, Snapshot, path, tree};
+use crate::http::Status;
+use sidestep_config::{CachePath, Config, HostPattern, Site, StaticRoute};
+use std::io;
+use std::path::PathBuf;
+
+/// Why no snapshot could be built.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The root of a static tree cannot be read.
+    #[error("cannot read the static root {root}: {source}; make it readable for the daemon, or correct `root`", root = root.display())]
+    Root {
+        /// The root.
+        root: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An answer does not fit 32-bit offsets.
+    #[error("the answer for {path} is over 4 GiB; lower `max_object` or shorten the body")]
+    TooLong {
+        /// Its path.
+        path: String,
+    },
+    /// More responses than an id can name.
+    #[error("there are more than 4 billion responses; split the trees over several hosts")]
+    TooMany,
+}
+
+impl Snapshot {
+    /// Renders every answer of `config`, reading its static trees. A file in a tree that cannot be read is logged and
+    /// left out.
+    ///
+    /// # Errors
+    /// A root that cannot be read; an answer or a number of answers beyond what ids and offsets can name.
+    pub fn build(config: &Config) -> Result<Self, StoreError> {
+        let mut builder = Builder::default();
+        for status in Status::ALL {
+            builder.refusal(status)?;
+        }
+        let mut snapshot = Self {
+            responses: Vec::new(),
+            sites: Vec::new(),
+            exact: ByteMap::default(),
+            suffixes: ByteMap::default(),
+            any: None,
+        };
+        for site in &config.sites {
+            let index =
+                SiteIndex::try_from(snapshot.sites.len()).map_err(|_| StoreError::TooMany)?;
+            for host in &site.hosts {
+                match host {
+                    HostPattern::Any => snapshot.any = Some(index),
+                    HostPattern::Exact(name) => {
+                        snapshot.exact.insert(name.as_bytes().into(), index);
+                    }
+                    HostPattern::Suffix(suffix) => {
+                        snapshot.suffixes.insert(suffix.as_bytes().into(), index);
+                    }
+                }
+            }
+            snapshot.sites.push(builder.site(site)?);
+        }
+        snapshot.responses = builder.responses;
+        Ok(snapshot)
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    responses: Vec<Response>,
+}
+
+impl Builder {
+    fn add(&mut self, path: &[u8], parts: &Parts<'_>) -> Result<ResponseId, StoreError> {
+        let id = u32::try_from(self.responses.len()).map_err(|_| StoreError::TooMany)?;
+        let response = Response::render(parts).ok_or_else(|| StoreError::TooLong {
+            path: String::from_utf8_lossy(path).into_owned(),
+        })?;
+        self.responses.push(response);
+        Ok(ResponseId(id))
+    }
+
+    fn refusal(&mut self, status: Status) -> Result<ResponseId, StoreError> {
+        let code = status.code();
+        let phrase = http::StatusCode::from_u16(code)
+            .ok()
+            .and_then(|s| s.canonical_reason())
+            .unwrap_or_default();
+        self.add(
+            b"",
+            &Parts {
+                status: code,
+                content_type: "text/plain; charset=utf-8",
+                // RFC 9110, 15.5.6: a 405 must say what is allowed.
+                extra: (status == Status::MethodNotAllowed).then_some(("Allow", "GET, HEAD")),
+                body: format!("{code} {phrase}\n").as_bytes(),
+            },
+        )
+    }
+
+    fn site(&mut self, site: &Site) -> Result<SiteTable, StoreError> {
+        let mut table = SiteTable::default();
+        for route in &site.responses {
+            let id = self.add(
+                &route.path,
+                &Parts {
+                    status: route.status,
+                    content_type: &route.content_type,
+                    extra: None,
+                    body: route.body.as_bytes(),
+                },
+            )?;
+            table
+                .paths
+                .insert(route.path.as_slice().into(), Found::Response(id));
+        }
+        for route in &site.caches {
+            match &route.path {
+                CachePath::Exact(path) => {
+                    table.paths.insert(path.as_slice().into(), Found::Cached);
+                }
+                CachePath::Prefix(prefix) => table
+                    .prefixes
+                    .push((prefix.as_slice().into(), Prefix::Cached)),
+            }
+        }
+        for route in &site.statics {
+            table
+                .prefixes
+                .push((route.path.as_slice().into(), Prefix::Static));
+        }
+        table
+            .prefixes
+            .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        for route in &site.statics {
+            self.tree(&mut table, route)?;
+        }
+        // Last, because the path of a root without its slash lies outside of it: what another route has there goes
+        // first.
+        for route in &site.statics {
+            let outside = route.path.strip_suffix(b"/").unwrap_or_default();
+            let learned = table
+                .owner(outside)
+                .is_some_and(|(_, kind)| *kind == Prefix::Cached);
+            if !learned && table.paths.contains_key(route.path.as_slice()) {
+                self.redirect(&mut table, &route.path)?;
+            }
+        }
+        Ok(table)
+    }
+
+    fn tree(&mut self, table: &mut SiteTable, route: &StaticRoute) -> Result<(), StoreError> {
+        let mut index_suffix = route.index.clone().into_bytes();
+        index_suffix.insert(0, b'/');
+        for entry in tree::walk(route) {
+            let tree::File { name, content } = entry?;
+            let path = [route.path.as_slice(), &name].concat();
+            let is_here = |path: &[u8], table: &SiteTable| {
+                table
+                    .owner(path)
+                    .is_some_and(|(prefix, _)| **prefix == *route.path)
+            };
+            // Only the index's directory can still be this route's if the file itself is not.
+            let directory = path
+                .ends_with(&index_suffix)
+                .then(|| path[..path.len() - route.index.len()].to_vec());
+            let wanted = is_here(&path, table) && !table.paths.contains_key(path.as_slice());
+            let wanted_as_index = directory.as_ref().is_some_and(|d| is_here(d, table));
+            if !wanted && !wanted_as_index {
+                continue;
+            }
+            let found = match content {
+                tree::Content::TooLarge => Found::TooLarge,
+                tree::Content::Bytes(body) => Found::Response(self.add(
+                    &path,
+                    &Parts {
+                        status: 200,
+                        content_type: content_type(&name),
+                        extra: None,
+                        body: &body,
+                    },
+                )?),
+            };
+            if wanted {
+                table.paths.insert(path.into(), found);
+            }
+            if let Some(directory) = directory.filter(|_| wanted_as_index) {
+                table
+                    .paths
+                    .entry(directory.as_slice().into())
+                    .or_insert(found);
+                if directory != route.path {
+                    self.redirect(table, &directory)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Redirects the path of `directory` without its final slash, unless something else is there.
+    fn redirect(&mut self, table: &mut SiteTable, directory: &[u8]) -> Result<(), StoreError> {
+        let Some(path) = directory.strip_suffix(b"/").filter(|path| !path.is_empty()) else {
+            return Ok(());
+        };
+        if table.paths.contains_key(path) {
+            return Ok(());
+        }
+        let location = path::encode(directory);
+        let id = self.add(
+            path,
+            &Parts {
+                status: 301,
+                content_type: "text/plain; charset=utf-8",
+                extra: Some(("Location", &location)),
+                body: b"301 Moved Permanently\n",
+            },
+        )?;
+        table.paths.insert(path.into(), Found::Redirect(id));
+        Ok(())
+    }
+}
+
+/// The media type that the name of a file stands for. No charset: it is not known, and would override what the file
+/// itself says.
+fn content_type(name: &[u8]) -> &'static str {
+    let name = String::from_utf8_lossy(name);
+    mime_guess::from_path(name.as_ref())
+        .first_raw()
+        .unwrap_or("application/octet-stream")
+}
