@@ -137,3 +137,6 @@ fn precondition(status: u16, flags: Flags) -> Option<NotOurs> {
         .has(Flags::IF_NONE_MATCH_ANY)
         .then_some(NotOurs::IfNoneMatchAny)
 }
+
+#[cfg(test)]
+mod tests;
