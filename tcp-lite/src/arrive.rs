@@ -1,0 +1,406 @@
+//! SEGMENT ARRIVES for a connection that exists (RFC 9293 section 3.10.7.4).
+
+use crate::app::{App, Out};
+use crate::connection::{Connection, Cx};
+use crate::counters::{CloseReason, DropReason};
+use crate::recv::{Place, Placed};
+use crate::send::{AckInfo, Acked, Snd, SndStart};
+use crate::seq::SeqNum;
+use crate::state::{Eof, Linger, State};
+use crate::time::Timer;
+use crate::wire::{Flags, Options, SegmentView};
+
+/// A segment whose checksum and options were found right.
+pub(crate) struct Segment<'a> {
+    pub seq: SeqNum,
+    pub ack: SeqNum,
+    pub flags: Flags,
+    pub window: u16,
+    pub options: Options,
+    pub payload: &'a [u8],
+    pub seq_len: u32,
+}
+
+impl<'a> Segment<'a> {
+    pub fn new(view: &SegmentView<'a>, options: Options) -> Segment<'a> {
+        Segment {
+            seq: view.seq(),
+            ack: view.ack(),
+            flags: view.flags(),
+            window: view.window(),
+            options,
+            payload: view.payload(),
+            seq_len: view.seq_len(),
+        }
+    }
+}
+
+impl<A: App> Connection<A> {
+    /// Takes one segment; what it makes us say waits for `output`, but for ACKs that the peer counts one by one.
+    pub fn on_segment<O: Out<A::Link>>(
+        &mut self,
+        seg: &Segment<'_>,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), DropReason> {
+        if let State::TimeWait(_) = self.state {
+            return self.in_time_wait(seg, cx);
+        }
+        if let State::SynRcvd(half) = &mut self.state
+            && seg.flags.has(Flags::SYN)
+            && seg.seq + 1 == self.rcv.nxt
+        {
+            // The peer did not see our SYN-ACK.
+            half.due = true;
+            return Ok(());
+        }
+        if seg.flags.has(Flags::RST) {
+            return self.on_reset(seg, cx);
+        }
+        if seg.flags.has(Flags::SYN) {
+            // RFC 5961 section 4.2: whatever its sequence number.
+            self.challenge(cx);
+            return Err(DropReason::UnexpectedSyn);
+        }
+        self.check_timestamp(seg, cx)?;
+        let place = self.rcv.place(seg.seq, seg.seq_len);
+        if place == Place::Outside {
+            if seg.seq_len > 0 {
+                // A retransmission: our ACK was lost.
+                self.acknowledge(cx);
+            } else {
+                self.challenge(cx);
+            }
+            return Err(DropReason::OutOfWindow);
+        }
+        if !seg.flags.has(Flags::ACK) {
+            return Err(DropReason::OddFlags);
+        }
+        if let State::SynRcvd(_) = self.state {
+            self.establish(seg, cx)?;
+        }
+        let room = self.on_ack(seg, cx)?;
+        if place == Place::AtClosedWindow {
+            self.acknowledge(cx);
+            self.resume(room, cx);
+            return Err(DropReason::OutOfWindow);
+        }
+        let taken = self.take_data(seg, room, cx);
+        if room {
+            self.resume(room, cx);
+        }
+        taken
+    }
+
+    /// RFC 5961 section 3.2: only the exact number resets.
+    fn on_reset<O: Out<A::Link>>(
+        &mut self,
+        seg: &Segment<'_>,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), DropReason> {
+        if seg.seq == self.rcv.nxt {
+            self.end(CloseReason::PeerReset, cx.shared, cx.app);
+            Ok(())
+        } else if seg.seq.within(self.rcv.nxt, self.rcv.wnd()) {
+            self.challenge(cx);
+            Err(DropReason::InexactReset)
+        } else {
+            Err(DropReason::OutOfWindow)
+        }
+    }
+
+    /// RFC 7323 sections 3.2, 4.3 and 5.3.
+    fn check_timestamp<O: Out<A::Link>>(
+        &mut self,
+        seg: &Segment<'_>,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), DropReason> {
+        if !self.terms.timestamps {
+            return Ok(());
+        }
+        let Some(ts) = seg.options.timestamps else {
+            return Err(DropReason::NoTimestamp);
+        };
+        if self.rcv.is_old(cx.now, ts) {
+            if seg.seq_len > 0 {
+                self.acknowledge(cx);
+            } else {
+                self.challenge(cx);
+            }
+            return Err(DropReason::Paws);
+        }
+        if self.rcv.place(seg.seq, seg.seq_len) != Place::Outside {
+            self.rcv.note_timestamp(cx.now, seg.seq, ts);
+        }
+        Ok(())
+    }
+
+    /// SYN-RCVD: the ACK of our SYN makes it ESTABLISHED, any other is answered with RST.
+    fn establish<O: Out<A::Link>>(
+        &mut self,
+        seg: &Segment<'_>,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), DropReason> {
+        let State::SynRcvd(half) = &self.state else {
+            return Ok(());
+        };
+        if seg.ack != half.iss + 1 {
+            self.refuse_ack(seg.ack, cx);
+            return Err(DropReason::BadAck);
+        }
+        let once = half.tries <= 1;
+        let start = SndStart {
+            iss: half.iss,
+            wnd: self.terms.scale(seg.window),
+            seq: seg.seq,
+            mss: self.terms.payload(),
+            // Karn: no sample from a SYN-ACK that was sent twice.
+            rtt: once.then(|| cx.now.since(half.sent)),
+            handshake_lost: !once,
+        };
+        self.state = State::Established {
+            snd: Snd::new(cx.now, start),
+            inbox: Default::default(),
+        };
+        cx.shared.counters.established += 1;
+        cx.app.on_established(&self.flow);
+        if cx.shared.draining {
+            self.close(cx.shared);
+        }
+        Ok(())
+    }
+
+    /// The ACK field. True when the send queue got shorter.
+    fn on_ack<O: Out<A::Link>>(
+        &mut self,
+        seg: &Segment<'_>,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<bool, DropReason> {
+        let info = AckInfo {
+            seq: seg.seq,
+            ack: seg.ack,
+            wnd: self.terms.scale(seg.window),
+            pure: seg.seq_len == 0,
+            sack: &seg.options.sack,
+            echoed_rtt: match seg.options.timestamps {
+                Some(ts) if self.terms.timestamps => self.terms.echoed(cx.now, ts.ecr),
+                Some(_) | None => None,
+            },
+        };
+        let Some((snd, fin)) = self.state.snd() else {
+            // FIN-WAIT-2: all we ever sent is acknowledged.
+            if self.state.snd_nxt().lt(seg.ack) {
+                self.challenge(cx);
+                return Err(DropReason::BadAck);
+            }
+            return Ok(false);
+        };
+        if !snd.is_plausible(seg.ack) {
+            self.challenge(cx);
+            return Err(DropReason::BadAck);
+        }
+        let shared = &mut *cx.shared;
+        let acked: Acked = snd.on_ack(cx.now, &info, fin, &shared.config, &mut shared.counters);
+        if acked.bytes > 0 {
+            snd.queue.acked(&mut shared.pieces, acked.bytes, cx.app);
+        }
+        if acked.fin {
+            self.on_fin_acked(cx);
+        }
+        Ok(acked.bytes > 0)
+    }
+
+    fn on_fin_acked<O>(&mut self, cx: &mut Cx<'_, A, O>) {
+        match &self.state {
+            State::FinWait1 { snd, linger } => {
+                let until = Timer::at(cx.now + cx.shared.config.linger);
+                self.state = State::FinWait2 {
+                    snd_nxt: snd.nxt,
+                    linger: Linger {
+                        until,
+                        discarded: linger.discarded,
+                    },
+                };
+            }
+            State::Closing { .. } => self.wait_out(cx.now, cx.shared, cx.app),
+            State::LastAck { .. } => self.end(CloseReason::Finished, cx.shared, cx.app),
+            // No FIN is queued in these.
+            State::SynRcvd(_)
+            | State::Established { .. }
+            | State::FinWait2 { .. }
+            | State::CloseWait { .. }
+            | State::TimeWait(_)
+            | State::Closed => {}
+        }
+    }
+
+    /// Goes on with an application that waited for room in its queue.
+    pub fn resume<O: Out<A::Link>>(&mut self, room: bool, cx: &mut Cx<'_, A, O>) {
+        if room && self.state.inbox().is_some_and(|inbox| inbox.blocked) {
+            self.deliver(&[], cx);
+        }
+        self.tell_eof(cx);
+    }
+
+    /// Data and FIN, cut to what the window takes.
+    fn take_data<O: Out<A::Link>>(
+        &mut self,
+        seg: &Segment<'_>,
+        room: bool,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), DropReason> {
+        let _ = room;
+        if seg.seq_len == 0 {
+            return Ok(());
+        }
+        let old = if seg.seq.lt(self.rcv.nxt) {
+            self.rcv.nxt.since(seg.seq)
+        } else {
+            0
+        };
+        let seq = seg.seq + old;
+        let ahead = seq.since(self.rcv.nxt);
+        let window = (self.rcv.wnd() - ahead) as usize;
+        let whole = seg.payload.get(old as usize..).unwrap_or(&[]);
+        let payload = &whole[..whole.len().min(window)];
+        // FIN takes a number of the window too, and one that was seen before does not count again.
+        let fin =
+            seg.flags.has(Flags::FIN) && whole.len() < window && old as usize <= seg.payload.len();
+        let fin = fin.then(|| seq + payload.len() as u32);
+        match &mut self.state {
+            State::Established { inbox, .. } => {
+                let end = inbox.fin.or(fin);
+                inbox.fin = end;
+                // Nothing is behind a FIN.
+                let payload = match end {
+                    Some(end) if end.lt(seq) => &[],
+                    Some(end) => &payload[..payload.len().min(end.since(seq) as usize)],
+                    None => payload,
+                };
+                let taken = self.take_wanted(ahead, payload, cx);
+                if end == Some(self.rcv.nxt) {
+                    self.on_fin(cx);
+                } else if ahead > 0 {
+                    self.acknowledge(cx);
+                }
+                taken
+            }
+            State::FinWait1 { linger, .. } | State::FinWait2 { linger, .. } => {
+                if ahead > 0 {
+                    self.acknowledge(cx);
+                    return Err(DropReason::NoRoom);
+                }
+                self.rcv.nxt += payload.len() as u32;
+                linger.discarded += payload.len() as u32;
+                if linger.discarded > cx.shared.config.linger_bytes {
+                    self.abort(CloseReason::LingerFlood, cx);
+                    return Ok(());
+                }
+                self.rcv
+                    .owe_ack(cx.now, self.terms.payload(), &cx.shared.config);
+                if fin == Some(self.rcv.nxt) {
+                    self.on_fin(cx);
+                }
+                Ok(())
+            }
+            // Behind the peer's FIN: not looked at.
+            State::CloseWait { .. } | State::Closing { .. } | State::LastAck { .. } => {
+                self.acknowledge(cx);
+                Ok(())
+            }
+            State::SynRcvd(_) | State::TimeWait(_) | State::Closed => Ok(()),
+        }
+    }
+
+    /// ESTABLISHED: data for the application.
+    fn take_wanted<O: Out<A::Link>>(
+        &mut self,
+        ahead: u32,
+        payload: &[u8],
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), DropReason> {
+        if payload.is_empty() {
+            return Ok(());
+        }
+        let Some(inbox) = self.state.inbox() else {
+            return Ok(());
+        };
+        let (new, lent) = if ahead == 0 && inbox.is_empty() {
+            (payload.len(), payload)
+        } else {
+            match inbox.place(ahead as usize, payload, &mut cx.shared.buffers) {
+                Placed::InOrder(new) => (new, &[][..]),
+                Placed::Island => {
+                    cx.shared.counters.out_of_order += 1;
+                    return Ok(());
+                }
+                Placed::NoRoom => {
+                    self.rcv.ack_now = true;
+                    return Err(DropReason::NoRoom);
+                }
+            }
+        };
+        self.rcv.nxt += new as u32;
+        cx.shared.counters.bytes_in += new as u64;
+        if new > payload.len() {
+            // It filled a gap (RFC 5681 section 4.2).
+            self.rcv.ack_now = true;
+        }
+        self.rcv
+            .owe_ack(cx.now, self.terms.payload(), &cx.shared.config);
+        self.deliver(lent, cx);
+        Ok(())
+    }
+
+    /// The peer's FIN is at RCV.NXT (RFC 9293 section 3.10.7.4, eighth check).
+    fn on_fin<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+        self.rcv.nxt += 1;
+        self.rcv.ack_now = true;
+        match self.state.take() {
+            State::Established { snd, inbox } => {
+                self.state = State::CloseWait {
+                    snd,
+                    inbox,
+                    eof: Eof::Pending,
+                };
+                self.tell_eof(cx);
+            }
+            State::FinWait1 { snd, linger: _ } => self.state = State::Closing { snd },
+            state @ State::FinWait2 { .. } => {
+                self.state = state;
+                self.wait_out(cx.now, cx.shared, cx.app);
+            }
+            // Reset meanwhile, or FIN was seen before.
+            state @ (State::SynRcvd(_)
+            | State::CloseWait { .. }
+            | State::Closing { .. }
+            | State::LastAck { .. }
+            | State::TimeWait(_)
+            | State::Closed) => self.state = state,
+        }
+    }
+
+    fn in_time_wait<O: Out<A::Link>>(
+        &mut self,
+        seg: &Segment<'_>,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), DropReason> {
+        if seg.flags.has(Flags::RST) {
+            return Err(DropReason::TimeWaitReset);
+        }
+        if seg.flags.has(Flags::SYN) {
+            self.challenge(cx);
+            return Err(DropReason::UnexpectedSyn);
+        }
+        if seg.flags.has(Flags::FIN) && seg.seq + seg.seq_len == self.rcv.nxt {
+            // Our last ACK was lost.
+            self.wait_out(cx.now, cx.shared, cx.app);
+            self.acknowledge(cx);
+            return Ok(());
+        }
+        if seg.seq_len > 0 || seg.seq != self.rcv.nxt {
+            self.challenge(cx);
+            return Err(DropReason::OutOfWindow);
+        }
+        Ok(())
+    }
+}

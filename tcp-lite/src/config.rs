@@ -1,0 +1,84 @@
+//! Limits and timings of a stack.
+
+use core::time::Duration;
+
+/// Everything a [`crate::Stack`] is told once. All tables get their final size from it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Connections in every state, half-open and TIME-WAIT included. Too low refuses clients; each costs its slot's memory.
+    pub capacity: usize,
+    /// Keys the connection table, initial sequence numbers (RFC 6528) and timestamp offsets: from a true random source.
+    pub secret: [u8; 16],
+    /// Most unread bytes per connection, and the window offered; at most 65,535 (we offer a window scale of 0).
+    pub receive_window: u32,
+    /// The local link's MTU, bytes from the IP header on: gives the MSS that we announce and never exceed.
+    pub mtu: u16,
+    /// Agree to timestamps (RFC 7323) when the peer offers them.
+    pub timestamps: bool,
+    /// Agree to selective acknowledgment (RFC 2018) when the peer offers it.
+    pub sack: bool,
+    /// Agree to window scaling (RFC 7323) when the peer offers it.
+    pub window_scale: bool,
+    /// Most handshakes under way; SYNs past it are refused. Too low refuses clients with a long round trip, too high
+    /// lets a SYN flood fill the table.
+    pub half_open: usize,
+    /// Response pieces queued in the whole stack.
+    pub pieces: usize,
+    /// Response pieces queued on one connection: bounds what a pipelining client that does not read can hold.
+    pub pieces_per_connection: u16,
+    /// Bytes of memory for unread and out-of-order data in the whole stack.
+    pub receive_budget: usize,
+    /// 2 MSL. RFC 9293 says 4 minutes; Linux holds 60 s, and so do we.
+    pub time_wait: Duration,
+    /// Lower bound of the retransmission timeout. RFC 6298 says 1 s; Linux uses 200 ms and delays ACKs by 40 ms at
+    /// least: below that every delayed ACK would look like a loss.
+    pub min_rto: Duration,
+    /// Upper bound of the retransmission timeout (RFC 6298 section 2.5: at least 60 s).
+    pub max_rto: Duration,
+    /// Retransmission timeout before the first measurement (RFC 6298 section 2.1).
+    pub initial_rto: Duration,
+    /// SYN-ACKs sent before a half-open connection is given up.
+    pub syn_ack_tries: u8,
+    /// How long an ACK may wait for data to ride on (RFC 9293 MUST-59 bounds it by 0.5 s).
+    pub delayed_ack: Duration,
+    /// A connection whose oldest unacknowledged byte has not moved for this long is reset, also if its peer answers
+    /// zero-window probes (RFC 9293 section 3.8.3).
+    pub user_timeout: Duration,
+    /// How long the peer's FIN is awaited after ours was acknowledged, and the application's `close` after the peer's FIN.
+    pub linger: Duration,
+    /// Bytes that a peer may still send after `close` before it is reset.
+    pub linger_bytes: u32,
+    /// Challenge ACKs per second, the whole stack (RFC 5961 section 7).
+    pub challenge_acks_per_second: u32,
+    /// RSTs per second in answer to segments of no connection, the whole stack.
+    pub resets_per_second: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            capacity: 65_536,
+            secret: [0; 16],
+            receive_window: 65_535,
+            mtu: 1500,
+            timestamps: true,
+            sack: true,
+            window_scale: true,
+            half_open: 8_192,
+            pieces: 262_144,
+            pieces_per_connection: 512,
+            receive_budget: 64 << 20,
+            time_wait: Duration::from_secs(60),
+            min_rto: Duration::from_millis(200),
+            max_rto: Duration::from_secs(60),
+            initial_rto: Duration::from_secs(1),
+            syn_ack_tries: 5,
+            delayed_ack: Duration::from_millis(40),
+            user_timeout: Duration::from_secs(60),
+            linger: Duration::from_secs(10),
+            linger_bytes: 1 << 20,
+            challenge_acks_per_second: 1_000,
+            resets_per_second: 1_000,
+        }
+    }
+}

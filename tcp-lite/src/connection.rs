@@ -1,0 +1,258 @@
+//! One connection: its parts, its end, and its talk with the application.
+
+use crate::app::{App, Io, Out, Wish};
+use crate::config::Config;
+use crate::counters::{CloseReason, Counters};
+use crate::flow::Flow;
+use crate::handshake::Negotiated;
+use crate::limiter::Limiter;
+use crate::recv::{Buffers, Placed, Rcv, Unread};
+use crate::send::Pieces;
+use crate::state::{Eof, Linger, State, TimeWait};
+use crate::table::Keyed;
+use crate::time::{Instant, Timer};
+use core::time::Duration;
+
+/// How soon a connection asks again for room in the stack's piece slab when no ACK of its own will make any.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// What all connections of a stack share.
+pub(crate) struct Shared<A: App> {
+    pub config: Config,
+    pub pieces: Pieces<A::Piece>,
+    pub buffers: Buffers,
+    pub counters: Counters,
+    pub challenges: Limiter,
+    pub resets: Limiter,
+    pub draining: bool,
+}
+
+/// What a connection works with during one call.
+pub(crate) struct Cx<'a, A: App, O> {
+    pub now: Instant,
+    pub shared: &'a mut Shared<A>,
+    pub app: &'a mut A,
+    pub out: &'a mut O,
+}
+
+pub(crate) struct Connection<A: App> {
+    pub flow: Flow,
+    pub link: A::Link,
+    pub conn: A::Conn,
+    pub deadline: Timer,
+    pub terms: Negotiated,
+    pub rcv: Rcv,
+    pub state: State,
+    /// In the stack's list of connections to flush.
+    pub touched: bool,
+}
+
+impl<A: App> Keyed for Connection<A> {
+    fn flow(&self) -> &Flow {
+        &self.flow
+    }
+}
+
+impl<A: App> Connection<A> {
+    /// The earliest of all its deadlines.
+    pub fn timer(&self) -> Timer {
+        self.state.timer().min(self.rcv.delayed).min(self.deadline)
+    }
+
+    /// Shows the application what it has not consumed: what the inbox holds, else `lent` straight from the frame.
+    pub fn deliver<O: Out<A::Link>>(&mut self, lent: &[u8], cx: &mut Cx<'_, A, O>) {
+        let mut used = 0;
+        let mut held = 0;
+        let lifted = self.call(cx, |app, now, io, unread| {
+            let shown = if lent.is_empty() { unread } else { lent };
+            held = shown.len();
+            used = app.on_data(now, io, shown).min(held);
+        });
+        let Some((unread, wish)) = lifted else { return };
+        let Some(inbox) = self.state.inbox() else {
+            return;
+        };
+        inbox.consumed(unread, used, &mut cx.shared.buffers);
+        let rest = lent.get(used..).unwrap_or(&[]);
+        let kept =
+            rest.is_empty() || inbox.place(0, rest, &mut cx.shared.buffers) != Placed::NoRoom;
+        self.rcv.unread = (held - used) as u32;
+        self.grant(wish, cx);
+        if !kept && self.state.inbox().is_some() {
+            self.abort(CloseReason::ReceiveBudget, cx);
+        }
+        if self.rcv.has_news(self.terms.payload(), &cx.shared.config) {
+            self.rcv.ack_now = true;
+        }
+    }
+
+    /// Tells the application of the peer's FIN, once it has seen all it wants of the data.
+    pub fn tell_eof<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+        let State::CloseWait {
+            inbox,
+            eof: eof @ Eof::Pending,
+            ..
+        } = &mut self.state
+        else {
+            return;
+        };
+        if inbox.blocked {
+            return;
+        }
+        *eof = Eof::Told(Timer::at(cx.now + cx.shared.config.linger));
+        let lifted = self.call(cx, |app, now, io, unread| app.on_eof(now, io, unread));
+        self.put_back(lifted, cx);
+    }
+
+    /// The application's deadline passed.
+    pub fn tell_deadline<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+        self.deadline = Timer::OFF;
+        let lifted = self.call(cx, |app, now, io, unread| app.on_deadline(now, io, unread));
+        self.put_back(lifted, cx);
+    }
+
+    fn put_back<O: Out<A::Link>>(&mut self, lifted: Option<(Unread, Wish)>, cx: &mut Cx<'_, A, O>) {
+        let Some((unread, wish)) = lifted else { return };
+        if let Some(inbox) = self.state.inbox() {
+            inbox.consumed(unread, 0, &mut cx.shared.buffers);
+        }
+        self.grant(wish, cx);
+    }
+
+    /// Runs a callback with the unread bytes lifted out; `None` in states whose input the application does not see.
+    fn call<O>(
+        &mut self,
+        cx: &mut Cx<'_, A, O>,
+        callback: impl FnOnce(&mut A, Instant, &mut Io<'_, A>, &[u8]),
+    ) -> Option<(Unread, Wish)> {
+        let unread = self.state.inbox()?.lift();
+        let (snd, _) = self.state.snd()?;
+        let mut io = Io {
+            conn: &mut self.conn,
+            flow: &self.flow,
+            queue: &mut snd.queue,
+            pieces: &mut cx.shared.pieces,
+            limit: cx.shared.config.pieces_per_connection,
+            deadline: &mut self.deadline,
+            wish: Wish::default(),
+        };
+        callback(cx.app, cx.now, &mut io, unread.bytes());
+        let wish = io.wish;
+        Some((unread, wish))
+    }
+
+    /// Does what the callback asked for.
+    fn grant<O: Out<A::Link>>(&mut self, wish: Wish, cx: &mut Cx<'_, A, O>) {
+        if wish.abort {
+            self.abort(CloseReason::Aborted, cx);
+            return;
+        }
+        if wish.close {
+            self.close(cx.shared);
+            return;
+        }
+        let waits = self
+            .state
+            .snd()
+            .is_none_or(|(snd, _)| !snd.queue.is_empty());
+        if let Some(inbox) = self.state.inbox() {
+            inbox.blocked = wish.blocked;
+            inbox.retry = if wish.blocked && !waits {
+                Timer::at(cx.now + RETRY)
+            } else {
+                Timer::OFF
+            };
+        }
+    }
+
+    /// CLOSE (RFC 9293 section 3.10.4): FIN goes behind what is queued, input is no longer wanted.
+    pub fn close(&mut self, shared: &mut Shared<A>) {
+        self.state = match self.state.take() {
+            State::Established { snd, mut inbox } => {
+                inbox.release(&mut shared.buffers);
+                State::FinWait1 {
+                    snd,
+                    linger: Linger::NEW,
+                }
+            }
+            State::CloseWait {
+                snd,
+                mut inbox,
+                eof: _,
+            } => {
+                inbox.release(&mut shared.buffers);
+                State::LastAck { snd }
+            }
+            unchanged @ (State::SynRcvd(_)
+            | State::FinWait1 { .. }
+            | State::FinWait2 { .. }
+            | State::Closing { .. }
+            | State::LastAck { .. }
+            | State::TimeWait(_)
+            | State::Closed) => unchanged,
+        };
+        self.rcv.unread = 0;
+        self.deadline = Timer::OFF;
+    }
+
+    /// Resets the connection. The RST is lost when the transmit side is full: the peer's next segment gets another.
+    pub fn abort<O: Out<A::Link>>(&mut self, why: CloseReason, cx: &mut Cx<'_, A, O>) {
+        self.send_reset(cx);
+        self.end(why, cx.shared, cx.app);
+    }
+
+    /// Ends the connection without a word to the peer.
+    pub fn end(&mut self, why: CloseReason, shared: &mut Shared<A>, app: &mut A) {
+        let state = self.state.take();
+        let told = match state {
+            State::SynRcvd(_) => {
+                shared.counters.count_close(why);
+                false
+            }
+            State::TimeWait(_) | State::Closed => false,
+            State::Established { mut snd, mut inbox }
+            | State::CloseWait {
+                mut snd,
+                mut inbox,
+                eof: _,
+            } => {
+                inbox.release(&mut shared.buffers);
+                snd.queue.clear(&mut shared.pieces, app);
+                true
+            }
+            State::FinWait1 { mut snd, linger: _ }
+            | State::Closing { mut snd }
+            | State::LastAck { mut snd } => {
+                snd.queue.clear(&mut shared.pieces, app);
+                true
+            }
+            State::FinWait2 { .. } => true,
+        };
+        self.deadline = Timer::OFF;
+        if told {
+            self.tell_closed(why, shared, app);
+        }
+    }
+
+    /// Enters TIME-WAIT, or starts its 2 MSL again; to the application the connection ended when it entered.
+    pub fn wait_out(&mut self, now: Instant, shared: &mut Shared<A>, app: &mut A) {
+        let until = Timer::at(now + shared.config.time_wait);
+        let snd_nxt = self.state.snd_nxt();
+        if let State::TimeWait(wait) = &mut self.state {
+            wait.until = until;
+            return;
+        }
+        self.end(CloseReason::Finished, shared, app);
+        self.state = State::TimeWait(TimeWait {
+            snd_nxt,
+            until,
+            prev: u32::MAX,
+            next: u32::MAX,
+        });
+    }
+
+    fn tell_closed(&mut self, why: CloseReason, shared: &mut Shared<A>, app: &mut A) {
+        shared.counters.count_close(why);
+        app.on_closed(&self.flow, core::mem::take(&mut self.conn), why);
+    }
+}

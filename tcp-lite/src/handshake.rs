@@ -1,0 +1,122 @@
+//! Passive open: from a SYN to SYN-RCVD, and the SYN-ACK.
+
+use core::hash::{Hash, Hasher};
+use core::time::Duration;
+
+use siphasher::sip::SipHasher24;
+
+use crate::config::Config;
+use crate::flow::Flow;
+use crate::seq::SeqNum;
+use crate::time::Instant;
+use crate::wire::Options;
+
+/// Highest window scale (RFC 7323 section 2.3).
+const MAX_WINDOW_SCALE: u8 = 14;
+/// Smallest segment we agree to: a peer that announces an MSS of 1 would make us send a header per byte.
+const MIN_MSS: u16 = 88;
+/// What a SYN without MSS means (RFC 9293 section 3.7.1).
+const DEFAULT_MSS_V4: u16 = 536;
+const DEFAULT_MSS_V6: u16 = 1220;
+/// The smallest MTU an IPv6 link may have (RFC 8200 section 5), and what Linux believes of an IPv4 path.
+const MIN_MTU_V6: u16 = 1280;
+const MIN_MTU_V4: u16 = 552;
+
+/// What both sides agreed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Negotiated {
+    /// Bytes of TCP payload and options in a segment we send.
+    mss: u16,
+    /// Snd.Wind.Shift; `None`: no window scaling, and we must not offer it.
+    snd_shift: Option<u8>,
+    pub sack: bool,
+    pub timestamps: bool,
+    /// Added to the clock for TSval: two flows' timestamps tell nothing of each other (RFC 7323 section 7.1).
+    ts_offset: u32,
+}
+
+impl Negotiated {
+    pub fn new(flow: &Flow, syn: &Options, config: &Config) -> Negotiated {
+        let default = if flow.is_v4() {
+            DEFAULT_MSS_V4
+        } else {
+            DEFAULT_MSS_V6
+        };
+        // Zero is what Linux takes for "not given" as well.
+        let peer = syn.mss.filter(|mss| *mss > 0).unwrap_or(default);
+        Negotiated {
+            mss: peer.max(MIN_MSS).min(own_mss(flow, config)),
+            snd_shift: syn
+                .window_scale
+                .filter(|_| config.window_scale)
+                .map(|shift| shift.min(MAX_WINDOW_SCALE)),
+            sack: config.sack && syn.sack_permitted,
+            timestamps: config.timestamps && syn.timestamps.is_some(),
+            ts_offset: keyed_hash(flow, &config.secret, b"timestamps") as u32,
+        }
+    }
+
+    /// Payload of a full segment (RFC 6691: the options of every segment come out of the MSS).
+    pub fn payload(&self) -> u16 {
+        if self.timestamps {
+            self.mss - Options::TIMESTAMPS_LEN as u16
+        } else {
+            self.mss
+        }
+    }
+
+    /// The options of our SYN-ACK; its timestamps are added like those of every segment.
+    pub fn answer(&self, flow: &Flow, config: &Config) -> Options {
+        Options {
+            mss: Some(own_mss(flow, config)),
+            // Our window fits 16 bits: scale 0, which lets the peer scale its own.
+            window_scale: self.snd_shift.map(|_| 0),
+            sack_permitted: self.sack,
+            ..Options::default()
+        }
+    }
+
+    /// SND.WND from the window field of any segment but a SYN.
+    pub fn scale(&self, window: u16) -> u32 {
+        u32::from(window) << self.snd_shift.unwrap_or(0)
+    }
+
+    /// TSval: a clock of 1 ms.
+    pub fn ts_clock(&self, now: Instant) -> u32 {
+        ((now.0 / 1000) as u32).wrapping_add(self.ts_offset)
+    }
+
+    /// Round trip by the echo of our clock; `None` when the echo cannot be one.
+    pub fn echoed(&self, now: Instant, ecr: u32) -> Option<Duration> {
+        let ms = self.ts_clock(now).wrapping_sub(ecr);
+        (ms < 1 << 20).then(|| Duration::from_millis(u64::from(ms)))
+    }
+
+    /// A router says that packets of at most `mtu` bytes pass. False if that is no news, or none to be believed.
+    pub fn lower_mtu(&mut self, flow: &Flow, mtu: u16) -> bool {
+        let mtu = mtu.max(if flow.is_v4() { MIN_MTU_V4 } else { MIN_MTU_V6 });
+        let mss = mtu - flow.header_len();
+        let lower = mss < self.mss;
+        if lower {
+            self.mss = mss;
+        }
+        lower
+    }
+}
+
+/// The MSS option we send: what our link takes (RFC 9293 section 3.7.1; MUST-16, MUST-67).
+fn own_mss(flow: &Flow, config: &Config) -> u16 {
+    config.mtu.saturating_sub(flow.header_len()).max(MIN_MSS)
+}
+
+/// Initial sequence number (RFC 6528): a clock of 4 µs plus a secret function of the flow.
+pub(crate) fn initial_seq(now: Instant, flow: &Flow, config: &Config) -> SeqNum {
+    SeqNum((now.0 / 4) as u32) + keyed_hash(flow, &config.secret, b"isn") as u32
+}
+
+fn keyed_hash(flow: &Flow, secret: &[u8; 16], purpose: &[u8]) -> u64 {
+    let mut hasher = SipHasher24::new_with_key(secret);
+    hasher.write(purpose);
+    flow.hash(&mut hasher);
+    hasher.finish()
+}

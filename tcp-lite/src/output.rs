@@ -1,0 +1,283 @@
+//! What a connection says.
+
+use core::time::Duration;
+
+use crate::app::{App, Ecn, Full, Out};
+use crate::connection::{Connection, Cx};
+use crate::counters::{CloseReason, Counters};
+use crate::flow::Flow;
+use crate::send::{Chunk, TimerVerdict};
+use crate::seq::SeqNum;
+use crate::state::{Eof, State};
+use crate::time::Timer;
+use crate::wire::{Flags, Header, Options, SackBlocks, Sum, Timestamps};
+
+/// Emits a segment and counts it.
+pub(crate) fn emit<L>(
+    out: &mut impl Out<L>,
+    counters: &mut Counters,
+    flow: &Flow,
+    link: &L,
+    header: &Header,
+    payload_len: usize,
+    payload: impl FnOnce(&mut [u8]) -> Sum,
+) -> Result<(), Full> {
+    out.emit(flow, link, Ecn::NotEct, header.len() + payload_len, |buf| {
+        header.emit(flow, buf, payload)
+    })?;
+    counters.segments_out += 1;
+    counters.bytes_out += payload_len as u64;
+    Ok(())
+}
+
+impl<A: App> Connection<A> {
+    /// Everything that may go out now; an ACK that is owed rides on data if there is any.
+    pub fn output<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
+        if let State::SynRcvd(half) = &self.state
+            && half.due
+        {
+            self.send_syn_ack(cx)?;
+        }
+        if let Some((snd, fin)) = self.state.snd() {
+            snd.keep_timer(cx.now, fin, &cx.shared.config);
+        }
+        while let Some((snd, fin)) = self.state.snd()
+            && let Some(chunk) = snd.next_chunk(fin)
+        {
+            self.send_chunk(chunk, cx)?;
+        }
+        if self.rcv.ack_now {
+            self.send_ack(cx)?;
+        }
+        Ok(())
+    }
+
+    fn send_syn_ack<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
+        let State::SynRcvd(half) = &self.state else {
+            return Ok(());
+        };
+        let mut options = self.terms.answer(&self.flow, &cx.shared.config);
+        options.timestamps = self.timestamps(cx);
+        let header = Header {
+            seq: half.iss,
+            ack: self.rcv.nxt,
+            flags: Flags::SYN.with(Flags::ACK),
+            // Never scaled (RFC 7323 section 2.2).
+            window: self.rcv.offer(self.terms.payload(), &cx.shared.config),
+            options,
+        };
+        self.emit(&header, cx)?;
+        let State::SynRcvd(half) = &mut self.state else {
+            return Ok(());
+        };
+        half.due = false;
+        half.sent = cx.now;
+        self.rcv.acked();
+        Ok(())
+    }
+
+    fn send_chunk<O: Out<A::Link>>(
+        &mut self,
+        chunk: Chunk,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), Full> {
+        let flags = Flags::ACK
+            .with_if(chunk.push, Flags::PSH)
+            .with_if(chunk.fin, Flags::FIN);
+        let header = self.header(chunk.seq, flags, cx);
+        let Some((snd, _)) = self.state.snd() else {
+            return Ok(());
+        };
+        let at = chunk.seq.since(snd.una);
+        let shared = &mut *cx.shared;
+        emit(
+            cx.out,
+            &mut shared.counters,
+            &self.flow,
+            &self.link,
+            &header,
+            chunk.len as usize,
+            |buf| snd.queue.fill(&shared.pieces, at, buf, cx.app),
+        )?;
+        snd.sent(cx.now, chunk, &shared.config);
+        shared.counters.retransmits += u64::from(chunk.again);
+        self.rcv.acked();
+        Ok(())
+    }
+
+    fn send_ack<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
+        // RFC 9293 section 3.10.7.4: SEQ=SND.NXT, also while older data is being sent again.
+        let mut header = self.header(self.state.snd_nxt(), Flags::ACK, cx);
+        header.options.sack = self.sack_blocks();
+        self.emit(&header, cx)?;
+        self.rcv.acked();
+        Ok(())
+    }
+
+    /// An ACK at once, since the peer counts them; with the next flush if there is no room.
+    pub fn acknowledge<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+        if self.send_ack(cx).is_err() {
+            self.rcv.ack_now = true;
+        }
+    }
+
+    /// An ACK that a hostile peer can provoke at will (RFC 5961 section 7).
+    pub fn challenge<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+        if cx.shared.challenges.allow(cx.now) {
+            cx.shared.counters.challenge_acks += 1;
+            self.acknowledge(cx);
+        } else {
+            cx.shared.counters.challenge_acks_limited += 1;
+        }
+    }
+
+    /// `<SEQ=SEG.ACK><CTL=RST>` to an ACK that a half-open connection cannot take.
+    pub fn refuse_ack<O: Out<A::Link>>(&mut self, ack: SeqNum, cx: &mut Cx<'_, A, O>) {
+        if !cx.shared.resets.allow(cx.now) {
+            cx.shared.counters.resets_limited += 1;
+            return;
+        }
+        let header = Header {
+            seq: ack,
+            ack: SeqNum(0),
+            flags: Flags::RST,
+            window: 0,
+            options: Options::default(),
+        };
+        if self.emit(&header, cx).is_ok() {
+            cx.shared.counters.resets_sent += 1;
+        }
+    }
+
+    /// RST at SND.NXT; lost if there is no room.
+    pub fn send_reset<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+        let flags = Flags::RST.with(Flags::ACK);
+        let header = Header {
+            seq: self.state.snd_nxt(),
+            ack: self.rcv.nxt,
+            flags,
+            window: 0,
+            options: Options::default(),
+        };
+        if self.emit(&header, cx).is_ok() {
+            cx.shared.counters.resets_sent += 1;
+        }
+    }
+
+    fn emit<O: Out<A::Link>>(&self, header: &Header, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
+        emit(
+            cx.out,
+            &mut cx.shared.counters,
+            &self.flow,
+            &self.link,
+            header,
+            0,
+            |_| Sum::ZERO,
+        )
+    }
+
+    fn header<O>(&mut self, seq: SeqNum, flags: Flags, cx: &Cx<'_, A, O>) -> Header {
+        Header {
+            seq,
+            ack: self.rcv.nxt,
+            flags,
+            window: self.rcv.offer(self.terms.payload(), &cx.shared.config),
+            options: Options {
+                timestamps: self.timestamps(cx),
+                ..Options::default()
+            },
+        }
+    }
+
+    fn timestamps<O>(&self, cx: &Cx<'_, A, O>) -> Option<Timestamps> {
+        self.terms.timestamps.then(|| Timestamps {
+            val: self.terms.ts_clock(cx.now),
+            ecr: self.rcv.ts_recent(),
+        })
+    }
+
+    fn sack_blocks(&mut self) -> SackBlocks {
+        // 40 bytes of options take four blocks, or three beside timestamps (RFC 2018 section 3).
+        let limit = if self.terms.timestamps { 3 } else { 4 };
+        let (wanted, nxt) = (self.terms.sack, self.rcv.nxt);
+        match self.state.inbox() {
+            Some(inbox) if wanted => inbox.sack(nxt, limit),
+            Some(_) | None => SackBlocks::NONE,
+        }
+    }
+
+    /// Looks at every deadline of the connection but TIME-WAIT's, which is the stack's.
+    pub fn on_timer<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+        let now = cx.now;
+        if self.rcv.delayed.is_due(now) {
+            self.rcv.delayed = Timer::OFF;
+            self.rcv.ack_now = true;
+        }
+        if let Some((snd, fin)) = self.state.snd()
+            && snd.timer.is_due(now)
+        {
+            if !snd.is_busy(fin) {
+                snd.timer = Timer::OFF;
+            } else if snd.on_timer(now, &cx.shared.config, &mut cx.shared.counters)
+                == TimerVerdict::GiveUp
+            {
+                self.abort(CloseReason::UserTimeout, cx);
+            }
+        }
+        if self.deadline.is_due(now) {
+            self.tell_deadline(cx);
+        }
+        if self
+            .state
+            .inbox()
+            .is_some_and(|inbox| inbox.retry.is_due(now))
+        {
+            self.resume(true, cx);
+        }
+        self.on_state_timer(cx);
+    }
+
+    fn on_state_timer<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+        let now = cx.now;
+        let config = &cx.shared.config;
+        match &mut self.state {
+            State::SynRcvd(half) => {
+                if half.timer.is_due(now) {
+                    if half.tries >= config.syn_ack_tries {
+                        self.end(CloseReason::HandshakeTimeout, cx.shared, cx.app);
+                        return;
+                    }
+                    half.timer =
+                        Timer::at(now + config.initial_rto.saturating_mul(1 << half.tries.min(16)));
+                    half.tries += 1;
+                    half.due = true;
+                }
+            }
+            State::FinWait1 { linger, .. } | State::FinWait2 { linger, .. } => {
+                if linger.until.is_due(now) {
+                    // Silently: a RST could destroy what the peer has received and not read.
+                    self.end(CloseReason::LingerTimeout, cx.shared, cx.app);
+                }
+            }
+            State::CloseWait {
+                snd,
+                inbox,
+                eof: Eof::Told(until),
+            } => {
+                if until.is_due(now) {
+                    if snd.is_busy(false) || inbox.retry.is_set() || self.deadline.is_set() {
+                        *until = Timer::at(now + config.linger.max(Duration::from_millis(1)));
+                    } else {
+                        self.abort(CloseReason::HalfClosedTimeout, cx);
+                    }
+                }
+            }
+            State::Established { .. }
+            | State::CloseWait { .. }
+            | State::Closing { .. }
+            | State::LastAck { .. }
+            | State::TimeWait(_)
+            | State::Closed => {}
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The receive half: window, acceptability, timestamps, when to acknowledge.
+
+mod buffer;
+mod inbox;
+
+pub(crate) use buffer::Buffers;
+pub(crate) use inbox::{Inbox, Placed, Unread};
+
+use crate::config::Config;
+use crate::seq::SeqNum;
+use crate::time::{Instant, Timer};
+use crate::wire::Timestamps;
+
+/// TS.Recent is not trusted past this age: the peer's clock may have wrapped (RFC 7323 section 5.5, 24 days in ms).
+const TS_RECENT_MAX_AGE: u32 = 24 * 24 * 3600 * 1000;
+
+/// Receive sequence space (RFC 9293 section 3.3.1), in every state:
+///
+/// ```text
+///     rcv_nxt                 rcv_edge = RCV.NXT + RCV.WND, as the peer was last told; never moves left
+///        |   acceptable          |
+/// ```
+#[derive(Debug)]
+pub(crate) struct Rcv {
+    pub nxt: SeqNum,
+    edge: SeqNum,
+    /// In-order bytes that the application has not consumed.
+    pub unread: u32,
+    /// TS.Recent, and when it was taken (ms, low half).
+    ts_recent: u32,
+    ts_recent_at: u32,
+    /// Last.ACK.sent
+    last_ack: SeqNum,
+    /// An ACK is owed now.
+    pub ack_now: bool,
+    /// An ACK is owed by then.
+    pub delayed: Timer,
+}
+
+/// Where a segment lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    InWindow,
+    /// The window is closed, the segment is at its edge: its data is refused, its ACK counts (RFC 9293 section 3.10.7.4).
+    AtClosedWindow,
+    Outside,
+}
+
+fn millis(now: Instant) -> u32 {
+    (now.0 / 1000) as u32
+}
+
+impl Rcv {
+    /// After a SYN with `irs`.
+    pub fn new(now: Instant, irs: SeqNum, ts: Option<Timestamps>, config: &Config) -> Rcv {
+        let nxt = irs + 1;
+        Rcv {
+            nxt,
+            edge: nxt + config.receive_window,
+            unread: 0,
+            ts_recent: ts.map_or(0, |ts| ts.val),
+            ts_recent_at: millis(now),
+            last_ack: nxt,
+            ack_now: false,
+            delayed: Timer::OFF,
+        }
+    }
+
+    /// RCV.WND
+    pub fn wnd(&self) -> u32 {
+        self.edge.since(self.nxt)
+    }
+
+    /// RFC 9293 section 3.10.7.4, first check.
+    pub fn place(&self, seq: SeqNum, seq_len: u32) -> Place {
+        let wnd = self.wnd();
+        if wnd == 0 {
+            return match (seq == self.nxt, seq_len) {
+                (true, 0) => Place::InWindow,
+                (true, _) => Place::AtClosedWindow,
+                (false, _) => Place::Outside,
+            };
+        }
+        let starts = seq.within(self.nxt, wnd);
+        let ends = seq_len > 0 && (seq + (seq_len - 1)).within(self.nxt, wnd);
+        // A segment that reaches over the whole window from the left is wanted too; no peer in its senses sends it.
+        if starts || ends {
+            Place::InWindow
+        } else {
+            Place::Outside
+        }
+    }
+
+    /// PAWS (RFC 7323 section 5.3 R1): older than what was last seen.
+    pub fn is_old(&self, now: Instant, ts: Timestamps) -> bool {
+        SeqNum(ts.val).lt(SeqNum(self.ts_recent))
+            && millis(now).wrapping_sub(self.ts_recent_at) < TS_RECENT_MAX_AGE
+    }
+
+    /// RFC 7323 section 4.3 (2): TS.Recent comes from the segment that reaches back to Last.ACK.sent.
+    pub fn note_timestamp(&mut self, now: Instant, seq: SeqNum, ts: Timestamps) {
+        if !self.is_old(now, ts) && seq.le(self.last_ack) {
+            self.ts_recent = ts.val;
+            self.ts_recent_at = millis(now);
+        }
+    }
+
+    pub fn ts_recent(&self) -> u32 {
+        self.ts_recent
+    }
+
+    /// The window to offer, for a segment that is about to go. Opens it by at least a segment or half the buffer
+    /// (RFC 9293 section 3.8.6.2.2), never takes back what was offered (section 3.8.6).
+    pub fn offer(&mut self, mss: u16, config: &Config) -> u16 {
+        let edge = self.reachable(config);
+        if self.edge.lt(edge) && edge.since(self.edge) >= step(mss, config) {
+            self.edge = edge;
+        }
+        u16::try_from(self.wnd()).unwrap_or(u16::MAX)
+    }
+
+    /// Would a window update tell the peer something worth a segment of its own? Only then: the rest rides on other ACKs.
+    pub fn has_news(&self, mss: u16, config: &Config) -> bool {
+        let edge = self.reachable(config);
+        self.edge.lt(edge)
+            && edge.since(self.edge) >= 2 * step(mss, config)
+            && self.wnd() < config.receive_window / 2
+    }
+
+    fn reachable(&self, config: &Config) -> SeqNum {
+        self.nxt + config.receive_window.saturating_sub(self.unread)
+    }
+
+    /// `RCV.NXT` moved over data: acknowledge the second full segment at once, else within the delay (RFC 9293
+    /// section 3.8.6.3).
+    pub fn owe_ack(&mut self, now: Instant, mss: u16, config: &Config) {
+        if self.nxt.since(self.last_ack) >= 2 * u32::from(mss) {
+            self.ack_now = true;
+        } else if !self.delayed.is_set() {
+            self.delayed = Timer::at(now + config.delayed_ack);
+        }
+    }
+
+    /// A segment with ACK went out.
+    pub fn acked(&mut self) {
+        self.last_ack = self.nxt;
+        self.ack_now = false;
+        self.delayed = Timer::OFF;
+    }
+}
+
+fn step(mss: u16, config: &Config) -> u32 {
+    u32::from(mss).min(config.receive_window / 2).max(1)
+}

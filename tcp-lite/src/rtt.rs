@@ -1,0 +1,87 @@
+//! Round-trip time and retransmission timeout (RFC 6298).
+
+use core::time::Duration;
+
+use crate::config::Config;
+
+/// The estimator, in microseconds; 0 means not measured yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rtt {
+    srtt: u32,
+    rttvar: u32,
+    /// Timeouts in a row: each doubles the RTO (section 5.5).
+    backoff: u8,
+}
+
+/// Longest sample taken; keeps the arithmetic in 32 bits.
+const MAX_SAMPLE_MICROS: u32 = 120_000_000;
+
+impl Rtt {
+    pub fn sample(&mut self, rtt_micros: u32) {
+        let r = rtt_micros.clamp(1, MAX_SAMPLE_MICROS);
+        if self.srtt == 0 {
+            // Section 2.2
+            self.srtt = r;
+            self.rttvar = r / 2;
+        } else {
+            // Section 2.3 with alpha = 1/8, beta = 1/4
+            self.rttvar = self.rttvar - self.rttvar / 4 + self.srtt.abs_diff(r) / 4;
+            self.srtt = (self.srtt - self.srtt / 8 + r / 8).max(1);
+        }
+    }
+
+    pub fn back_off(&mut self) {
+        self.backoff = self.backoff.saturating_add(1);
+    }
+
+    /// Did the timer ring since new data was last acknowledged?
+    pub fn is_backed_off(&self) -> bool {
+        self.backoff > 0
+    }
+
+    /// New data was acknowledged.
+    pub fn restore(&mut self) {
+        self.backoff = 0;
+    }
+
+    pub fn rto(&self, config: &Config) -> Duration {
+        let base = if self.srtt == 0 {
+            config.initial_rto
+        } else {
+            let estimate = Duration::from_micros(u64::from(self.srtt) + 4 * u64::from(self.rttvar));
+            estimate.max(config.min_rto)
+        };
+        base.saturating_mul(1 << self.backoff.min(16))
+            .min(config.max_rto)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Duration, Rtt};
+
+    #[test]
+    fn rto_by_the_rfc() {
+        let config = Config::default();
+        let mut rtt = Rtt::default();
+        assert_eq!(rtt.rto(&config), Duration::from_secs(1));
+        rtt.sample(400_000);
+        assert_eq!(rtt.rto(&config), Duration::from_millis(400 + 4 * 200));
+        rtt.sample(400_000);
+        assert_eq!(rtt.rto(&config), Duration::from_millis(400 + 4 * 150));
+        for _ in 0..100 {
+            rtt.sample(50);
+        }
+        assert_eq!(rtt.rto(&config), config.min_rto);
+        for wait in [400, 800, 1600] {
+            rtt.back_off();
+            assert_eq!(rtt.rto(&config), Duration::from_millis(wait));
+        }
+        for _ in 0..300 {
+            rtt.back_off();
+        }
+        assert_eq!(rtt.rto(&config), config.max_rto);
+        rtt.restore();
+        assert_eq!(rtt.rto(&config), config.min_rto);
+    }
+}

@@ -1,0 +1,3 @@
+//! Scripts per state: segments in, segments out, silence asserted.
+
+mod basic;

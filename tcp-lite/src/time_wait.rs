@@ -1,0 +1,86 @@
+//! TIME-WAIT: who has waited longest, and who may be replaced.
+
+use crate::app::App;
+use crate::arrive::Segment;
+use crate::connection::Connection;
+use crate::seq::SeqNum;
+use crate::state::{State, TimeWait};
+use crate::table::Table;
+
+const NIL: u32 = u32::MAX;
+
+/// The TIME-WAIT connections as a list through their slots, in the order they entered. A full table gives up the
+/// oldest for a new connection: refusing live clients to protect against old segments would be the wrong choice.
+#[derive(Debug)]
+pub(crate) struct TimeWaits {
+    head: u32,
+    tail: u32,
+    len: usize,
+}
+
+impl Default for TimeWaits {
+    fn default() -> TimeWaits {
+        TimeWaits {
+            head: NIL,
+            tail: NIL,
+            len: 0,
+        }
+    }
+}
+
+impl TimeWaits {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn oldest(&self) -> Option<u32> {
+        (self.head != NIL).then_some(self.head)
+    }
+
+    pub fn push<A: App>(&mut self, id: u32, table: &mut Table<Connection<A>>) {
+        let Some(wait) = get(id, table) else { return };
+        (wait.prev, wait.next) = (self.tail, NIL);
+        match get(self.tail, table) {
+            Some(last) => last.next = id,
+            None => self.head = id,
+        }
+        self.tail = id;
+        self.len += 1;
+    }
+
+    pub fn unlink<A: App>(&mut self, id: u32, table: &mut Table<Connection<A>>) {
+        let Some(&mut TimeWait { prev, next, .. }) = get(id, table) else {
+            return;
+        };
+        match get(prev, table) {
+            Some(before) => before.next = next,
+            None => self.head = next,
+        }
+        match get(next, table) {
+            Some(behind) => behind.prev = prev,
+            None => self.tail = prev,
+        }
+        self.len -= 1;
+    }
+}
+
+fn get<A: App>(id: u32, table: &mut Table<Connection<A>>) -> Option<&mut TimeWait> {
+    match table.get_mut(id).map(|connection| &mut connection.state) {
+        Some(State::TimeWait(wait)) => Some(wait),
+        _ => None,
+    }
+}
+
+impl<A: App> Connection<A> {
+    /// May this SYN begin a new connection in the place of one in TIME-WAIT (RFC 6191 section 2, RFC 9293 section 3.6.1)?
+    pub fn may_be_replaced(&self, syn: &Segment<'_>) -> bool {
+        let later_seq = self.rcv.nxt.lt(syn.seq);
+        match syn.options.timestamps {
+            Some(ts) if self.terms.timestamps => {
+                let recent = SeqNum(self.rcv.ts_recent());
+                recent.lt(SeqNum(ts.val)) || recent == SeqNum(ts.val) && later_seq
+            }
+            Some(_) | None => later_seq,
+        }
+    }
+}

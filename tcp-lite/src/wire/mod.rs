@@ -1,0 +1,9 @@
+//! TCP segments as bytes: checked views in, headers out.
+
+mod checksum;
+mod options;
+mod segment;
+
+pub use checksum::{Sum, pseudo_header};
+pub use options::{Options, SackBlocks, Timestamps};
+pub use segment::{Flags, Header, Malformed, SegmentView};
