@@ -1,0 +1,267 @@
+//! The daemon under test, on a [`Host`].
+
+use crate::clock::{PATIENCE, wait_for};
+use crate::net::Host;
+use crate::process::{Finished, Process};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Longest that a control command (status, check, detach) or a start may take on a loaded machine.
+const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+
+/// Longest that the daemon may take to drain: idle connections are closed at once, so this is only its own work.
+const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+
+/// The binary under test: `sidestep` of the same profile as this test.
+///
+/// # Panics
+/// When it has not been built.
+pub fn binary() -> PathBuf {
+    let test =
+        std::env::current_exe().unwrap_or_else(|error| panic!("no path to this test: {error}"));
+    let mut dir = test.parent().map(PathBuf::from).unwrap_or_default();
+    if dir.ends_with("deps") {
+        dir.pop();
+    }
+    let binary = dir.join("sidestep");
+    assert!(
+        binary.exists(),
+        "{} is missing; run `cargo build -p sidestep` (with the same profile) or `cargo xtask test`",
+        binary.display()
+    );
+    binary
+}
+
+/// Runs `sidestep ARGS` on `host` to its end.
+pub fn sidestep(host: &Host, args: &[&str]) -> Finished {
+    host.run(&argv(args), COMMAND_LIMIT)
+}
+
+/// A running `sidestep attach`. Dropping it is a check of its own: the frame audit, a clean end with code 0 and a
+/// NIC without an XDP program.
+pub struct Daemon<'net> {
+    host: &'net Host,
+    process: Option<Process>,
+    files: TempDir,
+    /// The line that said it is ready.
+    pub ready: String,
+}
+
+impl<'net> Daemon<'net> {
+    /// Attaches to the host's NIC with `config`, a complete TOML text without `[control]`, and waits until it
+    /// is ready.
+    ///
+    /// # Panics
+    /// With its stderr when it ends or does not get ready.
+    pub fn start(host: &'net Host, config: &str) -> Self {
+        let (files, mut process) = Self::spawn(host, config);
+        let Some(ready) = process.line("ready: ", COMMAND_LIMIT) else {
+            let state = process.wait(Duration::ZERO);
+            panic!(
+                "sidestep attach is not ready ({state:?}); its stderr:\n{}",
+                process.stderr()
+            );
+        };
+        Self {
+            host,
+            process: Some(process),
+            files,
+            ready,
+        }
+    }
+
+    /// Runs `sidestep attach` on `device` for a case in which it has to fail, and returns how it did.
+    ///
+    /// # Panics
+    /// When it has not ended within [`PATIENCE`].
+    pub fn fails(host: &Host, device: &str, config: &str) -> Finished {
+        let files = write_config(config);
+        let path = files.path().join("config.toml").display().to_string();
+        let command = host.command(&argv(&["attach", device, "--config", &path]));
+        Process::spawn(command).finish(PATIENCE)
+    }
+
+    fn spawn(host: &Host, config: &str) -> (TempDir, Process) {
+        let files = write_config(config);
+        let path = files.path().join("config.toml").display().to_string();
+        let process = host.spawn(&argv(&["attach", host.device, "--config", &path]));
+        (files, process)
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.running().stderr()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.running().id()
+    }
+
+    /// `sidestep status --json`.
+    ///
+    /// # Panics
+    /// When the command fails or prints no JSON.
+    pub fn status(&self) -> Value {
+        let done = self.control(&["status", "--json"]);
+        assert_eq!(
+            done.code(),
+            0,
+            "status failed:\n{}{}",
+            done.stderr,
+            self.log()
+        );
+        serde_json::from_str(&done.stdout)
+            .unwrap_or_else(|error| panic!("status prints no JSON ({error}):\n{}", done.stdout))
+    }
+
+    /// Runs a control command with this daemon's socket.
+    pub fn control(&self, args: &[&str]) -> Finished {
+        let socket = self.files.path().join("control.sock").display().to_string();
+        let mut all = args.to_vec();
+        all.extend(["--socket", &socket]);
+        sidestep(self.host, &all)
+    }
+
+    /// Requests answered, per worker.
+    pub fn requests(&self) -> Vec<u64> {
+        self.per_worker("requests")
+    }
+
+    /// Open connections, per worker.
+    pub fn connections(&self) -> Vec<u64> {
+        self.per_worker("connections")
+    }
+
+    /// Checks that no frame is lost or counted twice in any worker.
+    ///
+    /// # Panics
+    /// With the status when `free + in_rx + in_tx + held` is not `total`.
+    pub fn audit(&self) {
+        let status = self.status();
+        let workers = status["workers"].as_array().cloned().unwrap_or_default();
+        assert!(!workers.is_empty(), "status shows no worker: {status:#}");
+        for worker in &workers {
+            let count = |name: &str| {
+                worker["frames"][name]
+                    .as_u64()
+                    .unwrap_or_else(|| panic!("no frames.{name} in {worker:#}"))
+            };
+            let sum: u64 = ["free", "in_rx", "in_tx", "held"].map(count).iter().sum();
+            assert!(
+                sum == count("total") && sum > 0,
+                "frames do not add up to frames.total: {worker:#}"
+            );
+        }
+    }
+
+    /// Ends it as an operator would (SIGTERM) and checks that it ends well.
+    ///
+    /// # Panics
+    /// When the audit fails, it does not end with code 0 in time, or leaves an XDP program.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// SIGKILL: as a crash. Returns once the process is gone; the NIC must be free of it within a second.
+    ///
+    /// # Panics
+    /// When its XDP program stays.
+    pub fn kill9(mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.signal(Signal::SIGKILL);
+            assert!(
+                process.wait(PATIENCE).is_some(),
+                "SIGKILL did not end the daemon"
+            );
+            let host = self.host;
+            wait_for(
+                Duration::from_secs(1),
+                "the killed daemon's XDP program is gone",
+                || host.xdp_program().is_none().then_some(()),
+            );
+        }
+    }
+
+    /// Waits for an end that something else caused, for example `sidestep detach`.
+    ///
+    /// # Panics
+    /// When it still runs after its time to drain.
+    pub fn ended(mut self) -> ExitStatus {
+        let mut process = self
+            .process
+            .take()
+            .unwrap_or_else(|| unreachable!("taken by value only"));
+        process
+            .wait(DRAIN_LIMIT)
+            .unwrap_or_else(|| panic!("the daemon still runs:\n{}", process.stderr()))
+    }
+
+    fn end(&mut self) {
+        if self.process.is_none() {
+            return;
+        }
+        self.audit();
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        process.signal(Signal::SIGTERM);
+        let status = process.wait(DRAIN_LIMIT);
+        assert!(
+            status.is_some_and(|status| status.code() == Some(0)),
+            "after SIGTERM: {status:?}, not exit code 0; its stderr:\n{}",
+            process.stderr()
+        );
+        assert_eq!(self.host.xdp_program(), None, "an XDP program is left");
+    }
+
+    fn running(&self) -> &Process {
+        self.process
+            .as_ref()
+            .unwrap_or_else(|| unreachable!("taken by value or by drop only"))
+    }
+
+    fn per_worker(&self, name: &str) -> Vec<u64> {
+        let status = self.status();
+        let workers = status["workers"].as_array().cloned().unwrap_or_default();
+        workers
+            .iter()
+            .map(|worker| {
+                worker[name]
+                    .as_u64()
+                    .unwrap_or_else(|| panic!("no {name} in {worker:#}"))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            if let Some(process) = &self.process {
+                eprintln!("--- stderr of sidestep ---\n{}---", process.stderr());
+            }
+            return;
+        }
+        self.end();
+    }
+}
+
+fn argv(args: &[&str]) -> Vec<String> {
+    std::iter::once(binary().display().to_string())
+        .chain(args.iter().map(|arg| (*arg).to_owned()))
+        .collect()
+}
+
+fn write_config(config: &str) -> TempDir {
+    let files = TempDir::new().unwrap_or_else(|error| panic!("no temporary directory: {error}"));
+    let socket = files.path().join("control.sock");
+    let text = format!("{config}\n[control]\nsocket = \"{}\"\n", socket.display());
+    std::fs::write(files.path().join("config.toml"), text)
+        .unwrap_or_else(|error| panic!("cannot write the config: {error}"));
+    files
+}
