@@ -15,8 +15,8 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Every namespace and device of the harness starts with this, followed by the owner's process id.
@@ -51,6 +51,9 @@ const LINK_SERVER_IF: &str = "ss-ls";
 const LINK_CLIENT_IF: &str = "ss-lc";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// One network at a time per test program: tests that load a host to its limit would starve each other into time-outs.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// What the network shall look like.
 #[derive(Clone, Debug)]
@@ -95,7 +98,7 @@ impl Default for Plan {
     }
 }
 
-/// The two hosts; everything is removed on drop, after a panic too.
+/// The two hosts; everything is removed on drop, after a panic too. A thread that has one must not make another.
 pub struct Net {
     // Dropped in this order: the link stops before its devices go.
     link: Option<Link>,
@@ -104,6 +107,7 @@ pub struct Net {
     /// The host that clients run on.
     pub client: Host,
     _middle: Option<Namespace>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Net {
@@ -120,6 +124,8 @@ impl Net {
             nix::unistd::geteuid().is_root(),
             "this test makes network namespaces and loads BPF programs, so it needs root; run: sudo -E cargo xtask test"
         );
+        // A test that panicked has cleaned up, so its turn is over like any other.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let stem = format!(
             "{PREFIX}{}-{}",
             std::process::id(),
@@ -166,6 +172,7 @@ impl Net {
             server,
             client,
             _middle: middle,
+            _turn: turn,
         }
     }
 

@@ -1,2 +1,64 @@
-//! Project automation.
-fn main() {}
+//! Project automation: `cargo xtask <task>`.
+
+mod setup;
+mod step;
+mod sweep;
+mod tally;
+mod test;
+
+use anyhow::{Context, Result, bail};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+cargo xtask <task>
+
+  demo [--once]  set up, build and run the demo; --once: end after its table
+  test           set up, then every check and every test
+  soak           the network tests in their long form, on a release build
+  setup          install the system packages that are missing
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["test"] => test::run(),
+        ["soak"] => test::soak(),
+        ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
+        ["demo", ref rest @ ..] => demo(rest),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprint!("unknown task: {}\n\n{USAGE}", words.join(" "));
+            Ok(ExitCode::from(2))
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Becomes `sidestep demo`, so that its exit code and Ctrl-C are the demo's own.
+fn demo(args: &[&str]) -> Result<ExitCode> {
+    setup::run()?;
+    let build = step::cargo(&["build", "--release", "--package", "sidestep"]);
+    if !step::run("build", build)? {
+        bail!("the build failed");
+    }
+    let binary = step::target_dir()?.join("release/sidestep");
+    let mut command = step::as_root(&binary);
+    let error = command.arg("demo").args(args).exec();
+    Err(error).with_context(|| format!("cannot run {}", show(&command)))
+}
+
+fn show(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
