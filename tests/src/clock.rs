@@ -1,6 +1,6 @@
 //! The only place where tests read a clock, and waiting for conditions instead of sleeping.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a condition that is already on its way may take before the test fails.
 ///
@@ -18,6 +18,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 )]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The current wall-clock time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests run in real time; the data path does not use this crate"
+)]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// How long a load runs: `short` in `cargo xtask test`, `long` in `cargo xtask soak` (which sets SIDESTEP_SOAK).
+pub fn lasting(short: Duration, long: Duration) -> Duration {
+    if std::env::var_os("SIDESTEP_SOAK").is_some() {
+        long
+    } else {
+        short
+    }
 }
 
 /// A point in time after which waiting is a failure.

@@ -14,4 +14,5 @@ pub mod packet;
 pub mod process;
 pub mod raw;
 pub mod server;
+pub mod site;
 pub mod wrk;

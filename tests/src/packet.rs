@@ -102,7 +102,7 @@ impl PacketSocket {
         }
     }
 
-    /// Gives every frame that waits, at most [`BATCH`] of them, to `take`; returns how many there were.
+    /// Gives every frame that waits, up to one batch of them, to `take`; returns how many there were.
     ///
     /// # Errors
     /// The device went away or down.

@@ -219,7 +219,7 @@ impl RawClient {
         segment
     }
 
-    /// Reads `count` bytes in order, acknowledging each segment.
+    /// Reads segments in order until there are at least `count` bytes, acknowledging each.
     ///
     /// # Panics
     /// When they do not come, or the server resets or ends the connection before.
@@ -242,6 +242,18 @@ impl RawClient {
                     data.len()
                 );
             }
+        }
+        data
+    }
+
+    /// Reads until the data ends with `end`, acknowledging each segment.
+    ///
+    /// # Panics
+    /// As [`RawClient::read`].
+    pub fn read_until(&mut self, conn: &mut RawConn, end: &[u8]) -> Vec<u8> {
+        let mut data = Vec::new();
+        while !data.ends_with(end) {
+            data.extend(self.read(conn, 1));
         }
         data
     }
