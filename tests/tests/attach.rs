@@ -37,7 +37,7 @@ fn a_missing_nic() {
     let net = Net::new();
     let before = nic(&net.server);
     let done = Daemon::fails(&net.server, "ss-none", &Site::new("none").config());
-    assert_error(&done, 1, &["ss-none"]);
+    assert_error(&done, 2, &["ss-none"]);
     assert_eq!(nic(&net.server), before);
 }
 
@@ -47,7 +47,7 @@ fn a_queue_that_the_nic_does_not_have() {
     let before = nic(&net.server);
     let site = Site::new("none").with("[interface]\nqueues = [0, 5]");
     let done = Daemon::fails(&net.server, net.server.device, &site.config());
-    assert_error(&done, 1, &["queue", "5"]);
+    assert_error(&done, 2, &["queue", "5", "ethtool -L"]);
     assert_eq!(nic(&net.server), before);
 }
 

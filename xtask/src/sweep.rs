@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::Command;
 
-/// Namespaces and devices of tests and demo are called `ss-<owner's process id>-…`.
-const PREFIX: &str = "ss-";
+/// Namespaces of the tests and of the demo are called one of these, then `<owner's process id>-…`.
+const PREFIXES: [&str; 2] = ["ss-", "sidestep-demo-"];
 
 /// Removes every namespace of ours whose owner is dead and returns their names.
 ///
@@ -35,7 +35,10 @@ pub fn sweep() -> Result<Vec<String>> {
 
 /// The owner's process id in a name of ours.
 fn owner(name: &str) -> Option<u32> {
-    name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
+    let rest = PREFIXES
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))?;
+    rest.split('-').next()?.parse().ok()
 }
 
 fn alive(id: u32) -> bool {
@@ -49,7 +52,7 @@ mod tests {
     #[test]
     fn only_names_of_ours_have_an_owner() {
         assert_eq!(owner("ss-123-0-s"), Some(123));
-        assert_eq!(owner("ss-77"), Some(77));
+        assert_eq!(owner("sidestep-demo-77-host"), Some(77));
         assert_eq!(owner("ss-demo"), None);
         assert_eq!(owner("kubelet-123"), None);
     }
