@@ -24,6 +24,30 @@ pub enum Ecn {
     Ce,
 }
 
+impl Ecn {
+    /// From the two low bits of IPv4's type of service or IPv6's traffic class.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        match bits & 3 {
+            0 => Self::NotEct,
+            1 => Self::Ect1,
+            2 => Self::Ect0,
+            _ => Self::Ce,
+        }
+    }
+
+    /// As the two low bits.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::NotEct => 0,
+            Self::Ect1 => 1,
+            Self::Ect0 => 2,
+            Self::Ce => 3,
+        }
+    }
+}
+
 /// The application on top of a [`crate::Stack`]: it consumes bytes in order and queues pieces of an answer.
 ///
 /// Callbacks come from `on_segment` and `on_timers`; what they queue leaves with the next `flush`.
@@ -36,8 +60,8 @@ pub trait App: Sized {
     type Piece: Copy;
 
     /// The handshake is complete.
-    fn on_established(&mut self, flow: &Flow) {
-        let _ = flow;
+    fn on_established(&mut self, now: Instant, io: &mut Io<'_, Self>) {
+        let _ = (now, io);
     }
 
     /// All in-order bytes not consumed yet, oldest first, contiguous. Returns how many it consumed; the rest is kept
@@ -119,6 +143,12 @@ impl<A: App> Io<'_, A> {
             return 0;
         }
         usize::from(self.limit.saturating_sub(self.queue.len())).min(self.pieces.room())
+    }
+
+    /// Is anything queued that the peer has not acknowledged?
+    #[must_use]
+    pub fn sending(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// Sends FIN behind what is queued. Later input is acknowledged and discarded until the peer's FIN, bounded by

@@ -162,7 +162,8 @@ impl<A: App> Connection<A> {
             inbox: Default::default(),
         };
         cx.shared.counters.established += 1;
-        cx.app.on_established(&self.flow);
+        let lifted = self.call(cx, |app, now, io, _| app.on_established(now, io));
+        self.put_back(lifted, cx);
         if cx.shared.draining {
             self.close(cx.shared);
         }

@@ -111,7 +111,11 @@ impl<A: App> Connection<A> {
         self.put_back(lifted, cx);
     }
 
-    fn put_back<O: Out<A::Link>>(&mut self, lifted: Option<(Unread, Wish)>, cx: &mut Cx<'_, A, O>) {
+    pub fn put_back<O: Out<A::Link>>(
+        &mut self,
+        lifted: Option<(Unread, Wish)>,
+        cx: &mut Cx<'_, A, O>,
+    ) {
         let Some((unread, wish)) = lifted else { return };
         if let Some(inbox) = self.state.inbox() {
             inbox.consumed(unread, 0, &mut cx.shared.buffers);
@@ -120,7 +124,7 @@ impl<A: App> Connection<A> {
     }
 
     /// Runs a callback with the unread bytes lifted out; `None` in states whose input the application does not see.
-    fn call<O>(
+    pub fn call<O>(
         &mut self,
         cx: &mut Cx<'_, A, O>,
         callback: impl FnOnce(&mut A, Instant, &mut Io<'_, A>, &[u8]),

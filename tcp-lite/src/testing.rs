@@ -38,7 +38,7 @@ impl App for Lines {
     type Conn = u32;
     type Piece = u32;
 
-    fn on_established(&mut self, _: &Flow) {
+    fn on_established(&mut self, _: Instant, _: &mut Io<'_, Self>) {
         self.log.push("established".into());
     }
 
