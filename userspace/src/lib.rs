@@ -1,8 +1,13 @@
 //! sidestep: answers small GETs from AF_XDP and leaves the rest to the kernel.
+//!
+//! The way of a frame is in `worker::Pipeline`; see `ARCHITECTURE.md` for the map of it all.
 
 pub mod http;
 pub mod inject;
+pub mod nic;
 pub mod reason;
 pub mod route;
 pub mod steer;
 pub mod store;
+pub mod sys;
+pub mod xsk;

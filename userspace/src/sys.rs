@@ -1,0 +1,144 @@
+//! Raw system calls that no library wraps: socket options and the NIC's ioctls.
+
+use std::ffi::CString;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `setsockopt(2)` with an `int`.
+///
+/// # Errors
+/// Those of the call.
+pub fn set_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the pointer is to a live `int` of the length given.
+    let ret = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            mem::size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    check(ret).map(drop)
+}
+
+/// Raises the send buffer beyond `net.core.wmem_max` (`SO_SNDBUFFORCE`, needs CAP_NET_ADMIN).
+///
+/// # Errors
+/// Those of `setsockopt(2)`.
+pub fn set_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    set_option(
+        socket,
+        libc::SOL_SOCKET,
+        libc::SO_SNDBUFFORCE,
+        bytes.try_into().unwrap_or(libc::c_int::MAX),
+    )
+}
+
+/// <linux/sockios.h>; libc lacks it.
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
+
+/// Receive channels of a NIC and their maximum (`ETHTOOL_GCHANNELS`), combined ones included.
+///
+/// # Errors
+/// ENODEV without such a NIC, EOPNOTSUPP when the driver does not tell.
+pub fn channels(interface: &str) -> io::Result<(u32, u32)> {
+    /// `struct ethtool_channels`, <linux/ethtool.h>.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Channels {
+        cmd: u32,
+        max_rx: u32,
+        max_tx: u32,
+        max_other: u32,
+        max_combined: u32,
+        rx: u32,
+        tx: u32,
+        other: u32,
+        combined: u32,
+    }
+    const ETHTOOL_GCHANNELS: u32 = 0x3c;
+    let mut channels = Channels {
+        cmd: ETHTOOL_GCHANNELS,
+        ..Channels::default()
+    };
+    let mut request = request_for(interface)?;
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    ioctl(SIOCETHTOOL, &mut request)?;
+    Ok((
+        channels.rx + channels.combined,
+        channels.max_rx + channels.max_combined,
+    ))
+}
+
+/// The MTU of a NIC in bytes (`SIOCGIFMTU`).
+///
+/// # Errors
+/// ENODEV without such a NIC.
+pub fn mtu(interface: &str) -> io::Result<usize> {
+    let mut request = request_for(interface)?;
+    ioctl(libc::SIOCGIFMTU, &mut request)?;
+    // SAFETY: a successful SIOCGIFMTU has filled this member.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    usize::try_from(mtu).map_err(|_| io::Error::other("negative MTU"))
+}
+
+fn request_for(interface: &str) -> io::Result<libc::ifreq> {
+    let name = CString::new(interface)?;
+    let name = name.as_bytes_with_nul();
+    // SAFETY: `ifreq` is plain data, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    if name.len() > request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = *from as libc::c_char;
+    }
+    Ok(request)
+}
+
+fn ioctl(code: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: no pointers are passed.
+    let fd =
+        check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the descriptor was just opened and is owned by nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: the codes used here take an `ifreq`, whose pointer member, where there is
+    // one, points to a live structure of the command's type.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), code, request) }).map(drop)
+}
+
+fn check(ret: libc::c_int) -> io::Result<libc::c_int> {
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
+}
+
+/// Makes a NIC send whole checksums in its frames instead of leaving them to hardware (`ETHTOOL_STXCSUM`).
+///
+/// # Errors
+/// ENODEV without such a NIC, EOPNOTSUPP when its driver cannot.
+pub fn disable_tx_checksum(interface: &str) -> io::Result<()> {
+    /// `struct ethtool_value`, <linux/ethtool.h>.
+    #[repr(C)]
+    struct Value {
+        cmd: u32,
+        data: u32,
+    }
+    const ETHTOOL_STXCSUM: u32 = 0x17;
+    let mut value = Value {
+        cmd: ETHTOOL_STXCSUM,
+        data: 0,
+    };
+    let mut request = request_for(interface)?;
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    ioctl(SIOCETHTOOL, &mut request)
+}

@@ -1,0 +1,309 @@
+//! Opening one NIC queue: UMEM, rings, socket options, bind.
+
+use super::rings::{RingSizes, Rings, Umem};
+use super::{Audit, Frame, Port};
+use crate::sys;
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use thiserror::Error;
+use xsk_rs::Socket;
+use xsk_rs::config::{
+    BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig,
+};
+
+/// `XDP_PACKET_HEADROOM`: what the kernel keeps free in front of each packet, in bytes.
+const HEADROOM: usize = 256;
+
+/// Chunk sizes that an aligned UMEM may have, in bytes: half a page is enough for an Ethernet MTU of
+/// 1,500 and doubles the frames that fit a cache; a page is the largest the kernel takes.
+const CHUNKS: [usize; 2] = [2048, 4096];
+
+/// Ethernet header with two VLAN tags, in bytes.
+const LINK_HEADER: usize = 22;
+
+/// Send buffer asked for, in bytes. In copy mode each frame in flight is charged to it with its skb
+/// overhead (about 2.3 KiB a frame): the default 208 KiB stalls after 90 frames, and
+/// more than a full ring of 4,096 can never be in flight.
+const SEND_BUFFER: usize = 16 << 20;
+
+/// Frames one `sendto` may send in copy mode (`XDP_MAX_TX_SKB_BUDGET`, Linux 6.17): the kernel's
+/// default of 32 costs a system call for each 32 frames; larger values hold the
+/// device's transmit lock longer than a batch is worth.
+const TX_BUDGET: libc::c_int = 256;
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+
+/// Hugepages of 2 MiB are what `MAP_HUGETLB` gives by default on x86-64 and arm64.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// How the socket is bound to the queue (`bind(2)` flags of `af_xdp.rst`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindMode {
+    /// `XDP_ZEROCOPY`: the NIC's DMA reads and writes the UMEM.
+    ZeroCopy,
+    /// `XDP_COPY`: the kernel copies between its buffers and the UMEM.
+    Copy,
+}
+
+/// What to open a queue with.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueOptions {
+    /// See [`BindMode`].
+    pub bind: BindMode,
+    /// Frames in the UMEM; a power of two, at least 64.
+    pub frames: u32,
+    /// The NIC's MTU in bytes.
+    pub mtu: usize,
+    /// Frames one receive takes at most.
+    pub batch: usize,
+}
+
+/// Why a queue could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The driver cannot do this bind mode.
+    #[error("queue {queue} of {interface} cannot be bound in this mode: {source}")]
+    Unsupported {
+        /// The NIC.
+        interface: String,
+        /// Its queue.
+        queue: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Somebody has an AF_XDP socket on the queue.
+    #[error(
+        "queue {queue} of {interface} already has an AF_XDP socket\n  \
+         help: stop the program that uses it (`ss --xdp -p` names it), or name other queues in [interface] queues"
+    )]
+    Busy {
+        /// The NIC.
+        interface: String,
+        /// Its queue.
+        queue: u32,
+    },
+    /// The NIC does not have the queue.
+    #[error(
+        "{interface} has no queue {queue}\n  help: `ethtool -l {interface}` shows its queues; correct [interface] queues"
+    )]
+    NoSuchQueue {
+        /// The NIC.
+        interface: String,
+        /// The queue asked for.
+        queue: u32,
+    },
+    /// Not enough privilege.
+    #[error(
+        "no permission to open an AF_XDP socket: {0}\n  help: run as root, or with CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK"
+    )]
+    Permission(io::Error),
+    /// The NIC's MTU does not fit a chunk.
+    #[error(
+        "an MTU of {mtu} does not fit an AF_XDP frame\n  help: `ip link set dev {interface} mtu {max}` or less"
+    )]
+    Mtu {
+        /// The NIC.
+        interface: String,
+        /// Its MTU.
+        mtu: usize,
+        /// The largest that fits.
+        max: usize,
+    },
+    /// Anything else the kernel said.
+    #[error("queue {queue} of {interface}: {what}: {source}")]
+    Other {
+        /// The NIC.
+        interface: String,
+        /// Its queue.
+        queue: u32,
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// One NIC queue, owned by one worker.
+#[derive(Debug)]
+pub struct Queue {
+    // Dropped first: the rings use the memory.
+    rings: Rings,
+    memory: Umem,
+    id: u32,
+    hugepages: bool,
+}
+
+impl Queue {
+    /// Opens queue `queue` of `interface`.
+    ///
+    /// Nothing is received until the socket is put into the XSKS map and a program is attached.
+    ///
+    /// # Errors
+    /// [`OpenError::Unsupported`] when the driver lacks the bind mode (the caller tries the
+    /// next one); the others are final.
+    pub fn open(interface: &str, queue: u32, options: QueueOptions) -> Result<Self, OpenError> {
+        let other = |what, source| OpenError::Other {
+            interface: interface.to_owned(),
+            queue,
+            what,
+            source,
+        };
+        let chunk = CHUNKS
+            .into_iter()
+            .find(|chunk| options.mtu + LINK_HEADER <= chunk - HEADROOM)
+            .ok_or_else(|| OpenError::Mtu {
+                interface: interface.to_owned(),
+                mtu: options.mtu,
+                max: CHUNKS[CHUNKS.len() - 1] - HEADROOM - LINK_HEADER,
+            })?;
+        let ring = size(options.frames / 2, interface, queue)?;
+        let umem_config = UmemConfig::builder()
+            .frame_size(FrameSize::new(chunk as u32).expect("CHUNKS are valid"))
+            .fill_queue_size(ring)
+            .comp_queue_size(ring)
+            .build()
+            .expect("CHUNKS leave room for the headroom");
+        let frames = NonZeroU32::new(options.frames).expect("checked by `size`");
+        let (umem, descs, hugepages) =
+            map(umem_config, frames).map_err(|e| other("cannot create the UMEM", cause(&e)))?;
+
+        let mut flags = BindFlags::XDP_USE_NEED_WAKEUP;
+        flags |= match options.bind {
+            BindMode::ZeroCopy => BindFlags::XDP_ZEROCOPY,
+            BindMode::Copy => BindFlags::XDP_COPY,
+        };
+        let socket_config = SocketConfig::builder()
+            .rx_queue_size(ring)
+            .tx_queue_size(ring)
+            .bind_flags(flags)
+            .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+            .build();
+        let name: Interface = interface
+            .parse()
+            .map_err(|_| other("bad interface name", io::ErrorKind::InvalidInput.into()))?;
+        // SAFETY: the UMEM is this queue's own and bound once, with the program load inhibited.
+        let (tx, rx, fill_comp) = unsafe { Socket::new(socket_config, &umem, &name, queue) }
+            .map_err(|e| bind_error(cause(&e), interface, queue, options.bind))?;
+        let fill_comp = fill_comp.ok_or_else(|| {
+            other(
+                "no fill ring for a private UMEM",
+                io::ErrorKind::Other.into(),
+            )
+        })?;
+        let fd = rx.fd().as_raw_fd();
+        // SAFETY: `rx` keeps the socket open for longer than this borrow.
+        tune(unsafe { BorrowedFd::borrow_raw(fd) });
+
+        let sizes = RingSizes {
+            batch: options.batch,
+            fill: options.frames / 2,
+            tx: options.frames / 2,
+        };
+        Ok(Self {
+            rings: Rings::new((tx, rx), fill_comp, descs, sizes, queue),
+            memory: Umem::new(umem, chunk - HEADROOM, chunk, queue),
+            id: queue,
+            hugepages,
+        })
+    }
+
+    /// The queue's number on its NIC.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// True when the UMEM lies on hugepages.
+    pub fn hugepages(&self) -> bool {
+        self.hugepages
+    }
+
+    /// The rings, for receiving and for waking the kernel.
+    pub fn rings(&mut self) -> &mut Rings {
+        &mut self.rings
+    }
+}
+
+impl Port for Queue {
+    type Frame = Frame;
+    type Memory = Umem;
+    type Ring = Rings;
+
+    fn split(&mut self) -> (&Umem, &mut Rings) {
+        (&self.memory, &mut self.rings)
+    }
+
+    fn audit(&self) -> Audit {
+        self.rings.audit()
+    }
+}
+
+fn size(entries: u32, interface: &str, queue: u32) -> Result<QueueSize, OpenError> {
+    QueueSize::new(entries)
+        .ok()
+        .filter(|_| entries >= 32)
+        .ok_or_else(|| OpenError::Other {
+            interface: interface.to_owned(),
+            queue,
+            what: "umem_frames must be a power of two of at least 64",
+            source: io::ErrorKind::InvalidInput.into(),
+        })
+}
+
+/// The UMEM on hugepages if there are enough, else on ordinary pages.
+fn map(
+    config: UmemConfig,
+    frames: NonZeroU32,
+) -> Result<(xsk_rs::Umem, Vec<xsk_rs::umem::frame::FrameDesc>, bool), xsk_rs::umem::UmemCreateError>
+{
+    let bytes = frames.get() as usize * config.frame_size().get() as usize;
+    if bytes.is_multiple_of(HUGE_PAGE)
+        && let Ok((umem, descs)) = xsk_rs::Umem::new(config, frames, true)
+    {
+        return Ok((umem, descs, true));
+    }
+    xsk_rs::Umem::new(config, frames, false).map(|(umem, descs)| (umem, descs, false))
+}
+
+/// Larger send buffer and transmit budget; both are speed only, so that a kernel without them is no error.
+fn tune(socket: BorrowedFd<'_>) {
+    if let Err(e) = sys::set_send_buffer(socket, SEND_BUFFER) {
+        log::debug!("SO_SNDBUFFORCE: {e}");
+    }
+    if let Err(e) = sys::set_option(socket, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, TX_BUDGET) {
+        log::debug!("XDP_MAX_TX_SKB_BUDGET: {e}");
+    }
+}
+
+fn cause(e: &(dyn std::error::Error + 'static)) -> io::Error {
+    let os = e
+        .source()
+        .and_then(|s| s.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error);
+    match os {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::other(e.to_string()),
+    }
+}
+
+fn bind_error(source: io::Error, interface: &str, queue: u32, bind: BindMode) -> OpenError {
+    let interface = interface.to_owned();
+    match (source.raw_os_error(), bind) {
+        (Some(libc::EPERM | libc::EACCES), _) => OpenError::Permission(source),
+        (Some(libc::EBUSY), _) => OpenError::Busy { interface, queue },
+        // Drivers answer a zero-copy bind that they cannot do with either.
+        (Some(libc::EOPNOTSUPP), _) | (Some(libc::EINVAL), BindMode::ZeroCopy) => {
+            OpenError::Unsupported {
+                interface,
+                queue,
+                source,
+            }
+        }
+        (Some(libc::EINVAL), BindMode::Copy) => OpenError::NoSuchQueue { interface, queue },
+        _ => OpenError::Other {
+            interface,
+            queue,
+            what: "cannot bind the AF_XDP socket",
+            source,
+        },
+    }
+}
