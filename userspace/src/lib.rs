@@ -4,6 +4,7 @@
 
 pub mod http;
 pub mod inject;
+pub mod net;
 pub mod nic;
 pub mod reason;
 pub mod route;

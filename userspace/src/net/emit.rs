@@ -1,0 +1,97 @@
+//! From a TCP segment to a frame: Ethernet and IP headers in front of it.
+
+use super::Link;
+use crate::xsk::{Memory, Transmit};
+use tcp_lite::wire::Sum;
+use tcp_lite::{Ecn, Flow, Full, Out};
+
+/// Hop limit of what we send (RFC 1700's recommendation, Linux's default).
+const TTL: u8 = 64;
+
+/// The transmit side as TCP sees it: each segment becomes one frame.
+#[derive(Debug)]
+pub struct Emitter<'a, M, R> {
+    /// The bytes of frames.
+    pub memory: &'a M,
+    /// Where frames come from and go to.
+    pub ring: &'a mut R,
+    /// Frames sent.
+    pub sent: &'a mut u64,
+    /// Segments that found no free frame or no room in the ring; TCP keeps them.
+    pub full: &'a mut u64,
+}
+
+impl<M, R> Out<Link> for Emitter<'_, M, R>
+where
+    M: Memory,
+    R: Transmit<Frame = M::Frame>,
+{
+    fn emit(
+        &mut self,
+        flow: &Flow,
+        link: &Link,
+        ecn: Ecn,
+        tcp_len: usize,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Full> {
+        let Some(mut frame) = self.ring.alloc() else {
+            *self.full += 1;
+            return Err(Full);
+        };
+        let link = link.header();
+        let ip_len = if flow.local.addr.is_v4() { 20 } else { 40 };
+        let len = link.len() + ip_len + tcp_len;
+        let Some(buf) = self.memory.buffer(&mut frame, len) else {
+            // The MSS is bounded by the MTU, and the MTU by the frame size when the queue is opened.
+            debug_assert!(false, "a segment of {tcp_len} bytes does not fit a frame");
+            self.ring.release(frame);
+            *self.full += 1;
+            return Err(Full);
+        };
+        let (head, tcp) = buf.split_at_mut(link.len() + ip_len);
+        let (eth, ip) = head.split_at_mut(link.len());
+        eth.copy_from_slice(link);
+        if flow.local.addr.is_v4() {
+            ipv4(ip, flow, ecn, tcp_len);
+        } else {
+            ipv6(ip, flow, ecn, tcp_len);
+        }
+        write(tcp);
+        match self.ring.send(frame) {
+            Ok(()) => {
+                *self.sent += 1;
+                Ok(())
+            }
+            Err(frame) => {
+                self.ring.release(frame);
+                *self.full += 1;
+                Err(Full)
+            }
+        }
+    }
+}
+
+/// RFC 791. Never fragmented (DF), so that the identification may be 0 (RFC 6864 4.1).
+fn ipv4(ip: &mut [u8], flow: &Flow, ecn: Ecn, tcp_len: usize) {
+    ip[0] = 0x45;
+    ip[1] = ecn.bits();
+    ip[2..4].copy_from_slice(&((20 + tcp_len) as u16).to_be_bytes());
+    ip[4..8].copy_from_slice(&[0, 0, 0x40, 0]);
+    ip[8] = TTL;
+    ip[9] = etherparse::IpNumber::TCP.0;
+    ip[10..12].fill(0);
+    ip[12..16].copy_from_slice(&flow.local.addr.octets()[12..]);
+    ip[16..20].copy_from_slice(&flow.remote.addr.octets()[12..]);
+    let sum = Sum::of(ip).finish();
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// RFC 8200, flow label 0.
+fn ipv6(ip: &mut [u8], flow: &Flow, ecn: Ecn, tcp_len: usize) {
+    ip[..4].copy_from_slice(&(0x6000_0000 | u32::from(ecn.bits()) << 20).to_be_bytes());
+    ip[4..6].copy_from_slice(&(tcp_len as u16).to_be_bytes());
+    ip[6] = etherparse::IpNumber::TCP.0;
+    ip[7] = TTL;
+    ip[8..24].copy_from_slice(flow.local.addr.octets());
+    ip[24..40].copy_from_slice(flow.remote.addr.octets());
+}

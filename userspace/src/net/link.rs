@@ -1,0 +1,60 @@
+//! How to reach a peer below IP.
+
+/// The Ethernet header of an answer: addresses, up to two VLAN tags, EtherType.
+///
+/// An answer goes back to where the request came from, so that it needs no route or
+/// neighbour lookup and asymmetric VLANs and virtual gateways work as they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    header: [u8; Link::MAX],
+    len: u8,
+}
+
+/// `ETH_P_8021Q` and `ETH_P_8021AD`.
+const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
+
+impl Link {
+    /// Ethernet header with two VLAN tags, in bytes.
+    pub const MAX: usize = 22;
+
+    /// The header that answers `frame`, and the rest of the frame. `None` when the frame ends
+    /// within its header or has more than two tags.
+    pub fn answering(frame: &[u8]) -> Option<(Self, &[u8])> {
+        let mut len = 14;
+        while TAGS.iter().any(|tag| frame.get(len - 2..len) == Some(tag)) {
+            len += 4;
+            if len > Self::MAX {
+                return None;
+            }
+        }
+        let (from, rest) = frame.split_at_checked(len)?;
+        let mut header = [0; Self::MAX];
+        header[..6].copy_from_slice(&from[6..12]);
+        header[6..12].copy_from_slice(&from[..6]);
+        header[12..len].copy_from_slice(&from[12..]);
+        Some((
+            Self {
+                header,
+                len: len as u8,
+            },
+            rest,
+        ))
+    }
+
+    /// The header's bytes.
+    pub fn header(&self) -> &[u8] {
+        &self.header[..usize::from(self.len)]
+    }
+
+    /// What follows the header (`ETH_P_IP`, `ETH_P_IPV6` …).
+    pub fn ether_type(&self) -> u16 {
+        let header = self.header();
+        u16::from_be_bytes([header[header.len() - 2], header[header.len() - 1]])
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Link({:02x?})", self.header())
+    }
+}

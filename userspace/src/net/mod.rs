@@ -1,0 +1,13 @@
+//! Everything below TCP: Ethernet, VLAN tags, IPv4, IPv6, ICMP, fragments.
+
+mod defrag;
+mod drop;
+mod emit;
+mod link;
+mod parse;
+
+pub use defrag::{Defrag, Outcome, Reassembled};
+pub use drop::FrameDrop;
+pub use emit::Emitter;
+pub use link::Link;
+pub use parse::{Fragment, FragmentKey, Packet, TooBig, parse};
