@@ -1,6 +1,6 @@
 //! sidestep: answers small GETs from AF_XDP and leaves the rest to the kernel.
 //!
-//! The way of a frame is in `worker::Pipeline`; see `ARCHITECTURE.md` for the map of it all.
+//! The way of a frame is in [`worker::Pipeline`]; see `ARCHITECTURE.md` for the map of it all.
 
 pub mod http;
 pub mod inject;
@@ -11,4 +11,5 @@ pub mod route;
 pub mod steer;
 pub mod store;
 pub mod sys;
+pub mod worker;
 pub mod xsk;

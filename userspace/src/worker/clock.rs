@@ -1,0 +1,40 @@
+//! The worker's clock: the only place on the data path that asks the time.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What a batch knows of time. Read once per batch, passed down as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic, in microseconds since the worker started.
+    pub mono: tcp_lite::Instant,
+    /// Seconds since 1970-01-01 00:00:00 UTC, for `Date`.
+    pub unix: u32,
+}
+
+/// See [`Now`].
+#[derive(Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+    pub fn start() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    /// The time for one batch.
+    #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+    pub fn now(&self) -> Now {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
+        Now {
+            mono: tcp_lite::Instant(self.start.elapsed().as_micros() as u64),
+            unix: u32::try_from(unix).unwrap_or(u32::MAX),
+        }
+    }
+}

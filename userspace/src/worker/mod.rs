@@ -1,0 +1,224 @@
+//! One thread per queue, pinned to a core, sharing nothing but the snapshot.
+
+mod clock;
+mod counters;
+mod process;
+mod publish;
+mod ring;
+mod service;
+
+pub use clock::{Clock, Now};
+pub use process::{Pipeline, Stranger};
+pub use publish::Published;
+pub use ring::Neighbours;
+pub use service::{FlowIndex, Limits, Service};
+
+use crate::xsk::{Frame, Port, Queue};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::eventfd::EventFd;
+use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::unistd::Pid;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+/// Frames taken from the receive ring at a time. Larger batches coalesce more answers but make the first wait for
+/// the last; 64 frames of small requests are about 50 µs of work.
+pub const BATCH: usize = 64;
+
+/// How long to sleep at most while the device takes no more frames to transmit: a veth's or
+/// NIC's ring drains in well under this, and poll(2) itself pushes in copy mode.
+const TX_RETRY: Duration = Duration::from_millis(1);
+
+/// What a worker is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Order {
+    Run,
+    Drain,
+    Stop,
+}
+
+/// The other threads' side of a worker.
+#[derive(Clone, Debug)]
+pub struct Control {
+    order: Arc<AtomicU8>,
+    wake: Arc<EventFd>,
+}
+
+impl Control {
+    /// No new connections; the worker ends once the last one is gone.
+    pub fn drain(&self) {
+        self.tell(Order::Drain);
+    }
+
+    /// Resets what is left and ends.
+    pub fn stop(&self) {
+        self.tell(Order::Stop);
+    }
+
+    fn tell(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::Relaxed);
+        // A full counter means that the worker is being woken already.
+        let _ = self.wake.write(1);
+    }
+}
+
+/// A worker before its thread runs.
+pub struct Worker {
+    queue: Queue,
+    pipeline: Pipeline,
+    published: Arc<Published>,
+    control: Control,
+    busy_poll: bool,
+}
+
+impl Worker {
+    /// A worker for `queue`. `waker` is that of the pipeline's place in the ring.
+    pub fn new(queue: Queue, pipeline: Pipeline, waker: Arc<EventFd>, busy_poll: bool) -> Self {
+        Self {
+            queue,
+            pipeline,
+            published: Arc::default(),
+            control: Control {
+                order: Arc::new(AtomicU8::new(Order::Run as u8)),
+                wake: waker,
+            },
+            busy_poll,
+        }
+    }
+
+    /// The queue it serves.
+    pub fn queue(&self) -> u32 {
+        self.queue.id()
+    }
+
+    /// For giving it orders.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Where it publishes its counters.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.clone()
+    }
+
+    /// Runs until told to stop, or until drained.
+    ///
+    /// # Errors
+    /// The queue is gone (the NIC was removed).
+    pub fn run(mut self) -> io::Result<()> {
+        let clock = Clock::start();
+        let mut frames: Vec<Frame> = Vec::with_capacity(BATCH);
+        let mut draining = false;
+        loop {
+            let order = self.control.order.load(Ordering::Relaxed);
+            if order == Order::Stop as u8 {
+                break;
+            }
+            let now = clock.now();
+            if order == Order::Drain as u8 && !draining {
+                draining = true;
+                self.pipeline.drain(now);
+            }
+            let received = self.queue.rings().receive(&mut frames);
+            self.queue.rings().refill();
+            self.pipeline.batch(now, &mut self.queue, &mut frames);
+            let waiting = self.queue.rings().kick()?;
+            self.queue.rings().reap();
+            self.publish();
+            if draining && self.pipeline.connections() == 0 {
+                break;
+            }
+            // A full batch means that more is waiting; a fill ring that ran dry needs poll(2) all the same.
+            if self.queue.rings().fill_needs_wakeup() && (self.busy_poll || received == BATCH) {
+                self.poll(Some(Duration::ZERO))?;
+            } else if received < BATCH && !self.busy_poll {
+                self.wait(&clock, waiting)?;
+            }
+        }
+        self.pipeline.abort_all(clock.now(), &mut self.queue);
+        self.queue.rings().kick()?;
+        self.queue.rings().reap();
+        self.publish();
+        Ok(())
+    }
+
+    /// Sleeps until a frame, a wake-up or the next deadline.
+    fn wait(&mut self, clock: &Clock, tx_waiting: bool) -> io::Result<()> {
+        let until = self
+            .pipeline
+            .next_deadline()
+            .map(|at| at.since(clock.now().mono));
+        let timeout = match (until, tx_waiting) {
+            (Some(until), true) => Some(until.min(TX_RETRY)),
+            (None, true) => Some(TX_RETRY),
+            (until, false) => until,
+        };
+        if timeout == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        self.poll(timeout)
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let socket = self.queue.rings().fd();
+        // SAFETY: the queue, which `self` owns, keeps the socket open across this call.
+        let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+        let mut fds = [
+            PollFd::new(socket, PollFlags::POLLIN),
+            PollFd::new(self.pipeline.wake_fd(), PollFlags::POLLIN),
+        ];
+        let timeout = timeout.map(|t| TimeSpec::microseconds(t.as_micros() as i64));
+        match ppoll(&mut fds, timeout, None) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let gone = fds[0]
+            .revents()
+            .is_some_and(|r| r.intersects(PollFlags::POLLHUP | PollFlags::POLLNVAL));
+        let woken = fds[1].any().unwrap_or(false);
+        if woken {
+            self.pipeline.clear_wake();
+        }
+        if gone {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let audit = self.queue.audit();
+        debug_assert!(audit.balances(), "frames lost: {audit:?}");
+        debug_assert_eq!(audit.held, 0, "a batch kept frames");
+        let pipeline = &self.pipeline;
+        self.published.publish(|see| {
+            see("queue_frames", "free", audit.free);
+            see("queue_frames", "in_rx", audit.in_rx);
+            see("queue_frames", "in_tx", audit.in_tx);
+            see("queue_frames", "held", audit.held);
+            see("queue_frames", "total", audit.total);
+            pipeline.visit(&mut |name, label, value| see(name, label, value));
+        });
+    }
+}
+
+/// Pins the calling thread to the `n`th (round robin) of the cores that it may run on.
+///
+/// # Errors
+/// Those of `sched_setaffinity(2)`.
+pub fn pin(n: usize) -> nix::Result<usize> {
+    let this = Pid::from_raw(0);
+    let allowed = nix::sched::sched_getaffinity(this)?;
+    let cores: Vec<usize> = (0..CpuSet::count())
+        .filter(|&core| allowed.is_set(core).unwrap_or(false))
+        .collect();
+    let core = cores[n % cores.len()];
+    let mut only = CpuSet::new();
+    only.set(core)?;
+    sched_setaffinity(this, &only)?;
+    Ok(core)
+}

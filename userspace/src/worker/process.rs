@@ -1,0 +1,260 @@
+//! The way of a frame: frame → segment → request → decision → response → frame.
+//!
+//! No socket is used here, so that a test or a fuzzer can feed raw frames through all of it.
+
+use super::clock::Now;
+use super::counters::Counters;
+use super::ring::{Neighbours, Stray, Undelivered};
+use super::service::Service;
+use crate::net::{self, Defrag, Emitter, FrameDrop, Link, Outcome, Packet, Reassembled};
+use crate::xsk::{Memory, Port, Transmit};
+use std::io;
+use std::os::fd::BorrowedFd;
+use tcp_lite::{Arrival, Disposition, Instant, Stack};
+
+/// Takes frames that are not ours, for the kernel.
+pub trait Stranger {
+    /// Puts one Ethernet frame on the kernel's receive path.
+    ///
+    /// # Errors
+    /// The frame is lost; the caller counts it.
+    fn inject(&mut self, frame: &[u8]) -> io::Result<()>;
+}
+
+/// Everything of a worker but its queue.
+pub struct Pipeline {
+    stack: Stack<Service>,
+    service: Service,
+    defrag: Defrag,
+    neighbours: Neighbours,
+    /// Where strangers go; `None` when the host has no TUN device.
+    stranger: Option<Box<dyn Stranger + Send>>,
+    counters: Counters,
+}
+
+impl Pipeline {
+    /// A pipeline with nothing in it.
+    pub fn new(
+        stack: tcp_lite::Config,
+        service: Service,
+        neighbours: Neighbours,
+        stranger: Option<Box<dyn Stranger + Send>>,
+    ) -> Self {
+        Self {
+            stack: Stack::new(stack),
+            service,
+            defrag: Defrag::default(),
+            neighbours,
+            stranger,
+            counters: Counters::default(),
+        }
+    }
+
+    /// One batch: every frame in `frames` is released, every timer that is due runs, and what touched connections
+    /// have to say is sent. Also to be called without frames when a deadline or a wake-up comes.
+    pub fn batch<P: Port>(&mut self, now: Now, port: &mut P, frames: &mut Vec<P::Frame>) {
+        self.service.begin_batch(now);
+        let (memory, ring) = port.split();
+        self.counters.frames_received += frames.len() as u64;
+        for frame in frames.drain(..) {
+            self.frame(now.mono, memory, ring, memory.bytes(&frame), 0);
+            ring.release(frame);
+        }
+        while let Some(stray) = self.neighbours.take() {
+            self.counters.strays_taken += 1;
+            self.frame(now.mono, memory, ring, &stray.frame, stray.hops);
+        }
+        for frame in self.defrag.expired(now.mono) {
+            self.inject(frame);
+        }
+        let out = &mut emitter(memory, ring, &mut self.counters);
+        self.stack.on_timers(now.mono, &mut self.service, out);
+        self.stack.flush(now.mono, &mut self.service, out);
+    }
+
+    /// `hops`: how many workers have seen the frame before.
+    fn frame<M, R>(&mut self, now: Instant, memory: &M, ring: &mut R, frame: &[u8], hops: usize)
+    where
+        M: Memory,
+        R: Transmit<Frame = M::Frame>,
+    {
+        match net::parse(frame) {
+            Ok(Packet::Segment(segment)) => self.segment(now, memory, ring, &segment, || Stray {
+                frame: frame.to_vec(),
+                hops,
+            }),
+            Ok(Packet::Fragment(fragment)) => match self.defrag.add(now, &fragment, frame) {
+                Outcome::Kept => {}
+                Outcome::Complete(whole) => self.reassembled(now, memory, ring, *whole, hops),
+                Outcome::GiveUp(frames) => frames.into_iter().for_each(|f| self.inject(f)),
+            },
+            Ok(Packet::TooBig(news)) => {
+                if !self
+                    .stack
+                    .on_packet_too_big(now, &news.flow, news.seq, news.mtu)
+                {
+                    let frame = frame.to_vec();
+                    if let Some(frame) = self.pass_on(Stray { frame, hops }) {
+                        self.inject(frame);
+                    }
+                }
+            }
+            Err(why) => self.counters.dropped(why),
+        }
+    }
+
+    fn segment<M, R>(
+        &mut self,
+        now: Instant,
+        memory: &M,
+        ring: &mut R,
+        segment: &Arrival<'_, Link>,
+        stray: impl FnOnce() -> Stray,
+    ) where
+        M: Memory,
+        R: Transmit<Frame = M::Frame>,
+    {
+        let out = &mut emitter(memory, ring, &mut self.counters);
+        match self.stack.on_segment(now, segment, &mut self.service, out) {
+            // Dropped segments are counted by the stack.
+            Disposition::Handled | Disposition::Dropped(_) => {}
+            Disposition::Unknown => {
+                let Some(frame) = self.pass_on(stray()) else {
+                    return;
+                };
+                // It may be the ACK of a SYN cookie of the kernel's, or a flow that another network
+                // namespace owns: only where there is no kernel server is it ours to reset.
+                if self.service.steps_aside(&segment.flow.local) {
+                    self.inject(frame);
+                } else {
+                    let out = &mut emitter(memory, ring, &mut self.counters);
+                    self.stack.reset(now, segment, out);
+                }
+            }
+            // A full table or a drain: the kernel accepts the connection, if a server is there.
+            Disposition::Refused(_) => {
+                if self.service.steps_aside(&segment.flow.local) {
+                    self.inject(stray().frame);
+                }
+            }
+        }
+    }
+
+    /// A datagram that is whole again: ours, a neighbour's, or the kernel's, who gets it as the frames it came in.
+    fn reassembled<M, R>(
+        &mut self,
+        now: Instant,
+        memory: &M,
+        ring: &mut R,
+        whole: Reassembled,
+        hops: usize,
+    ) where
+        M: Memory,
+        R: Transmit<Frame = M::Frame>,
+    {
+        if !self.stack.has(&whole.flow) {
+            for frame in whole.frames {
+                if let Some(frame) = self.pass_on(Stray { frame, hops }) {
+                    self.inject(frame);
+                }
+            }
+            return;
+        }
+        self.counters.reassembled += 1;
+        let segment = Arrival {
+            flow: whole.flow,
+            link: whole.link,
+            ecn: whole.ecn,
+            bytes: &whole.segment,
+        };
+        self.segment(now, memory, ring, &segment, || {
+            unreachable!("the connection is in the table")
+        });
+    }
+
+    /// Gives `stray` to the next worker, or back when every worker has seen it.
+    fn pass_on(&mut self, stray: Stray) -> Option<Vec<u8>> {
+        match self.neighbours.pass_on(stray) {
+            Ok(()) => {
+                self.counters.strays_passed += 1;
+                None
+            }
+            Err(Undelivered::Nobodys(frame)) => Some(frame),
+            Err(Undelivered::Full) => {
+                self.counters.dropped(FrameDrop::Neighbour);
+                None
+            }
+        }
+    }
+
+    fn inject(&mut self, frame: Vec<u8>) {
+        let injected = match &mut self.stranger {
+            Some(stranger) => stranger.inject(&frame).is_ok(),
+            None => false,
+        };
+        if injected {
+            self.counters.injected += 1;
+        } else {
+            self.counters.dropped(FrameDrop::Inject);
+        }
+    }
+
+    /// When `batch` has to be called again, at the latest.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match (self.stack.next_deadline(), self.defrag.next_deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// No new connections; idle ones are closed, busy ones once they are answered.
+    pub fn drain(&mut self, now: Now) {
+        self.stack.drain(now.mono);
+    }
+
+    /// Resets every connection that is left.
+    pub fn abort_all<P: Port>(&mut self, now: Now, port: &mut P) {
+        let (memory, ring) = port.split();
+        let out = &mut emitter(memory, ring, &mut self.counters);
+        self.stack.abort_all(now.mono, &mut self.service, out);
+    }
+
+    /// Connections, those in TIME-WAIT left out.
+    pub fn connections(&self) -> usize {
+        self.stack.len()
+    }
+
+    /// Readable when a neighbour has passed something on.
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.neighbours.wake_fd()
+    }
+
+    /// Makes `wake_fd` unreadable until the next wake-up.
+    pub fn clear_wake(&self) {
+        self.neighbours.clear_wake();
+    }
+
+    /// Shows every counter and gauge as (name, label, value).
+    pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
+        self.counters.visit(see);
+        self.service.counters().visit(see);
+        for (label, value) in self.stack.counters().iter() {
+            see("tcp", label, value);
+        }
+        see("connections", "open", self.stack.len() as u64);
+        see("connections", "time_wait", self.stack.time_wait() as u64);
+    }
+}
+
+fn emitter<'a, M, R>(
+    memory: &'a M,
+    ring: &'a mut R,
+    counters: &'a mut Counters,
+) -> Emitter<'a, M, R> {
+    Emitter {
+        memory,
+        ring,
+        sent: &mut counters.frames_sent,
+        full: &mut counters.tx_full,
+    }
+}
