@@ -2,6 +2,8 @@
 //!
 //! The way of a frame is in [`worker::Pipeline`]; see `ARCHITECTURE.md` for the map of it all.
 
+pub mod control;
+pub mod daemon;
 pub mod http;
 pub mod inject;
 pub mod net;

@@ -1,0 +1,105 @@
+//! The metrics page: the Prometheus text format (version 0.0.4) over HTTP, on a kernel socket.
+
+use crate::daemon::{Reader, Status};
+use std::fmt::Write;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tiny_http::{Header, Method, Response, Server};
+
+/// A listening metrics page; dropping it stops it.
+pub struct MetricsServer {
+    server: Arc<Server>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl MetricsServer {
+    /// Serves `GET /metrics` at `address`.
+    ///
+    /// # Errors
+    /// Those of `bind(2)`.
+    pub fn start(address: SocketAddr, reader: Reader) -> io::Result<Self> {
+        let server = Arc::new(Server::http(address).map_err(io::Error::other)?);
+        let serving = server.clone();
+        let thread = std::thread::Builder::new()
+            .name("metrics".into())
+            .spawn(move || {
+                for request in serving.incoming_requests() {
+                    let found = request.method() == &Method::Get && request.url() == "/metrics";
+                    let answer = if found {
+                        Response::from_string(render(&reader.read())).with_header(content_type())
+                    } else {
+                        Response::from_string("see /metrics\n").with_status_code(404)
+                    };
+                    // A scraper that went away is no concern of ours.
+                    let _ = request.respond(answer);
+                }
+            })?;
+        Ok(Self {
+            server,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for MetricsServer {
+    fn drop(&mut self) {
+        self.server.unblock();
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread has been reported by its hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn content_type() -> Header {
+    "Content-Type: text/plain; version=0.0.4"
+        .parse()
+        .expect("a valid field")
+}
+
+/// Every counter as `sidestep_NAME{queue,label}`, the XDP verdicts as `sidestep_xdp_frames{verdict}`.
+fn render(status: &Status) -> String {
+    let mut names: Vec<&str> = status
+        .workers
+        .iter()
+        .flat_map(|w| w.counters.keys().copied())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut page = String::new();
+    for name in names {
+        let kind = if name == "connections" {
+            "gauge"
+        } else {
+            "counter"
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "# TYPE sidestep_{name} {kind}");
+        for worker in &status.workers {
+            for (label, value) in worker.counters.get(name).into_iter().flatten() {
+                let _ = writeln!(
+                    page,
+                    "sidestep_{name}{{queue=\"{}\",kind=\"{label}\"}} {value}",
+                    worker.queue
+                );
+            }
+        }
+    }
+    page.push_str("# TYPE sidestep_queue_frames gauge\n");
+    for worker in &status.workers {
+        for (place, count) in &worker.frames {
+            let _ = writeln!(
+                page,
+                "sidestep_queue_frames{{queue=\"{}\",place=\"{place}\"}} {count}",
+                worker.queue
+            );
+        }
+    }
+    page.push_str("# TYPE sidestep_xdp_frames counter\n");
+    for (verdict, count) in &status.xdp {
+        let _ = writeln!(page, "sidestep_xdp_frames{{verdict=\"{verdict}\"}} {count}");
+    }
+    page
+}

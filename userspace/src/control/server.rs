@@ -1,0 +1,133 @@
+//! The daemon's side of the control socket.
+
+use super::{Request, Response};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Bytes of a request line: the longest is some tens; more is not from us.
+const MAX_REQUEST: u64 = 4096;
+
+/// How long a caller may take to send its line. Callers are served one after the other, so that one
+/// which never sends anything would lock out the rest.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why there is no control socket.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    /// A daemon answers on it.
+    #[error(
+        "another sidestep daemon has the control socket {}\n  help: `sidestep detach` it first, or give this one another [control] socket",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// It could not be made.
+    #[error("cannot make the control socket {}: {source}\n  help: correct [control] socket", .path.display())]
+    Make {
+        /// Where.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// A listening control socket; dropping it removes the socket.
+#[derive(Debug)]
+pub struct ControlServer {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ControlServer {
+    /// Makes the socket, and its directory if needed. Each request is answered by `answer`, on a thread of its own.
+    ///
+    /// # Errors
+    /// See [`SocketError`]. A socket that a killed daemon left behind is replaced.
+    pub fn start(
+        path: &Path,
+        answer: impl Fn(Request) -> Response + Send + 'static,
+    ) -> Result<Self, SocketError> {
+        let make = |source| SocketError::Make {
+            path: path.to_owned(),
+            source,
+        };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(make)?;
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(SocketError::InUse(path.to_owned()));
+        }
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(make(e)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(make)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(make)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || {
+                // Closed when this thread ends, which is what the caller of `detach` waits for.
+                let mut waiting = Vec::new();
+                for stream in listener.incoming() {
+                    if stopping.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    match stream.and_then(|s| serve(s, &answer)) {
+                        Ok((stream, Response::Detaching)) => waiting.push(stream),
+                        Ok((_, Response::Status(_) | Response::Error(_))) => {}
+                        Err(e) => log::debug!("control socket: {e}"),
+                    }
+                }
+            })
+            .map_err(make)?;
+        Ok(Self {
+            path: path.to_owned(),
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+fn serve(
+    stream: UnixStream,
+    answer: impl Fn(Request) -> Response,
+) -> io::Result<(UnixStream, Response)> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new((&stream).take(MAX_REQUEST)).read_line(&mut line)?;
+    let response = match serde_json::from_str(&line) {
+        Ok(request) => answer(request),
+        Err(e) => Response::Error(format!("not a request: {e}")),
+    };
+    let mut text = serde_json::to_string(&response)?;
+    text.push('\n');
+    (&stream).write_all(text.as_bytes())?;
+    Ok((stream, response))
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Wakes the thread out of accept(2).
+        let woken = UnixStream::connect(&self.path).is_ok();
+        if let Some(thread) = self.thread.take()
+            && woken
+        {
+            // A panic of that thread has been reported by its hook.
+            let _ = thread.join();
+        }
+        // Already gone is as good.
+        let _ = fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,231 @@
+//! From a configuration to open queues and an attached program, in the best mode that works.
+
+use super::StartError;
+use super::kernel_side::QueueFlows;
+use crate::inject::Injector;
+use crate::nic::Nic;
+use crate::steer::{AttachMode, Steering};
+use crate::store::Snapshot;
+use crate::worker::{BATCH, Limits, Neighbours, Pipeline, Service, Stranger, Worker};
+use crate::xsk::{BindMode, OpenError, Queue, QueueOptions};
+use sidestep_config::{Config, Fallback, ListenAddress, Mode, Queues};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// A program attached and queues open, with nothing running yet.
+pub(super) struct Rung {
+    pub steering: Steering,
+    pub workers: Vec<Worker>,
+    pub mode: Mode,
+    pub listening: Vec<SocketAddr>,
+    pub hugepages: bool,
+}
+
+/// Entries of the flow map for each connection allowed: it is only a speed-up, so that losing old ones is harmless,
+/// and at 80 bytes an entry more than this is kernel memory that helps nobody.
+const MAX_FLOWS: u32 = 1 << 18;
+
+/// Tries the modes that `config` allows, best first.
+pub(super) fn climb(config: &Config, nic: &Nic) -> Result<Rung, StartError> {
+    let queues = queues(config, nic)?;
+    let listeners = listeners(config, nic)?;
+    let snapshot = Arc::new(Snapshot::build(config)?);
+    let rungs: &[Mode] = match config.interface.mode {
+        Mode::Auto => &[Mode::ZeroCopy, Mode::Copy, Mode::Generic],
+        Mode::ZeroCopy => &[Mode::ZeroCopy],
+        Mode::Copy => &[Mode::Copy],
+        Mode::Generic => &[Mode::Generic],
+    };
+    let mut tried = String::new();
+    for &mode in rungs {
+        match attempt(config, nic, mode, &queues, &listeners, &snapshot) {
+            Ok(rung) => return Ok(rung),
+            Err(e) if cannot(&e) => {
+                log::debug!("{}: {} mode: {e}", nic.name, name(mode));
+                tried.push_str(&format!("\n  {}: {e}", name(mode)));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Err(StartError::NoMode {
+        interface: nic.name.clone(),
+        tried,
+    })
+}
+
+/// The name of a mode in the configuration and in messages.
+pub(super) fn name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Auto => "auto",
+        Mode::ZeroCopy => "zero-copy",
+        Mode::Copy => "copy",
+        Mode::Generic => "generic",
+    }
+}
+
+/// True when the driver lacks the mode, so that the next one is worth trying.
+fn cannot(e: &StartError) -> bool {
+    match e {
+        StartError::Queue(OpenError::Unsupported { .. }) => true,
+        StartError::Steer(e) => e.other_mode_may_work(),
+        _ => false,
+    }
+}
+
+fn attempt(
+    config: &Config,
+    nic: &Nic,
+    mode: Mode,
+    queues: &[u32],
+    listeners: &BTreeMap<SocketAddr, Fallback>,
+    snapshot: &Arc<Snapshot>,
+) -> Result<Rung, StartError> {
+    let bind = match mode {
+        Mode::ZeroCopy => BindMode::ZeroCopy,
+        Mode::Auto | Mode::Copy | Mode::Generic => BindMode::Copy,
+    };
+    let attach = match mode {
+        Mode::Generic => AttachMode::Generic,
+        Mode::Auto | Mode::ZeroCopy | Mode::Copy => AttachMode::Native,
+    };
+    // Before any queue is opened: it tells a missing privilege most clearly.
+    let mut steering = Steering::load(nic.queues, config.limits.connections.min(MAX_FLOWS))?;
+    let options = QueueOptions {
+        bind,
+        frames: config.interface.umem_frames,
+        mtu: nic.mtu,
+        batch: BATCH,
+    };
+    let mut open = Vec::with_capacity(queues.len());
+    for &queue in queues {
+        let mut opened = Queue::open(&nic.name, queue, options)?;
+        // SAFETY: `opened` keeps the socket open across this call; the map takes its own reference.
+        let socket = unsafe { BorrowedFd::borrow_raw(opened.rings().fd()) };
+        steering.set_socket(queue, socket)?;
+        open.push(opened);
+    }
+    let hugepages = open.iter().all(Queue::hugepages);
+    for at in listeners.keys() {
+        steering.add_service(at.ip(), at.port())?;
+    }
+    steering.attach(&nic.name, attach)?;
+    let workers = workers(config, nic, open, listeners, snapshot, &steering)?;
+    Ok(Rung {
+        steering,
+        workers,
+        mode,
+        listening: listeners.keys().copied().collect(),
+        hugepages,
+    })
+}
+
+fn queues(config: &Config, nic: &Nic) -> Result<Vec<u32>, StartError> {
+    match &config.interface.queues {
+        Queues::All => Ok((0..nic.queues).collect()),
+        Queues::List(list) => match list.iter().find(|&&queue| queue >= nic.queues) {
+            Some(&queue) => Err(StartError::NoSuchQueue {
+                interface: nic.name.clone(),
+                queue,
+                count: nic.queues,
+            }),
+            None => Ok(list.clone()),
+        },
+    }
+}
+
+/// Every address and port that is served, with who answers the rest there.
+fn listeners(config: &Config, nic: &Nic) -> Result<BTreeMap<SocketAddr, Fallback>, StartError> {
+    let mut all = BTreeMap::new();
+    for listen in &config.listen {
+        let addresses: Vec<IpAddr> = match listen.address {
+            ListenAddress::Ip(ip) => vec![ip],
+            ListenAddress::Interface => nic.addresses.iter().copied().collect(),
+        };
+        if addresses.is_empty() {
+            return Err(StartError::NoAddress {
+                interface: nic.name.clone(),
+            });
+        }
+        for address in addresses {
+            let at = SocketAddr::new(address, listen.port);
+            if all.insert(at, listen.fallback).is_some() {
+                return Err(StartError::Overlap {
+                    address,
+                    port: listen.port,
+                });
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn workers(
+    config: &Config,
+    nic: &Nic,
+    queues: Vec<Queue>,
+    listeners: &BTreeMap<SocketAddr, Fallback>,
+    snapshot: &Arc<Snapshot>,
+    steering: &Steering,
+) -> Result<Vec<Worker>, StartError> {
+    let share = config.limits.connections.div_ceil(queues.len() as u32) as usize;
+    let secret = secret().map_err(StartError::Thread)?;
+    let ring = Neighbours::ring(queues.len()).map_err(|e| StartError::Thread(e.into()))?;
+    let limits = Limits::from(&config.limits);
+    let worker = |(queue, neighbours): (Queue, Neighbours)| {
+        let flows = QueueFlows {
+            table: steering.flows()?,
+            queue: queue.id(),
+        };
+        let service = Service::new(
+            snapshot.clone(),
+            listeners.clone(),
+            limits.clone(),
+            Some(Box::new(flows)),
+        );
+        let waker = neighbours.waker();
+        let stack = stack_config(nic, share, secret);
+        let pipeline = Pipeline::new(stack, service, neighbours, stranger(nic));
+        let busy_poll = config.interface.busy_poll;
+        Ok(Worker::new(queue, pipeline, waker, busy_poll))
+    };
+    queues.into_iter().zip(ring).map(worker).collect()
+}
+
+/// The way back to the kernel. A host without TUN is served all the same: only what such a device would carry is lost.
+fn stranger(nic: &Nic) -> Option<Box<dyn Stranger + Send>> {
+    match Injector::open(nic.index) {
+        Ok(injector) => Some(Box::new(injector)),
+        Err(e) => {
+            log::warn!("segments that are not ours cannot be given to the kernel: {e}");
+            None
+        }
+    }
+}
+
+fn stack_config(nic: &Nic, capacity: usize, secret: [u8; 16]) -> tcp_lite::Config {
+    tcp_lite::Config {
+        capacity,
+        secret,
+        mtu: nic.mtu.try_into().unwrap_or(u16::MAX),
+        // The kernel must be able to take a connection over as it was negotiated.
+        timestamps: sysctl("tcp_timestamps"),
+        sack: sysctl("tcp_sack"),
+        window_scale: sysctl("tcp_window_scaling"),
+        ..tcp_lite::Config::default()
+    }
+}
+
+/// A boolean of `net.ipv4`; those that cannot be read are at their default, on.
+fn sysctl(name: &str) -> bool {
+    fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).map_or(true, |v| v.trim() != "0")
+}
+
+/// For hashes and initial sequence numbers (RFC 6528).
+fn secret() -> std::io::Result<[u8; 16]> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(std::io::Error::other)?;
+    Ok(secret)
+}

@@ -1,0 +1,136 @@
+//! What a running daemon tells about itself.
+
+use super::ladder;
+use crate::steer::Steering;
+use crate::worker::Published;
+use serde::Serialize;
+use sidestep_config::Mode;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use xdp_prog::Verdict;
+
+/// Counters by name and label.
+pub type Counters = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
+
+/// One moment of a daemon.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The NIC.
+    pub interface: String,
+    /// How frames reach user space: zero-copy, copy or generic.
+    pub mode: &'static str,
+    /// True when the UMEMs lie on hugepages.
+    pub hugepages: bool,
+    /// Addresses that are served.
+    pub listening: Vec<SocketAddr>,
+    /// Each queue's worker.
+    pub workers: Vec<QueueStatus>,
+    /// Frames by the XDP program's verdict.
+    pub xdp: BTreeMap<&'static str, u64>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueStatus {
+    /// The queue.
+    pub queue: u32,
+    /// See [`Status::mode`].
+    pub mode: &'static str,
+    /// Where its frames are: free, in_rx, in_tx, held, total.
+    pub frames: BTreeMap<&'static str, u64>,
+    /// Open connections.
+    pub connections: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Everything that it counts.
+    pub counters: Counters,
+}
+
+impl Status {
+    /// The sum of a counter over all workers.
+    pub fn total(&self, name: &str, label: &str) -> u64 {
+        self.workers
+            .iter()
+            .filter_map(|w| w.counters.get(name)?.get(label))
+            .sum()
+    }
+}
+
+/// Reads a daemon's counters from any thread.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    interface: String,
+    mode: Mode,
+    hugepages: bool,
+    listening: Vec<SocketAddr>,
+    queues: Vec<(u32, Arc<Published>)>,
+    steering: Arc<Mutex<Steering>>,
+}
+
+impl Reader {
+    pub(super) fn new(
+        interface: String,
+        mode: Mode,
+        hugepages: bool,
+        listening: Vec<SocketAddr>,
+        queues: Vec<(u32, Arc<Published>)>,
+        steering: Arc<Mutex<Steering>>,
+    ) -> Self {
+        Self {
+            interface,
+            mode,
+            hugepages,
+            listening,
+            queues,
+            steering,
+        }
+    }
+
+    /// The state now.
+    pub fn read(&self) -> Status {
+        Status {
+            interface: self.interface.clone(),
+            mode: ladder::name(self.mode),
+            hugepages: self.hugepages,
+            listening: self.listening.clone(),
+            workers: self.queues.iter().map(|q| self.queue(q)).collect(),
+            xdp: self.verdicts(),
+        }
+    }
+
+    fn queue(&self, (queue, published): &(u32, Arc<Published>)) -> QueueStatus {
+        let mut counters = Counters::new();
+        for (name, label, value) in published.read() {
+            counters.entry(name).or_default().insert(label, value);
+        }
+        let frames = counters.remove("queue_frames").unwrap_or_default();
+        let value = |name: &str, label: &str| {
+            let labels = counters.get(name);
+            labels.and_then(|l| l.get(label)).copied().unwrap_or(0)
+        };
+        QueueStatus {
+            queue: *queue,
+            mode: ladder::name(self.mode),
+            frames,
+            connections: value("connections", "open"),
+            requests: value("http", "requests"),
+            counters,
+        }
+    }
+
+    fn verdicts(&self) -> BTreeMap<&'static str, u64> {
+        let steering = self.steering.lock().unwrap_or_else(PoisonError::into_inner);
+        match steering.counters() {
+            Ok(counts) => counts
+                .into_iter()
+                .enumerate()
+                .map(|(i, count)| (Verdict::label(i), count))
+                .collect(),
+            Err(e) => {
+                log::warn!("cannot read the XDP counters: {e}");
+                BTreeMap::new()
+            }
+        }
+    }
+}
