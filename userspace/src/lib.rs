@@ -2,8 +2,10 @@
 //!
 //! The way of a frame is in [`worker::Pipeline`]; see `ARCHITECTURE.md` for the map of it all.
 
+pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod demo;
 pub mod http;
 pub mod inject;
 pub mod net;

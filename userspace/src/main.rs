@@ -1,2 +1,7 @@
 //! The command `sidestep`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sidestep::cli::main()
+}

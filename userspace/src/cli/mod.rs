@@ -1,0 +1,135 @@
+//! The command line: parsed once, each command in a file of its own.
+
+mod attach;
+mod query;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use sidestep_config::Config;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// It worked.
+const OK: u8 = 0;
+/// It did not, for a reason of the machine's.
+const FAILURE: u8 = 1;
+/// The command line or the configuration is wrong.
+const USAGE: u8 = 2;
+
+/// Answers small GETs straight out of the NIC's queues and leaves everything else to the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "sidestep", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show it at work in network namespaces of its own; needs root, changes nothing on the host
+    Demo {
+        /// End after the table instead of serving until Ctrl-C
+        #[arg(long)]
+        once: bool,
+    },
+    /// Attach to a NIC and serve until told to stop (in the foreground)
+    Attach {
+        /// The NIC; the configuration's [interface] name if left out
+        interface: Option<String>,
+        /// The configuration
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Let the daemon of a NIC finish its connections, detach and exit
+    Detach {
+        /// The NIC
+        interface: String,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Check a configuration without touching anything
+    Check {
+        /// The configuration
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show what a running daemon does
+    Status {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Print a configuration with every key, its default and what it does
+    Sample,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, clap::Args)]
+struct Socket {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", default_value = crate::control::DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let default_log = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(default_log).init();
+    // clap itself exits with 2 on a wrong command line.
+    let code = match Cli::parse().command {
+        Command::Demo { once } => demo(once),
+        Command::Attach { interface, config } => attach::run(interface, &config),
+        Command::Detach { interface, socket } => query::detach(interface, &socket.socket),
+        Command::Check { config } => check(&config),
+        Command::Status { json, socket } => query::status(json, &socket.socket),
+        Command::Sample => {
+            print!("{}", Config::sample());
+            OK
+        }
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "sidestep", &mut io::stdout());
+            OK
+        }
+        Command::Man => man(),
+    };
+    ExitCode::from(code)
+}
+
+fn demo(once: bool) -> u8 {
+    match crate::demo::run(once) {
+        Ok(true) => OK,
+        Ok(false) => FAILURE,
+        Err(e) => fail(&e, FAILURE),
+    }
+}
+
+fn check(config: &std::path::Path) -> u8 {
+    match Config::load(config) {
+        Ok(_) => {
+            println!("{}: ok", config.display());
+            OK
+        }
+        Err(e) => fail(&e, USAGE),
+    }
+}
+
+fn man() -> u8 {
+    match clap_mangen::Man::new(Cli::command()).render(&mut io::stdout()) {
+        Ok(()) => OK,
+        Err(e) => fail(&e, FAILURE),
+    }
+}
+
+fn fail(error: &impl std::fmt::Display, code: u8) -> u8 {
+    eprintln!("error: {error}");
+    code
+}

@@ -1,0 +1,61 @@
+//! `sidestep status` and `sidestep detach`: what goes over the control socket.
+
+use super::{FAILURE, OK, fail};
+use crate::control::{Request, Response, ask};
+use serde_json::Value;
+use std::path::Path;
+
+pub(super) fn status(json: bool, socket: &Path) -> u8 {
+    match ask(socket, &Request::Status) {
+        Ok(Response::Status(status)) if json => {
+            println!("{status}");
+            OK
+        }
+        Ok(Response::Status(status)) => {
+            print_status(&status);
+            OK
+        }
+        Ok(other) => fail(&format_args!("unexpected answer: {other:?}"), FAILURE),
+        Err(e) => fail(&e, FAILURE),
+    }
+}
+
+pub(super) fn detach(interface: String, socket: &Path) -> u8 {
+    match ask(socket, &Request::Detach { interface }) {
+        Ok(Response::Detaching) => OK,
+        Ok(other) => fail(&format_args!("unexpected answer: {other:?}"), FAILURE),
+        Err(e) => fail(&e, FAILURE),
+    }
+}
+
+/// The status for people: the facts in lines, then every counter that is not zero.
+fn print_status(status: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    println!("interface  {}", text(&status["interface"]));
+    println!("mode       {}", text(&status["mode"]));
+    for at in status["listening"].as_array().into_iter().flatten() {
+        println!("listening  {}", text(at));
+    }
+    for worker in status["workers"].as_array().into_iter().flatten() {
+        println!(
+            "queue {}    {} connections, {} requests, {} of {} frames free",
+            worker["queue"],
+            worker["connections"],
+            worker["requests"],
+            worker["frames"]["free"],
+            worker["frames"]["total"]
+        );
+        for (name, labels) in worker["counters"].as_object().into_iter().flatten() {
+            print_counters(name, labels);
+        }
+    }
+    print_counters("xdp", &status["xdp"]);
+}
+
+fn print_counters(name: &str, labels: &Value) {
+    for (label, value) in labels.as_object().into_iter().flatten() {
+        if value.as_u64() != Some(0) {
+            println!("  {name:<14} {label:<24} {value}");
+        }
+    }
+}

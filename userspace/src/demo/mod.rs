@@ -1,0 +1,133 @@
+//! `sidestep demo`: the real thing in network namespaces of its own.
+//!
+//! ```text
+//!   namespace …-client          namespace …-host
+//!   kernel client ── veth ────── veth ── XDP ─┬─ AF_XDP: port 80, the built-in site
+//!                                             └─ kernel: port 8080, an ordinary server
+//! ```
+
+mod hosts;
+mod requests;
+mod server;
+mod site;
+
+use crate::daemon::{Daemon, StartError, Status};
+use crossbeam::channel::bounded;
+use hosts::Hosts;
+use requests::Row;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io;
+use thiserror::Error;
+
+/// Port of the fast path.
+const FAST_PORT: u16 = 80;
+/// Port of the kernel's server, on the same address.
+const KERNEL_PORT: u16 = 8080;
+
+/// Why the demo could not be shown.
+#[derive(Debug, Error)]
+pub enum DemoError {
+    /// Not root.
+    #[error("the demo makes network namespaces and loads an XDP program\n  help: run it as root")]
+    NotRoot,
+    /// A namespace or device could not be made.
+    #[error("cannot {what}: {why}\n  help: the demo needs iproute2 and a kernel with veth")]
+    Host {
+        /// What was tried.
+        what: String,
+        /// What was answered.
+        why: String,
+    },
+    /// The daemon did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Something else of the system's.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Shows the demo; with `once` it ends after the table. True when every row was right.
+///
+/// # Errors
+/// See [`DemoError`]. Whatever happens, nothing is left behind.
+pub fn run(once: bool) -> Result<bool, DemoError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(DemoError::NotRoot);
+    }
+    let (tell, stop) = bounded(1);
+    // From here on Ctrl-C ends the demo by its ordinary way out, which cleans up.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            // Full: it is ending already.
+            let _ = tell.try_send(());
+        }
+    });
+    let hosts = Hosts::make()?;
+    let site = site::write(&hosts.name)?;
+    let config = site::config(site.path(), &hosts.name);
+
+    // Threads that enter the host's namespace; those that the daemon and the server start are born in it.
+    let (daemon, _server) = hosts.in_host(|| {
+        let server = server::Server::start(KERNEL_PORT)?;
+        Ok::<_, DemoError>((Daemon::start(&config, hosts::HOST_DEVICE)?, server))
+    })??;
+    let reader = daemon.reader();
+    let rows = hosts.in_client(|| requests::send(&reader))?;
+    let status = reader.read();
+    let right = rows.iter().all(Row::right);
+    print_table(&rows);
+    print_status(&status);
+    if !once {
+        print_hint(&hosts);
+        // An error means that the signal thread is gone: end as well.
+        let _ = stop.recv();
+        println!("\nstopping");
+    }
+    daemon.stop()?;
+    Ok(right)
+}
+
+fn print_table(rows: &[Row]) {
+    println!(
+        "{:<34} {:>6}  {:<10} {:>8}",
+        "request", "status", "answered by", "µs"
+    );
+    for row in rows {
+        let verdict = match &row.wrong {
+            None => String::new(),
+            Some(why) => format!("  WRONG: {why}"),
+        };
+        println!(
+            "{:<34} {:>6}  {:<10} {:>9}{verdict}",
+            row.url,
+            row.status.map_or("-".into(), |s| s.to_string()),
+            row.answered_by,
+            row.micros
+        );
+    }
+}
+
+fn print_status(status: &Status) {
+    println!(
+        "\n{} mode on {}; XDP counters:",
+        status.mode, status.interface
+    );
+    for (verdict, count) in status.xdp.iter().filter(|(_, count)| **count > 0) {
+        println!("  {verdict:<24} {count:>8}");
+    }
+}
+
+fn print_hint(hosts: &Hosts) {
+    let client = hosts.client();
+    println!("\nserving until Ctrl-C; try from another terminal:");
+    for url in [
+        format!("http://{}/", hosts::HOST_V4),
+        format!("http://{}/ping", hosts::HOST_V4),
+        format!("http://[{}]/hello", hosts::HOST_V6),
+        format!("http://{}:{KERNEL_PORT}/", hosts::HOST_V4),
+    ] {
+        println!("  ip netns exec {client} curl -i '{url}'");
+    }
+}
