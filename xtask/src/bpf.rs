@@ -60,8 +60,10 @@ pub fn run(check: bool) -> Result<Outcome> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("xtask has no parent directory")?;
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+    let target = match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => std::path::absolute(dir)?,
+        None => root.join("target"),
+    };
     let toolchain = match Toolchain::find(&target) {
         Ok(toolchain) => toolchain,
         Err(missing) => return Ok(Outcome::NoToolchain(format!("{missing:#}"))),
@@ -271,6 +273,8 @@ fn linker(prefix: &[OsString], tools: &Path) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(tools.join("build"));
     output(&mut install).with_context(|| format!("bpf-linker {LINKER}"))?;
+    // A third of a gigabyte that is not needed any more.
+    fs::remove_dir_all(tools.join("build"))?;
     Ok(own)
 }
 
