@@ -1,5 +1,6 @@
 //! The harness itself, proved against kernel servers.
 
+use nix::sys::signal::Signal;
 use sidestep_tests::clock::{PATIENCE, wait_for};
 use sidestep_tests::http::Client;
 use sidestep_tests::link::Shape;
@@ -221,4 +222,37 @@ fn answers_are_kept_byte_by_byte() {
     assert_eq!((answer.status, &answer.body[..]), (200, &b"body"[..]));
     assert_eq!(answer.field("SERVER"), Some("kernel"));
     assert_eq!(answer.field("date"), None);
+}
+
+#[test]
+fn the_link_runs_from_the_command_line() {
+    let net = Net::new();
+    let program = env!("CARGO_BIN_EXE_sidestep-link");
+    let run = |args: &[&str]| net.client.run(&[&[program], args].concat(), PATIENCE);
+    assert_eq!(run(&["ss-cli", "--help"]).code(), 0);
+    for (args, code, word) in [
+        (&["ss-cli", "ss-none"][..], 1, "ss-none"),
+        (&["ss-cli", "lo", "--loss", "2"], 1, "loss"),
+        (&["ss-cli", "lo", "--delay", "5"], 2, "20ms"),
+        (&["ss-cli", "lo", "--rate", "fast"], 2, "10Mbit"),
+    ] {
+        let done = run(args);
+        assert_eq!(done.code(), code, "{}", done.stderr);
+        assert!(done.stderr.contains(word), "{}", done.stderr);
+    }
+    let args = [
+        "ss-cli", "lo", "--loss", "1%", "--delay", "1ms", "--rate", "10Mbit", "--seed", "5",
+    ];
+    let link = net.client.spawn(&[&[program], &args[..]].concat());
+    let ready = link.line("ready: ", PATIENCE).expect("it gets ready");
+    assert!(ready.ends_with("seed 5"), "{ready}");
+    link.signal(Signal::SIGINT);
+    let done = link.finish(PATIENCE);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert_eq!(
+        done.stdout.matches(" corrupted").count(),
+        2,
+        "{}",
+        done.stdout
+    );
 }
