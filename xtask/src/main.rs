@@ -1,5 +1,6 @@
 //! Project automation: `cargo xtask <task>`.
 
+mod bpf;
 mod setup;
 mod step;
 mod sweep;
@@ -16,6 +17,7 @@ cargo xtask <task>
   demo [--once]  set up, build and run the demo; --once: end after its table
   test           set up, then every check and every test
   soak           the network tests in their long form, on a release build
+  bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
   setup          install the system packages that are missing
 ";
 
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         ["soak"] => test::soak(),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["demo", ref rest @ ..] => demo(rest),
+        ["bpf"] => rebuild(false),
+        ["bpf", "--check"] => rebuild(true),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
@@ -39,6 +43,15 @@ fn main() -> ExitCode {
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
         ExitCode::FAILURE
+    })
+}
+
+fn rebuild(check: bool) -> Result<ExitCode> {
+    let outcome = bpf::run(check)?;
+    println!("{outcome}");
+    Ok(match outcome {
+        bpf::Outcome::Same | bpf::Outcome::Written => ExitCode::SUCCESS,
+        bpf::Outcome::NoToolchain(_) => ExitCode::FAILURE,
     })
 }
 

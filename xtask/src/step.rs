@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The cargo that runs this task.
@@ -28,6 +28,16 @@ pub fn is_root() -> bool {
     // /proc/self belongs to the effective user.
     std::fs::metadata("/proc/self")
         .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+}
+
+/// Whether there is a sudo to ask.
+pub fn has_sudo() -> bool {
+    let mut command = Command::new("sudo");
+    command
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok()
 }
 
 /// Where cargo puts what it builds.

@@ -1,7 +1,7 @@
 //! `cargo xtask test` and `cargo xtask soak`.
 
 use crate::tally::Tally;
-use crate::{setup, step, sweep};
+use crate::{bpf, setup, step, sweep};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -16,40 +16,21 @@ const SOAK: &str = "SIDESTEP_SOAK";
 /// # Errors
 /// Set-up failed, or a tool cannot be started.
 pub fn run() -> Result<ExitCode> {
-    begin()?;
-    let mut failed = Vec::new();
-    let mut check = |name: &'static str, command: Command| -> Result<bool> {
-        let passed = step::run(name, command)?;
-        if !passed {
-            failed.push(name.to_owned());
-        }
-        Ok(passed)
-    };
-    check("format", step::cargo(&["fmt", "--all", "--check"]))?;
-    check(
-        "clippy",
-        step::cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ]),
-    )?;
+    let mut run = Run::begin()?;
+    run.step("format", step::cargo(&["fmt", "--all", "--check"]))?;
+    let mut clippy = step::cargo(&["clippy", "--workspace", "--all-targets", "--quiet"]);
+    clippy.args(["--", "-D", "warnings"]);
+    run.step("clippy", clippy)?;
     let mut doc = step::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
-    check("doc", doc)?;
-    let built = check(
-        "build",
-        step::cargo(&["build", "--workspace", "--all-targets"]),
-    )?;
-    let mut tally = Tally::default();
-    if built {
-        test("test", &mut tally, &["--workspace"], false)?;
+    run.step("doc", doc)?;
+    run.bpf();
+    // The tests look for the binary beside them, so it is built first.
+    let build = step::cargo(&["build", "--workspace", "--all-targets"]);
+    if run.step("build", build)? {
+        run.test("test", &["--workspace"], false)?;
     }
-    end(tally, failed)
+    run.end()
 }
 
 /// The network tests only, long and optimised.
@@ -57,90 +38,130 @@ pub fn run() -> Result<ExitCode> {
 /// # Errors
 /// As [`run`].
 pub fn soak() -> Result<ExitCode> {
-    begin()?;
-    let mut failed = Vec::new();
-    let mut tally = Tally::default();
+    let mut run = Run::begin()?;
     let build = step::cargo(&["build", "--release", "--workspace", "--all-targets"]);
-    if step::run("build", build)? {
-        let what = ["--release", "--package", "sidestep-tests"];
-        test("soak", &mut tally, &what, true)?;
-    } else {
-        failed.push("build".to_owned());
+    if run.step("build", build)? {
+        run.test("soak", &["--release", "--package", "sidestep-tests"], true)?;
     }
-    end(tally, failed)
+    run.end()
 }
 
-fn begin() -> Result<()> {
-    // Ctrl-C ends the running child, and then this process goes on to the sweep; the handler is not inherited.
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
-            .context("cannot handle signals")?;
-    }
-    setup::run()?;
-    for name in sweep::sweep()? {
-        eprintln!("removed namespace {name} of an earlier run that was killed");
-    }
-    Ok(())
+/// What came of the steps so far.
+struct Run {
+    failed: Vec<String>,
+    notes: Vec<String>,
+    tally: Tally,
 }
 
-fn end(tally: Tally, mut failed: Vec<String>) -> Result<ExitCode> {
-    let left = sweep::sweep()?;
-    if !left.is_empty() {
-        failed.push(format!("clean-up (left behind: {})", left.join(", ")));
+impl Run {
+    fn begin() -> Result<Self> {
+        // Ctrl-C ends the running child, and then this process goes on to the sweep; children do not inherit the handler.
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
+                .context("cannot handle signals")?;
+        }
+        setup::run()?;
+        for name in sweep::sweep()? {
+            eprintln!("removed namespace {name} of an earlier run that was killed");
+        }
+        Ok(Self {
+            failed: Vec::new(),
+            notes: Vec::new(),
+            tally: Tally::default(),
+        })
     }
-    if tally.failed > 0 || tally.passed == 0 {
-        failed.push("tests".to_owned());
-    }
-    println!();
-    if !failed.is_empty() {
-        println!("failed: {}", failed.join(", "));
-    }
-    println!("{tally}");
-    Ok(if failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
 
-/// Runs `cargo test`, shows its output and counts its results.
-fn test(name: &str, tally: &mut Tally, what: &[&str], long: bool) -> Result<()> {
-    let mut command = step::cargo(&["test", "--no-fail-fast"]);
-    command.args(what);
-    if !step::is_root() {
-        command.args(["--config", r#"target."cfg(all())".runner = ["sudo", "-E"]"#]);
+    /// Runs a command; `false` when it failed.
+    fn step(&mut self, name: &str, command: Command) -> Result<bool> {
+        let passed = step::run(name, command)?;
+        if !passed {
+            self.failed.push(name.to_owned());
+        }
+        Ok(passed)
     }
-    if long {
-        command.env(SOAK, "1");
+
+    /// Compares the BPF object with its source; a toolchain that cannot be had is no failure, but is said at the end.
+    fn bpf(&mut self) {
+        eprintln!("\n=== bpf: build the object and compare");
+        match bpf::run(true) {
+            Ok(outcome @ bpf::Outcome::NoToolchain(_)) => self.notes.push(outcome.to_string()),
+            Ok(outcome) => eprintln!("=== bpf: {outcome}"),
+            Err(error) => {
+                eprintln!("=== bpf: FAILED: {error:#}");
+                self.failed.push("bpf".to_owned());
+            }
+        }
     }
-    step::heading(name, &command);
-    let start = step::now();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo test")?;
-    if let Some(output) = child.stdout.take() {
-        let mut lines = BufReader::new(output);
+
+    /// Runs `cargo test`, shows its output and counts its results.
+    fn test(&mut self, name: &str, what: &[&str], long: bool) -> Result<()> {
+        let mut command = step::cargo(&["test", "--no-fail-fast"]);
+        command.args(what);
+        // Without sudo the network tests fail and say what they need.
+        if !step::is_root() && step::has_sudo() {
+            command.args(["--config", r#"target."cfg(all())".runner = ["sudo", "-E"]"#]);
+        }
+        if long {
+            command.env(SOAK, "1");
+        }
+        step::heading(name, &command);
+        let start = step::now();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run cargo test")?;
+        if let Some(output) = child.stdout.take() {
+            self.count(BufReader::new(output))?;
+        }
+        let passed = child
+            .wait()
+            .context("cannot wait for cargo test")?
+            .success();
+        if !passed && self.tally.failed == 0 {
+            // A test program that could not be built or started has printed nothing to count.
+            self.tally.failed = 1;
+        }
+        step::finished(name, passed, start);
+        Ok(())
+    }
+
+    fn count(&mut self, mut output: impl BufRead) -> Result<()> {
         let mut line = Vec::new();
-        while lines
+        while output
             .read_until(b'\n', &mut line)
             .context("cannot read from cargo test")?
             > 0
         {
             let text = String::from_utf8_lossy(&line);
             print!("{text}");
-            tally.line(text.trim_end());
+            self.tally.line(text.trim_end());
             line.clear();
         }
+        self.tally.close();
+        Ok(())
     }
-    tally.close();
-    let passed = child
-        .wait()
-        .context("cannot wait for cargo test")?
-        .success();
-    if !passed && tally.failed == 0 {
-        tally.failed = 1;
+
+    fn end(mut self) -> Result<ExitCode> {
+        let left = sweep::sweep()?;
+        if !left.is_empty() {
+            self.failed
+                .push(format!("clean-up (left behind: {})", left.join(", ")));
+        }
+        if self.tally.failed > 0 || self.tally.passed == 0 {
+            self.failed.push("tests".to_owned());
+        }
+        println!();
+        for note in &self.notes {
+            println!("note: {note}");
+        }
+        if !self.failed.is_empty() {
+            println!("failed: {}", self.failed.join(", "));
+        }
+        println!("{}", self.tally);
+        Ok(if self.failed.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
-    step::finished(name, passed, start);
-    Ok(())
 }
