@@ -11,7 +11,7 @@ use std::io::{self, IoSlice, Write};
 use aya::programs::LinkOrder;
 use aya::programs::tc::{self, NlOptions, SchedClassifier, TcAttachOptions, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
-use xdp_prog::{FLOWS, INJECT_MAC, INJECT_PROGRAM, NIC_IFINDEX, OBJECT};
+use xdp_prog::{INJECT_MAC, INJECT_PROGRAM, NIC_IFINDEX, OBJECT};
 
 use tap::Tap;
 
@@ -67,8 +67,6 @@ impl Injector {
         let tap = Tap::open().map_err(|(step, error)| InjectError::Tap { step, error })?;
         let mut ebpf = EbpfLoader::new()
             .override_global(NIC_IFINDEX, &nic_ifindex, true)
-            // The steering maps come with the object but serve nothing here.
-            .map_max_entries(FLOWS, 1)
             .load(OBJECT)?;
         let program = ebpf
             .program_mut(INJECT_PROGRAM)

@@ -20,10 +20,21 @@ pub trait Lookup {
     fn gate_is_open(&self) -> bool;
 }
 
-/// Decides what becomes of an Ethernet frame, by the rules in the order of the page "Steering" of ARCHITECTURE.md.
+/// Decides what becomes of an Ethernet frame. The first rule that holds decides:
+///
+/// 0. The daemon injected it → the kernel.
+/// 1. Neither TCP over IP, behind at most two VLAN tags, nor an ICMP message about the path MTU that quotes TCP → the
+///    kernel. Fragments of TCP are the worker's, which reassembles, if their address has a service.
+/// 2. To no service → the kernel.
+/// 3. Of a flow that a worker has registered → the worker.
+/// 4. Of a flow that the kernel has a socket for, listeners apart → the kernel.
+/// 5. A SYN while the gate is closed → the kernel.
+/// 6. Else → the worker.
+///
+/// For an ICMP message, 2 to 4 are about the flow of the segment it quotes.
 ///
 /// The kernel's own socket table is the only truth about what the kernel owns: it is asked for every segment that no
-/// worker has registered, so connections older than the attach live on.
+/// worker has registered, so connections older than the attach live on. A worker gives what it does not know back.
 #[inline(always)]
 pub fn decide<C: Cursor>(frame: C, lookup: &impl Lookup) -> Verdict {
     let (flow, by) = match find(frame) {

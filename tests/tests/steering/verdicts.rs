@@ -5,7 +5,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::thread;
 
 use aya::programs::{TestRun, TestRunOptions};
-use sidestep::steer::{Addr, FlowKey, Steering, Verdict};
+use sidestep::steer::{Addr, FlowKey, FlowTable, Steering, Verdict};
 use xdp_prog::decide;
 
 use crate::frames::{self, KERNELS, OURS, OURS6, PEER, PEER6, REGISTERED, WEB, World};
@@ -179,4 +179,12 @@ fn a_forgotten_flow_is_judged_like_any_other() {
     flows.remove(&flow).expect("removing twice is no error");
     assert_eq!(flows.get(&flow).expect("read"), None);
     assert_eq!(in_kernel(&steering, &frame).0, Verdict::XskOther);
+}
+
+#[test]
+fn handles_can_move_to_the_workers_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<FlowTable>();
+    is_send::<Steering>();
+    is_send::<sidestep::inject::Injector>();
 }

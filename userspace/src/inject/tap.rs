@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 /// The kernel puts the lowest free number in place of `%d`.
 const NAME: &[u8] = b"sidestep%d";
 
-/// The interface, up, without IPv6 and without a queue of its own to read.
+/// The device, up and without IPv6. Nothing is ever read from it.
 #[derive(Debug)]
 pub(super) struct Tap {
     file: File,

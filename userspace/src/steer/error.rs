@@ -21,7 +21,7 @@ pub enum SteerError {
         what: &'static str,
     },
     /// The kernel cannot run the program.
-    #[error("the kernel refused the XDP program: {}; sidestep needs Linux 6.1 or newer with CONFIG_BPF_SYSCALL and CONFIG_XDP_SOCKETS", chain(&**.0))]
+    #[error("the kernel refused the XDP program: {}; sidestep needs Linux 5.9 or newer with CONFIG_BPF_SYSCALL and CONFIG_XDP_SOCKETS", chain(&**.0))]
     Load(Box<dyn Error + Send + Sync>),
     /// ENODEV: no such NIC in this network namespace.
     #[error("there is no network interface `{ifname}` here; `ip -br link` lists them")]
@@ -159,45 +159,88 @@ impl fmt::Display for Occupied<'_> {
         let Some(occupant) = occupant else {
             return write!(
                 f,
-                "another XDP program; `ip -d link show dev {ifname}` names it, stop what attached it"
+                "another XDP program; `ip -d link show dev {ifname}` names it: stop what attached it"
             );
         };
-        let Occupant {
-            id,
-            name,
-            linked,
-            holders,
-            flag,
-        } = occupant;
-        write!(f, "another XDP program, `{name}` (id {id})")?;
-        match (
-            name.as_str() == xdp_prog::XDP_PROGRAM,
-            *linked,
-            holders.as_slice(),
-        ) {
-            (true, ..) => write!(
+        write!(
+            f,
+            "another XDP program, `{}` (id {})",
+            occupant.name, occupant.id
+        )?;
+        if !occupant.holders.is_empty() {
+            write!(f, " of {}", occupant.holders.join(", "))?;
+        }
+        if occupant.name == xdp_prog::XDP_PROGRAM {
+            write!(
                 f,
                 ": another sidestep; end it with `sidestep detach {ifname}`"
-            ),
-            (false, true, []) => {
-                write!(
-                    f,
-                    ", kept by a bpf_link; stop what owns it, or `bpftool link detach` it (`bpftool link` lists it)"
-                )
-            }
-            (false, true, holders) => write!(
+            )
+        } else if occupant.linked {
+            write!(
                 f,
-                ", kept by a bpf_link; stop its owner: {}",
-                holders.join(", ")
-            ),
-            (false, false, []) => {
-                write!(f, "; remove it with `ip link set dev {ifname} {flag} off`")
-            }
-            (false, false, holders) => write!(
+                ", kept by a bpf_link; stop its owner, or detach the link that `bpftool link` shows"
+            )
+        } else {
+            let flag = occupant.flag;
+            write!(
                 f,
-                "; stop its owner ({}) or remove it with `ip link set dev {ifname} {flag} off`",
-                holders.join(", ")
-            ),
+                "; stop its owner, or remove it with `ip link set dev {ifname} {flag} off`"
+            )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy(name: &str, linked: bool, holders: &[&str]) -> String {
+        let occupant = Occupant {
+            id: 7,
+            name: name.to_owned(),
+            linked,
+            holders: holders.iter().map(|&holder| holder.to_owned()).collect(),
+            flag: "xdpgeneric",
+        };
+        let ifname = "eth0".to_owned();
+        let occupant = Some(occupant);
+        SteerError::Busy { ifname, occupant }.to_string()
+    }
+
+    #[test]
+    fn who_sits_on_the_nic_is_named_with_the_way_to_remove_it() {
+        let rows = [
+            (
+                busy("xdp_filter", false, &[]),
+                "`xdp_filter` (id 7); stop its owner, or remove it with `ip link set dev eth0 xdpgeneric off`",
+            ),
+            (
+                busy("cil_xdp_entry", true, &["cilium-agent (pid 12)"]),
+                "`cil_xdp_entry` (id 7) of cilium-agent (pid 12), kept by a bpf_link; stop its owner, or detach the \
+                 link that `bpftool link` shows",
+            ),
+            (
+                busy("sidestep_xdp", true, &["sidestep (pid 3)"]),
+                "`sidestep_xdp` (id 7) of sidestep (pid 3): another sidestep; end it with `sidestep detach eth0`",
+            ),
+        ];
+        for (message, end) in rows {
+            assert_eq!(
+                message,
+                format!("eth0 already runs another XDP program, {end}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_map_or_program_is_a_matter_of_permission_only_without_a_verifier_log() {
+        let denied = || io::Error::from_raw_os_error(libc::EPERM);
+        assert!(matches!(
+            SteerError::load(denied()),
+            SteerError::NoPermission { .. }
+        ));
+        let invalid = io::Error::from_raw_os_error(libc::EINVAL);
+        assert!(matches!(SteerError::load(invalid), SteerError::Load(_)));
+        assert_eq!(errno(&denied()), Some(libc::EPERM));
     }
 }
