@@ -225,7 +225,7 @@ impl Config {
         check::parse(text, source_name, Path::new(""))
     }
 
-    /// A file with every key, its default and what it does. It parses once the example root exists.
+    /// A file with every key, its default and what it does; it parses as it is.
     pub fn sample() -> &'static str {
         include_str!("sample.toml")
     }

@@ -44,7 +44,7 @@ pub(crate) struct Listen {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Site {
-    pub(crate) hosts: Option<Vec<Spanned<String>>>,
+    pub(crate) hosts: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default, rename = "static")]
     pub(crate) statics: Vec<Static>,
     #[serde(default, rename = "response")]

@@ -315,6 +315,7 @@ fn sites_are_checked() {
             "the host `*` was given before, in line 1",
         ),
         ("hosts = [\"example.org:80\"]".into(), "not a host name"),
+        ("hosts = []".into(), "2:9: the list of hosts is empty"),
         ("hosts = [\"a.*\"]".into(), "not a host name"),
         ("hosts = [\"*.\"]".into(), "not a host name"),
         ("hosts = [\"\"]".into(), "not a host name"),

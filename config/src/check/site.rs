@@ -25,9 +25,19 @@ pub(super) fn sites(
     for entry in raw {
         let table = entry.span();
         let site = entry.into_inner();
-        let hosts = site
-            .hosts
-            .unwrap_or_else(|| vec![Spanned::new(table, "*".to_owned())]);
+        let hosts = match site.hosts {
+            None => vec![Spanned::new(table, "*".to_owned())],
+            Some(hosts) => {
+                if hosts.get_ref().is_empty() {
+                    report.add(
+                        hosts.span(),
+                        "the list of hosts is empty: nothing would reach this site",
+                        r#"write ["*"] for every host, or leave `hosts` out"#,
+                    );
+                }
+                hosts.into_inner()
+            }
+        };
         let mut patterns = Vec::new();
         for host in &hosts {
             let Some(pattern) = named(host, HostPattern::parse, report) else {

@@ -158,18 +158,11 @@ impl Builder {
         for entry in tree::walk(route) {
             let tree::File { name, content } = entry?;
             let path = [route.path.as_slice(), &name].concat();
-            let is_here = |path: &[u8], table: &SiteTable| {
-                table
-                    .owner(path)
-                    .is_some_and(|(prefix, _)| **prefix == *route.path)
-            };
-            // Only the index's directory can still be this route's if the file itself is not.
-            let directory = path
-                .ends_with(&index_suffix)
-                .then(|| path[..path.len() - route.index.len()].to_vec());
-            let wanted = is_here(&path, table) && !table.paths.contains_key(path.as_slice());
-            let wanted_as_index = directory.as_ref().is_some_and(|d| is_here(d, table));
-            if !wanted && !wanted_as_index {
+            // What lies under a longer prefix belongs to that one.
+            if table
+                .owner(&path)
+                .is_none_or(|(prefix, _)| **prefix != *route.path)
+            {
                 continue;
             }
             let found = match content {
@@ -184,16 +177,13 @@ impl Builder {
                     },
                 )?),
             };
-            if wanted {
-                table.paths.insert(path.into(), found);
-            }
-            if let Some(directory) = directory.filter(|_| wanted_as_index) {
-                table
-                    .paths
-                    .entry(directory.as_slice().into())
-                    .or_insert(found);
+            // `or_insert`: inline responses and cached paths are there already, and go first.
+            table.paths.entry(path.as_slice().into()).or_insert(found);
+            if path.ends_with(&index_suffix) {
+                let directory = &path[..path.len() - route.index.len()];
+                table.paths.entry(directory.into()).or_insert(found);
                 if directory != route.path {
-                    self.redirect(table, &directory)?;
+                    self.redirect(table, directory)?;
                 }
             }
         }
