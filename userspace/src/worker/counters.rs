@@ -1,7 +1,7 @@
 //! What a worker counts. Plain integers: one writer, published once per batch. TCP's own are in `tcp_lite`.
 
 use crate::net::FrameDrop;
-use crate::reason::{HeadError, NotOurs};
+use crate::reason::NotOurs;
 
 /// Below TCP.
 #[derive(Clone, Debug, Default)]
@@ -90,11 +90,6 @@ impl HttpCounters {
     /// Counts a request that the fast path does not serve.
     pub fn not_ours(&mut self, why: NotOurs) {
         self.not_ours[why.index()] += 1;
-    }
-
-    /// Counts a head that is none.
-    pub fn malformed(&mut self, why: HeadError) {
-        self.not_ours(NotOurs::Malformed(why));
     }
 
     /// Shows every counter as (name, label, value).

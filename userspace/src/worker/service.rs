@@ -4,6 +4,7 @@ use super::clock::Now;
 use super::counters::HttpCounters;
 use crate::http::{self, Head, Parsed, Status};
 use crate::net::Link;
+use crate::reason::NotOurs;
 use crate::route::{self, Decision, Refusal};
 use crate::store::{ConnectionField, Rendering, ResponseId, Snapshot};
 use sidestep_config::Fallback;
@@ -131,16 +132,19 @@ impl Service {
 
     /// Queues the answer to the request in `head`.
     fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
-        let fallback = self.fallback(&io.flow().local);
-        let (id, body, close) = match route::decide(&self.snapshot, head, fallback) {
-            Decision::Serve { response, body } => (response, body, false),
-            // A connection cannot be handed over yet, so that this is where the request is judged.
-            Decision::HandOff(reason) => self.refusal(route::refuse(reason, Some(head))),
-            Decision::Refuse(refusal) => self.refusal(refusal),
-        };
         let last = io.conn().requests + 1 >= self.limits.requests_per_connection;
-        let connection = ConnectionField::of(head, close || last);
-        self.queue(io, id, connection, body)?;
+        // A connection cannot be handed over yet, so that every request is judged here.
+        let connection = match route::decide(&self.snapshot, head, Fallback::None) {
+            Decision::Serve { response, body } => {
+                let connection = ConnectionField::of(head, last);
+                self.queue(io, response, connection, body)?;
+                connection
+            }
+            Decision::HandOff(reason) => {
+                self.refuse(io, Some(head), last, &route::refuse(reason, Some(head)))?
+            }
+            Decision::Refuse(refusal) => self.refuse(io, Some(head), last, &refusal)?,
+        };
         if io.conn().requests == REQUESTS_BEFORE_FLOW_ENTRY
             && let Some(flows) = &mut self.flows
         {
@@ -152,17 +156,21 @@ impl Service {
         })
     }
 
-    fn refusal(&mut self, refusal: Refusal) -> (ResponseId, bool, bool) {
+    /// Queues an answer of our own. Without a head nothing behind it can be understood, so that it is the last.
+    fn refuse(
+        &mut self,
+        io: &mut Io<'_, Self>,
+        head: Option<&Head<'_>>,
+        last: bool,
+        refusal: &Refusal,
+    ) -> Result<ConnectionField, Full> {
+        let connection = head.map_or(ConnectionField::Close, |head| {
+            ConnectionField::of(head, refusal.close || last)
+        });
         let id = self.snapshot.refusal(refusal.status);
-        (id, refusal.body, refusal.close)
-    }
-
-    /// Answers with `status` and closes, because what follows cannot be understood.
-    fn refuse(&mut self, io: &mut Io<'_, Self>, status: Status) -> Result<(), Full> {
-        let id = self.snapshot.refusal(status);
-        self.queue(io, id, ConnectionField::Close, true)?;
-        io.close();
-        Ok(())
+        self.queue(io, id, connection, refusal.body)?;
+        self.counters.not_ours(refusal.reason);
+        Ok(connection)
     }
 
     fn queue(
@@ -227,9 +235,10 @@ impl App for Service {
                     return used;
                 }
                 Parsed::Invalid(error) => {
-                    return match self.refuse(io, error.status()) {
-                        Ok(()) => {
-                            self.counters.malformed(error);
+                    let refusal = route::refuse(NotOurs::Malformed(error), None);
+                    return match self.refuse(io, None, true, &refusal) {
+                        Ok(_) => {
+                            io.close();
                             unread.len()
                         }
                         Err(Full) => used,
@@ -260,8 +269,10 @@ impl App for Service {
             }
             Phase::Head => {
                 self.counters.header_timeouts += 1;
-                if self.refuse(io, Status::RequestTimeout).is_err() {
-                    io.abort();
+                let id = self.snapshot.refusal(Status::RequestTimeout);
+                match self.queue(io, id, ConnectionField::Close, true) {
+                    Ok(()) => io.close(),
+                    Err(Full) => io.abort(),
                 }
             }
         }
