@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod http;
 pub mod link;
 pub mod load;
+pub mod mem;
 pub mod net;
 pub mod packet;
 pub mod process;

@@ -1,0 +1,237 @@
+//! The whole data path without a kernel: frames in, frames out, one call a batch.
+
+use crate::raw::{Received, Segment, ethernet, flag};
+use sidestep::store::Snapshot;
+use sidestep::worker::{Limits, Neighbours, Now, Pipeline, Service, Stranger};
+use sidestep::xsk::{Audit, MemFrame, MemPort, Port};
+use sidestep_config::{Config, ListenAddress};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Ethernet addresses of the host and its client.
+const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// MTU of the link, in bytes.
+const MTU: u16 = 1500;
+
+/// Second at which every host starts, for `Date`: 2026-01-01 00:00:00 UTC.
+const START: u32 = 1_767_225_600;
+
+/// A worker on a queue in memory.
+pub struct MemHost {
+    pipeline: Pipeline,
+    port: MemPort,
+    now: Now,
+    batch: Vec<MemFrame>,
+    injected: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+struct Record(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Stranger for Record {
+    fn inject(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.0
+            .lock()
+            .expect("nobody panics with it")
+            .push(frame.to_vec());
+        Ok(())
+    }
+}
+
+impl MemHost {
+    /// A host that serves `config`, whose `[[listen]]` must name addresses, from a queue of `frames` frames whose
+    /// transmit ring takes `tx_room`.
+    ///
+    /// # Panics
+    /// When the configuration is wrong.
+    pub fn new(config: &str, frames: usize, tx_room: usize) -> Self {
+        let config = Config::parse(config, "test").expect("a valid configuration");
+        let snapshot = Arc::new(Snapshot::build(&config).expect("a valid store"));
+        let listeners = config
+            .listen
+            .iter()
+            .map(|listen| match listen.address {
+                ListenAddress::Ip(ip) => (SocketAddr::new(ip, listen.port), listen.fallback),
+                ListenAddress::Interface => panic!("no interface here"),
+            })
+            .collect();
+        let service = Service::new(snapshot, listeners, Limits::from(&config.limits), None);
+        let neighbours = Neighbours::ring(1)
+            .expect("an eventfd")
+            .pop()
+            .expect("one worker");
+        let stack = tcp_lite::Config {
+            capacity: config.limits.connections as usize,
+            secret: [7; 16],
+            mtu: MTU,
+            ..tcp_lite::Config::default()
+        };
+        let injected = Arc::default();
+        let stranger = Box::new(Record(Arc::clone(&injected)));
+        Self {
+            pipeline: Pipeline::new(stack, service, neighbours, Some(stranger)),
+            port: MemPort::new(frames, 2048, tx_room),
+            now: Now {
+                mono: tcp_lite::Instant(0),
+                unix: START,
+            },
+            batch: Vec::new(),
+            injected,
+        }
+    }
+
+    /// Moves the clock.
+    pub fn advance(&mut self, by: Duration) {
+        self.now.mono += by;
+        self.now.unix = START + (self.now.mono.0 / 1_000_000) as u32;
+    }
+
+    /// Puts a frame into the receive ring; false when no frame is free.
+    pub fn offer(&mut self, frame: &[u8]) -> bool {
+        let received = self.port.receive(frame);
+        let taken = received.is_some();
+        self.batch.extend(received);
+        taken
+    }
+
+    /// Runs one batch of what was offered.
+    pub fn run(&mut self) {
+        self.pipeline
+            .batch(self.now, &mut self.port, &mut self.batch);
+    }
+
+    /// Shows what was sent since the last call.
+    pub fn take_sent(&mut self, look: impl FnMut(&[u8])) {
+        self.port.take_sent(look);
+    }
+
+    /// One batch of `frames`; the frames it sends.
+    ///
+    /// # Panics
+    /// When more frames are offered than the queue has.
+    pub fn exchange(&mut self, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        for frame in frames {
+            assert!(self.offer(frame), "no free frame");
+        }
+        self.run();
+        let mut sent = Vec::new();
+        self.take_sent(|frame| sent.push(frame.to_vec()));
+        sent
+    }
+
+    /// When the pipeline wants to run again.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let at = self.pipeline.next_deadline()?;
+        Some(at.since(self.now.mono))
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.pipeline.connections()
+    }
+
+    /// Where every frame is.
+    pub fn audit(&self) -> Audit {
+        self.port.audit()
+    }
+
+    /// What went to the kernel since the last call.
+    ///
+    /// # Panics
+    /// When another thread panicked with the list.
+    pub fn take_injected(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.injected.lock().expect("nobody panics with it"))
+    }
+
+    /// A counter of the pipeline's.
+    pub fn counter(&self, name: &str, label: &str) -> u64 {
+        let mut found = 0;
+        self.pipeline.visit(&mut |n, l, value| {
+            if (n, l) == (name, label) {
+                found = value;
+            }
+        });
+        found
+    }
+}
+
+/// A client's frame around `segment`.
+pub fn frame(segment: &Segment) -> Vec<u8> {
+    ethernet(HOST_MAC, CLIENT_MAC, &segment.vlans, &segment.packet())
+}
+
+/// A client's connection to a [`MemHost`]: no loss, no window, each answer acknowledged at once.
+#[derive(Debug)]
+pub struct MemConn {
+    next: Segment,
+}
+
+impl MemConn {
+    /// Opens a connection with an MSS of 1460.
+    ///
+    /// # Panics
+    /// When the host does not take it.
+    pub fn open(host: &mut MemHost, from: SocketAddr, to: SocketAddr) -> Self {
+        let mut syn = Segment::new((from.ip(), from.port()), (to.ip(), to.port()));
+        syn.flags = flag::SYN;
+        syn.seq = u32::MAX - 100;
+        syn.options = vec![2, 4, 0x05, 0xb4];
+        let sent = host.exchange(&[frame(&syn)]);
+        let syn_ack = sent
+            .first()
+            .and_then(|f| Received::parse(f))
+            .expect("a SYN-ACK");
+        assert!(syn_ack.has(flag::SYN | flag::ACK), "{syn_ack:?}");
+        let mut next = syn;
+        next.options.clear();
+        next.flags = flag::ACK;
+        next.seq = syn_ack.ack;
+        next.ack = syn_ack.end();
+        let silent = host.exchange(&[frame(&next)]);
+        assert!(silent.is_empty(), "{silent:?}");
+        Self { next }
+    }
+
+    /// The frame that carries `data` next.
+    pub fn data(&mut self, data: &[u8]) -> Vec<u8> {
+        self.next.flags = flag::ACK | flag::PSH;
+        self.next.payload = data.to_vec();
+        let made = frame(&self.next);
+        self.next.seq = self.next.seq.wrapping_add(data.len() as u32);
+        self.next.payload.clear();
+        self.next.flags = flag::ACK;
+        made
+    }
+
+    /// Takes the data of a frame of the host's if it is next in order; the next frame acknowledges it.
+    pub fn take(&mut self, sent: &[u8]) -> Vec<u8> {
+        let Some(segment) = Received::parse(sent) else {
+            return Vec::new();
+        };
+        if segment.dport != self.next.sport || segment.seq != self.next.ack {
+            return Vec::new();
+        }
+        self.next.ack = segment.end();
+        segment.payload
+    }
+
+    /// Sends `data` and returns all that comes back until the host falls silent.
+    pub fn request(&mut self, host: &mut MemHost, data: &[u8]) -> Vec<u8> {
+        let mut offered = vec![self.data(data)];
+        let mut answer = Vec::new();
+        loop {
+            let sent = host.exchange(&offered);
+            let before = answer.len();
+            for frame in &sent {
+                answer.extend(self.take(frame));
+            }
+            if answer.len() == before {
+                return answer;
+            }
+            offered = vec![frame(&self.next)];
+        }
+    }
+}
