@@ -1,2 +1,31 @@
 //! sidestep's own benchmarks.
-fn main() {}
+
+mod mem;
+
+use clap::{Parser, Subcommand};
+use std::alloc::System;
+use std::process::ExitCode;
+
+/// Counts what the data path allocates, which has to be nothing.
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<System> = &stats_alloc::INSTRUMENTED_SYSTEM;
+
+/// Measures sidestep.
+#[derive(Debug, Parser)]
+#[command(name = "sidestep-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The whole data path, frame to frame, on a queue in memory; fails when it allocates
+    Mem(mem::Options),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Mem(options) => mem::run(&options, ALLOCATOR),
+    }
+}
