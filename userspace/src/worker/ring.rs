@@ -64,7 +64,7 @@ impl Neighbours {
     /// Hands `stray` to the next worker. Gives it back when it has been everywhere.
     ///
     /// # Errors
-    /// [`Undelivered`] says which of the two ways it ended.
+    /// `Undelivered` says which of the two ways it ended.
     pub fn pass_on(&self, mut stray: Stray) -> Result<(), Undelivered> {
         stray.hops += 1;
         if stray.hops >= self.workers {
