@@ -174,7 +174,7 @@ fn odd_addresses_get_no_answer() {
         ["224.0.0.1", "ff02::1"],
         ["255.255.255.255", "ff0e::1"],
         ["10.77.0.1", "fd00:77::1"],
-        ["240.0.0.1", "::ffff:10.77.0.2"],
+        ["239.1.2.3", "::ffff:10.77.0.2"],
     ];
     for (mut raw, version) in both(&net).into_iter().zip(0..) {
         for source in sources {
