@@ -137,6 +137,29 @@ impl<'net> Daemon<'net> {
         self.per_worker("connections")
     }
 
+    /// Frames and segments dropped so far, whatever the reason, resets sent in answer included.
+    pub fn drops(&self) -> u64 {
+        let status = self.status();
+        let sum = |of: &Value, wanted: &dyn Fn(&str) -> bool| -> u64 {
+            let counters = of.as_object().into_iter().flatten();
+            counters
+                .filter(|(label, _)| wanted(label))
+                .filter_map(|(_, count)| count.as_u64())
+                .sum()
+        };
+        let workers = status["workers"].as_array().cloned().unwrap_or_default();
+        let by_workers: u64 = workers
+            .iter()
+            .map(|worker| {
+                sum(&worker["counters"]["frame_drops"], &|_| true)
+                    + sum(&worker["counters"]["tcp"], &|label| {
+                        label.contains("drop") || label.contains("resets")
+                    })
+            })
+            .sum();
+        by_workers + sum(&status["xdp"], &|label| label == "pass_malformed")
+    }
+
     /// Checks that no frame is lost or counted twice in any worker.
     ///
     /// Workers publish counter by counter, so a look in the middle of a batch may not add up; a frame that is lost

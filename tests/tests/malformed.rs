@@ -3,6 +3,7 @@
 //! Silence is proved without waiting: [`RawClient::sync`] opens a connection behind the bad frame and returns what
 //! came before its SYN-ACK. `fallback = "none"`, so that nothing is left to the kernel's judgement.
 
+use sidestep_tests::clock::{PATIENCE, wait_for};
 use sidestep_tests::daemon::Daemon;
 use sidestep_tests::net::{Net, RAW_MAC, SERVER_MAC, SERVER_V4, SERVER_V6};
 use sidestep_tests::packet::PacketSocket;
@@ -90,6 +91,7 @@ fn spoilt_headers_are_dropped() {
     ];
     for mut raw in both(&net) {
         for (what, spoil) in spoils {
+            let before = daemon.drops();
             let mut segment = syn(&mut raw);
             spoil(&mut segment);
             raw.send(&segment);
@@ -97,6 +99,9 @@ fn spoilt_headers_are_dropped() {
             // RFC 9293, 3.10.7.1 lets a host reset what belongs to no connection; it must not open one.
             let harmless = |answer: &Received| answer.has(flag::RST) && !answer.has(flag::SYN);
             assert!(answers.iter().all(harmless), "{what}: {answers:?}");
+            wait_for(PATIENCE, &format!("{what} is counted"), || {
+                (daemon.drops() > before).then_some(())
+            });
             let sums_hold = segment.sum_error == 0 && segment.data_offset.is_none();
             assert!(sums_hold || answers.is_empty(), "{what}: {answers:?}");
         }
@@ -178,6 +183,7 @@ fn odd_addresses_get_no_answer() {
     ];
     for (mut raw, version) in both(&net).into_iter().zip(0..) {
         for source in sources {
+            let before = daemon.drops();
             let mut segment = syn(&mut raw);
             segment.src = source[version].parse().expect("an address");
             raw.send(&segment);
@@ -185,6 +191,9 @@ fn odd_addresses_get_no_answer() {
             segment.sport = 80;
             raw.send(&segment);
             assert_eq!(raw.sync(80), [], "{source:?}");
+            wait_for(PATIENCE, &format!("{source:?} is counted twice"), || {
+                (daemon.drops() >= before + 2).then_some(())
+            });
         }
         let server = [IpAddr::V4(SERVER_V4), IpAddr::V6(SERVER_V6)][version];
         let mut sent = Vec::new();
