@@ -271,18 +271,21 @@ impl Drop for Daemon<'_> {
     }
 }
 
+/// `false` also before the first batch, when nothing is published yet.
 fn adds_up(status: &Value) -> bool {
     let workers = status["workers"].as_array().cloned().unwrap_or_default();
-    assert!(!workers.is_empty(), "status shows no worker: {status:#}");
-    workers.iter().all(|worker| {
-        let count = |name: &str| {
-            worker["frames"][name]
-                .as_u64()
-                .unwrap_or_else(|| panic!("no frames.{name} in {worker:#}"))
-        };
-        let sum: u64 = ["free", "in_rx", "in_tx", "held"].map(count).iter().sum();
-        sum == count("total") && sum > 0
-    })
+    !workers.is_empty()
+        && workers.iter().all(|worker| {
+            let count = |name: &str| worker["frames"][name].as_u64();
+            let parts: Option<Vec<u64>> = ["free", "in_rx", "in_tx", "held"]
+                .map(count)
+                .into_iter()
+                .collect();
+            match (parts, count("total")) {
+                (Some(parts), Some(total)) => total > 0 && parts.iter().sum::<u64>() == total,
+                _ => false,
+            }
+        })
 }
 
 fn argv(args: &[&str]) -> Vec<String> {
