@@ -280,7 +280,8 @@ impl Snd {
             // RFC 2018 section 8: after a timeout what was SACKed does not count.
             self.scoreboard = None;
             self.ptr = self.una;
-            self.again.1 = 0;
+            // Silly window avoidance must not hold this one back: it brings the ACK that tells.
+            self.again = (self.una, self.wnd.min(self.mss()) as u16);
         }
         self.rtt.back_off();
         self.timer = Timer::at(now + self.rtt.rto(config));

@@ -49,11 +49,18 @@ impl Snd {
             };
         }
         let room = window.min(self.congestion.allowed(self.mss()).saturating_sub(sent));
-        let want = unsent.min(self.mss());
+        let resend = self.nxt.since(self.ptr);
+        let want = unsent
+            .min(self.mss())
+            .min(if resend > 0 { resend } else { u32::MAX });
         let len = want.min(room);
-        // RFC 9293 section 3.8.6.2.1: a full segment, or all there is, or half of the largest window ever offered.
         // A congestion window that splits a segment waits for the next ACK; what is outstanding brings it.
-        if len == 0 || len < want && (room < window || len < self.max_wnd / 2) {
+        if len == 0 || len < want && room < window {
+            return None;
+        }
+        // RFC 9293 section 3.8.6.2.1: a full segment, or all there is, or half of the largest window ever offered. What
+        // is sent again was through this before.
+        if len < want && len < self.max_wnd / 2 && resend == 0 {
             return None;
         }
         let len = if self.ptr == self.nxt {

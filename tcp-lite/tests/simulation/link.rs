@@ -1,0 +1,71 @@
+//! A link in both directions: loss, duplication, delay with jitter (which reorders), bit errors.
+
+use std::collections::BTreeMap;
+
+use crate::rng::Rng;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum To {
+    Server,
+    Client,
+}
+
+pub struct Link {
+    in_flight: BTreeMap<(u64, u64), (To, Vec<u8>)>,
+    count: u64,
+    loss: u64,
+    duplication: u64,
+    corruption: u64,
+    delay: u64,
+    jitter: u64,
+    pub lost: u64,
+}
+
+impl Link {
+    pub fn new(rng: &mut Rng) -> Link {
+        Link {
+            in_flight: BTreeMap::new(),
+            count: 0,
+            loss: rng.pick(&[0, 0, 10, 10, 30, 100]),
+            duplication: rng.pick(&[0, 0, 20, 100]),
+            corruption: rng.pick(&[0, 0, 0, 10]),
+            delay: rng.pick(&[10, 50, 1_000, 20_000, 80_000]),
+            jitter: rng.pick(&[0, 0, 100, 5_000, 40_000]),
+            lost: 0,
+        }
+    }
+
+    pub fn put(&mut self, now: u64, to: To, mut packet: Vec<u8>, rng: &mut Rng) {
+        if rng.chance(self.loss) {
+            self.lost += 1;
+            return;
+        }
+        let copies = 1 + u64::from(rng.chance(self.duplication));
+        if rng.chance(self.corruption) {
+            // Past the IP header, which the harness does not check.
+            let at = 20 + rng.below(packet.len() as u64 - 20) as usize;
+            packet[at] ^= 1 << rng.below(8);
+        }
+        for _ in 0..copies {
+            let jitter = if self.jitter > 0 {
+                rng.below(self.jitter)
+            } else {
+                0
+            };
+            self.count += 1;
+            self.in_flight.insert(
+                (now + self.delay + jitter, self.count),
+                (to, packet.clone()),
+            );
+        }
+    }
+
+    pub fn next(&self) -> Option<u64> {
+        self.in_flight.keys().next().map(|(at, _)| *at)
+    }
+
+    pub fn take(&mut self, now: u64) -> Option<(To, Vec<u8>)> {
+        self.next().filter(|at| *at <= now)?;
+        self.in_flight.pop_first().map(|(_, packet)| packet)
+    }
+}

@@ -1,0 +1,181 @@
+//! Client, link and server under one clock.
+
+use tcp_lite::{Arrival, CloseReason, Config, Disposition, Ecn, Instant, Stack};
+
+use crate::client::{Client, Plan};
+use crate::link::{Link, To};
+use crate::rng::Rng;
+use crate::server::{Server, Transmit, split};
+
+/// Wake-ups of one run at most: a livelock fails instead of hanging. Ten times what the longest run takes.
+const MAX_STEPS: u64 = 400_000;
+
+#[derive(Debug, Default)]
+pub struct Report {
+    pub steps: u64,
+    pub virtual_seconds: u64,
+    pub lost: u64,
+    pub retransmits: u64,
+    pub fast_retransmits: u64,
+    pub timeouts: u64,
+    pub probes: u64,
+    pub out_of_order: u64,
+    pub bytes: u64,
+}
+
+impl Report {
+    pub fn add(&mut self, other: &Report) {
+        self.steps += other.steps;
+        self.virtual_seconds += other.virtual_seconds;
+        self.lost += other.lost;
+        self.retransmits += other.retransmits;
+        self.fast_retransmits += other.fast_retransmits;
+        self.timeouts += other.timeouts;
+        self.probes += other.probes;
+        self.out_of_order += other.out_of_order;
+        self.bytes += other.bytes;
+    }
+}
+
+pub fn run(seed: u64, verbose: bool) -> Report {
+    let mut rng = Rng::new(seed);
+    let mut link = Link::new(&mut rng);
+    let mtu = rng.pick(&[1500, 1500, 576, 9000]);
+    let plan = Plan::new(&mut rng);
+    let slow = plan.pause > 0;
+    if verbose {
+        println!("{plan:?}");
+    }
+    let mut client = Client::new(&mut rng, mtu, plan);
+    let mut secret = [0; 16];
+    secret[..8].copy_from_slice(&rng.next().to_be_bytes());
+    let config = Config {
+        capacity: 4,
+        secret,
+        pieces: rng.pick(&[3, 40, 1000]),
+        pieces_per_connection: rng.pick(&[2, 10, 500]),
+        receive_window: rng.pick(&[65_535, 65_535, 3_000]),
+        sack: rng.chance(700),
+        timestamps: rng.chance(700),
+        window_scale: rng.chance(700),
+        ..Config::default()
+    };
+    let mut stack: Stack<Server> = Stack::new(config);
+    let mut server = Server::default();
+    let mut out = Transmit {
+        packets: Vec::new(),
+        room: 0,
+    };
+    let choke = rng.chance(200);
+    // Both clocks start away from zero, ours near the wrap of the 32-bit microseconds.
+    let epoch = u64::from(u32::MAX) - rng.below(1_000_000);
+    let mut now = 0u64;
+    let mut steps = 0;
+    loop {
+        steps += 1;
+        assert!(
+            steps < MAX_STEPS,
+            "no end in sight: {} {}",
+            client.progress(),
+            stack.len()
+        );
+        let at = Instant(epoch + now);
+        out.room = if choke {
+            rng.below(3) as usize
+        } else {
+            usize::MAX
+        };
+        while let Some((to, packet)) = link.take(now) {
+            match to {
+                To::Client => client.device.rx.push_back(packet),
+                To::Server => {
+                    let (flow, bytes) = split(&packet);
+                    let arrival = Arrival {
+                        flow,
+                        link: (),
+                        ecn: Ecn::NotEct,
+                        bytes,
+                    };
+                    match stack.on_segment(at, &arrival, &mut server, &mut out) {
+                        Disposition::Unknown => stack.reset(at, &arrival, &mut out),
+                        Disposition::Handled | Disposition::Dropped(_) => {}
+                        Disposition::Refused(why) => panic!("refused: {why:?}"),
+                    }
+                }
+            }
+        }
+        stack.on_timers(at, &mut server, &mut out);
+        stack.flush(at, &mut server, &mut out);
+        client.step(now);
+        for packet in client.device.tx.drain(..) {
+            if verbose {
+                println!("{now:>12} > {}", describe(&packet));
+            }
+            link.put(now, To::Server, packet, &mut rng);
+        }
+        for packet in out.packets.drain(..) {
+            if verbose {
+                println!("{now:>12} < {}", describe(&packet));
+            }
+            link.put(now, To::Client, packet, &mut rng);
+        }
+        let next_server = stack
+            .next_deadline()
+            .map(|at| at.0.saturating_sub(epoch).max(now + 1));
+        let next_client = client.next(now).map(|at| at.max(now + 1));
+        let next_link = link.next().map(|at| at.max(now));
+        match [next_server, next_client, next_link]
+            .into_iter()
+            .flatten()
+            .min()
+        {
+            Some(next) => now = next,
+            None => break,
+        }
+    }
+    assert!(
+        client.finished(),
+        "stuck: {} server {:?}",
+        client.progress(),
+        server.closed
+    );
+    assert_eq!(
+        (stack.len(), stack.time_wait(), server.held),
+        (0, 0, 0),
+        "left over"
+    );
+    assert_eq!(server.closed.len(), server.established);
+    // A client that reads slowly from a large buffer says FIN later than we linger.
+    let fair = |why: &CloseReason| match why {
+        CloseReason::Finished | CloseReason::PeerReset => true,
+        CloseReason::LingerTimeout => slow,
+        _ => false,
+    };
+    assert!(server.closed.iter().all(fair), "closed {:?}", server.closed);
+    let counters = stack.counters();
+    Report {
+        steps,
+        virtual_seconds: now / 1_000_000,
+        lost: link.lost,
+        retransmits: counters.retransmits,
+        fast_retransmits: counters.fast_retransmits,
+        timeouts: counters.timeouts,
+        probes: counters.probes,
+        out_of_order: counters.out_of_order,
+        bytes: counters.bytes_out,
+    }
+}
+
+fn describe(packet: &[u8]) -> String {
+    let view = tcp_lite::wire::SegmentView::parse(&packet[20..]).unwrap();
+    format!(
+        "{:?} seq {} ack {} win {} len {} {:?}",
+        view.flags(),
+        view.seq().0,
+        view.ack().0,
+        view.window(),
+        view.payload().len(),
+        view.options()
+            .map(|o| (o.timestamps, o.sack.as_slice().to_vec()))
+    )
+}
