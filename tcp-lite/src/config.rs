@@ -30,8 +30,9 @@ pub struct Config {
     pub receive_budget: usize,
     /// 2 MSL. RFC 9293 says 4 minutes; Linux holds 60 s, and so do we.
     pub time_wait: Duration,
-    /// Lower bound of the retransmission timeout. RFC 6298 says 1 s; Linux uses 200 ms and delays ACKs by 40 ms at
-    /// least: below that every delayed ACK would look like a loss.
+    /// Least distance of the retransmission timeout from the round trip. RFC 6298 wants an RTO of 1 s at least; Linux uses
+    /// 200 ms and delays ACKs by 40 ms: much less, and every delayed ACK looks like a loss; more, and a lost last segment
+    /// stalls its answer for longer.
     pub min_rto: Duration,
     /// Upper bound of the retransmission timeout (RFC 6298 section 2.5: at least 60 s).
     pub max_rto: Duration,

@@ -48,8 +48,10 @@ impl Rtt {
         let base = if self.srtt == 0 {
             config.initial_rto
         } else {
-            let estimate = Duration::from_micros(u64::from(self.srtt) + 4 * u64::from(self.rttvar));
-            estimate.max(config.min_rto)
+            // Section 2.3 with the lower bound in the place of the clock's granularity G, as Linux has it: on a long
+            // path without variance, an estimate of just SRTT would ring before every delayed ACK.
+            let variance = Duration::from_micros(4 * u64::from(self.rttvar));
+            Duration::from_micros(u64::from(self.srtt)) + variance.max(config.min_rto)
         };
         base.saturating_mul(1 << self.backoff.min(16))
             .min(config.max_rto)
@@ -72,16 +74,20 @@ mod tests {
         for _ in 0..100 {
             rtt.sample(50);
         }
-        assert_eq!(rtt.rto(&config), config.min_rto);
-        for wait in [400, 800, 1600] {
+        let floor = rtt.rto(&config);
+        assert!(
+            floor > config.min_rto && floor < config.min_rto + Duration::from_micros(100),
+            "{floor:?}"
+        );
+        for factor in [2, 4, 8] {
             rtt.back_off();
-            assert_eq!(rtt.rto(&config), Duration::from_millis(wait));
+            assert_eq!(rtt.rto(&config), floor * factor);
         }
         for _ in 0..300 {
             rtt.back_off();
         }
         assert_eq!(rtt.rto(&config), config.max_rto);
         rtt.restore();
-        assert_eq!(rtt.rto(&config), config.min_rto);
+        assert_eq!(rtt.rto(&config), floor);
     }
 }

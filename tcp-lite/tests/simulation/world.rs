@@ -1,5 +1,7 @@
 //! Client, link and server under one clock.
 
+use std::time::Duration;
+
 use tcp_lite::{Arrival, CloseReason, Config, Disposition, Ecn, Instant, Stack};
 
 use crate::client::{Client, Plan};
@@ -58,6 +60,8 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         sack: rng.chance(700),
         timestamps: rng.chance(700),
         window_scale: rng.chance(700),
+        // A FIN that is lost again and again takes smoltcp tens of seconds.
+        linger: Duration::from_secs(100),
         ..Config::default()
     };
     let mut stack: Stack<Server> = Stack::new(config);
