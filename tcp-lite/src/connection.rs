@@ -77,6 +77,7 @@ impl<A: App> Connection<A> {
         let kept =
             rest.is_empty() || inbox.place(0, rest, &mut cx.shared.buffers) != Placed::NoRoom;
         self.rcv.unread = (held - used) as u32;
+        self.rcv.starved = self.rcv.unread > 0 && !wish.blocked;
         self.grant(wish, cx);
         if !kept && self.state.inbox().is_some() {
             self.abort(CloseReason::ReceiveBudget, cx);

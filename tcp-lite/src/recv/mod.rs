@@ -26,6 +26,9 @@ pub(crate) struct Rcv {
     edge: SeqNum,
     /// In-order bytes that the application has not consumed.
     pub unread: u32,
+    /// The application has seen them all and cannot go on without more: every free byte is offered then, or a request that
+    /// leaves less than a segment free would never be completed.
+    pub starved: bool,
     /// TS.Recent, and when it was taken (ms, low half).
     ts_recent: u32,
     ts_recent_at: u32,
@@ -58,6 +61,7 @@ impl Rcv {
             nxt,
             edge: nxt + config.receive_window,
             unread: 0,
+            starved: false,
             ts_recent: ts.map_or(0, |ts| ts.val),
             ts_recent_at: millis(now),
             last_ack: nxt,
@@ -112,19 +116,21 @@ impl Rcv {
     /// The window to offer, for a segment that is about to go. Opens it by at least a segment or half the buffer
     /// (RFC 9293 section 3.8.6.2.2), never takes back what was offered (section 3.8.6).
     pub fn offer(&mut self, mss: u16, config: &Config) -> u16 {
-        let edge = self.reachable(config);
-        if self.edge.lt(edge) && edge.since(self.edge) >= step(mss, config) {
-            self.edge = edge;
+        if self.would_open(mss, config) {
+            self.edge = self.reachable(config);
         }
         u16::try_from(self.wnd()).unwrap_or(u16::MAX)
     }
 
-    /// Would a window update tell the peer something worth a segment of its own? Only then: the rest rides on other ACKs.
+    /// Is a window update worth a segment of its own? When the peer may be waiting for it; else it rides on other ACKs.
     pub fn has_news(&self, mss: u16, config: &Config) -> bool {
-        let edge = self.reachable(config);
-        self.edge.lt(edge)
-            && edge.since(self.edge) >= 2 * step(mss, config)
-            && self.wnd() < config.receive_window / 2
+        self.would_open(mss, config) && self.wnd() < 2 * step(mss, config)
+    }
+
+    fn would_open(&self, mss: u16, config: &Config) -> bool {
+        let reachable = self.reachable(config);
+        let least = if self.starved { 1 } else { step(mss, config) };
+        self.edge.lt(reachable) && reachable.since(self.edge) >= least
     }
 
     fn reachable(&self, config: &Config) -> SeqNum {
@@ -149,6 +155,7 @@ impl Rcv {
     }
 }
 
+/// The least by which the window opens: Eff.snd.MSS, or half of a small buffer.
 fn step(mss: u16, config: &Config) -> u32 {
     u32::from(mss).min(config.receive_window / 2).max(1)
 }

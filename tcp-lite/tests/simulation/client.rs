@@ -9,7 +9,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 use crate::rng::Rng;
-use crate::server::byte_at;
+use crate::server::{byte_at, request};
 
 pub struct Queues {
     pub rx: VecDeque<Vec<u8>>,
@@ -63,6 +63,8 @@ impl TxToken for Given<'_> {
 pub struct Plan {
     /// Lengths of the answers asked for.
     pub requests: Vec<u32>,
+    /// Bytes of padding per request.
+    pub padding: Vec<u16>,
     /// Requests in flight at most.
     pub depth: usize,
     /// Ask the server to close; else the client does, when it has everything.
@@ -79,8 +81,10 @@ impl Plan {
         let largest = rng.pick(&[10, 200, 3_000, 40_000]);
         let count = 1 + rng.below(rng_count(largest));
         let slow = rng.chance(150);
+        let most = rng.pick(&[1, 1, 50, 2_000]);
         Plan {
             requests: (0..count).map(|_| rng.below(largest) as u32).collect(),
+            padding: (0..count).map(|_| rng.below(most) as u16).collect(),
             depth: rng.pick(&[1, 4, 24, 1000]),
             server_closes: rng.chance(400),
             // smoltcp forgets what was not read when its TIME-WAIT ends.
@@ -127,10 +131,11 @@ impl Client {
             all.push(IpCidr::new(IpAddress::v4(10, 0, 0, 2), 24))
                 .unwrap()
         });
+        let tx = rng.pick(&[4_096, 65_536]);
         let rx = rng.pick(&[600, 4_096, 65_536, 200_000]);
         let mut socket = Socket::new(
             SocketBuffer::new(vec![0; rx]),
-            SocketBuffer::new(vec![0; 4_096]),
+            SocketBuffer::new(vec![0; tx]),
         );
         socket.set_congestion_control(rng.pick(&[
             CongestionControl::None,
@@ -228,11 +233,15 @@ impl Client {
         while self.asked < self.plan.requests.len()
             && self.asked - self.reading.0.min(self.asked) < self.plan.depth
         {
-            self.outbox
-                .extend(self.plan.requests[self.asked].to_be_bytes());
+            let id = self.asked;
+            self.outbox.extend(request(
+                id as u32,
+                self.plan.requests[id],
+                self.plan.padding[id],
+            ));
             self.asked += 1;
             if self.asked == self.plan.requests.len() && self.plan.server_closes {
-                self.outbox.extend(u32::MAX.to_be_bytes());
+                self.outbox.extend(request(0, u32::MAX, 0));
             }
         }
         let sent = socket.send_slice(&self.outbox).unwrap();

@@ -15,7 +15,26 @@ pub struct Piece {
     len: u32,
 }
 
-/// A request is a 4-byte length, all bits set for "close"; the answer is that many bytes.
+/// A request: the length of its answer (4 bytes, all bits set for "close"), the length of its padding (2 bytes), padding.
+pub fn request(id: u32, len: u32, padding: u16) -> Vec<u8> {
+    let mut bytes = len.to_be_bytes().to_vec();
+    bytes.extend(padding.to_be_bytes());
+    bytes.extend((0..u32::from(padding)).map(|at| byte_at(!id, at)));
+    bytes
+}
+
+/// Takes the first request off: answer's length, padding, bytes in all.
+fn first(unread: &[u8]) -> Option<(u32, &[u8], usize)> {
+    let (head, rest) = unread.split_first_chunk::<6>()?;
+    let padding = usize::from(u16::from_be_bytes([head[4], head[5]]));
+    Some((
+        u32::from_be_bytes([head[0], head[1], head[2], head[3]]),
+        rest.get(..padding)?,
+        6 + padding,
+    ))
+}
+
+/// Answers requests and checks their padding.
 #[derive(Default)]
 pub struct Server {
     pub held: i64,
@@ -34,19 +53,25 @@ impl App for Server {
 
     fn on_data(&mut self, _: Instant, io: &mut Io<'_, Self>, unread: &[u8]) -> usize {
         let mut used = 0;
-        for request in unread.chunks_exact(4) {
-            let len = u32::from_be_bytes([request[0], request[1], request[2], request[3]]);
+        while let Some((len, padding, size)) = first(&unread[used..]) {
             if len == u32::MAX {
                 io.close();
-                return used + 4;
+                return used + size;
             }
             let id = *io.conn();
             if io.send(Piece { id, len }, len).is_err() {
                 return used;
             }
+            for (at, byte) in padding.iter().enumerate() {
+                assert_eq!(
+                    *byte,
+                    byte_at(!id, at as u32),
+                    "wrong byte {at} of request {id}"
+                );
+            }
             self.held += i64::from(len > 0);
             *io.conn() += 1;
-            used += 4;
+            used += size;
         }
         used
     }
