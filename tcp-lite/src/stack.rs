@@ -416,6 +416,13 @@ impl<A: App> Stack<A> {
     }
 }
 
+#[cfg(test)]
+impl<A: App> Stack<A> {
+    pub(crate) fn receive_budget_left(&self) -> usize {
+        self.shared.buffers.left()
+    }
+}
+
 /// Everything about a segment that can be wrong without knowing its connection.
 fn check<'a, L>(seg: &Arrival<'a, L>) -> Result<Segment<'a>, DropReason> {
     let view = SegmentView::parse(seg.bytes).map_err(|_| DropReason::Malformed)?;

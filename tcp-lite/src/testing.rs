@@ -417,6 +417,14 @@ impl Jar {
         core::mem::take(&mut self.app.log)
     }
 
+    /// No piece is held and, once entries of the wheel that lost their reason have rung, no deadline is left.
+    #[track_caller]
+    pub fn assert_idle(&mut self) {
+        self.pass_ms(5_000);
+        assert_eq!((self.app.held, self.stack.next_deadline()), (0, None));
+        assert_eq!(self.sent(), []);
+    }
+
     /// Nothing is left: no connection, no piece.
     #[track_caller]
     pub fn assert_gone(&self) {

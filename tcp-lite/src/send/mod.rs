@@ -186,11 +186,10 @@ impl Snd {
             self.scoreboard = None;
         }
         // RFC 6298 sections 5.2 and 5.3
-        self.timer = if self.una == self.nxt {
-            Timer::OFF
-        } else {
-            Timer::at(now + self.rtt.rto(config))
-        };
+        self.timer = Timer::OFF;
+        if self.una != self.nxt {
+            self.start_timer(now, config);
+        }
         Acked {
             bytes,
             fin: fin && gone > bytes,
@@ -284,8 +283,13 @@ impl Snd {
             self.again = (self.una, self.wnd.min(self.mss()) as u16);
         }
         self.rtt.back_off();
-        self.timer = Timer::at(now + self.rtt.rto(config));
+        self.start_timer(now, config);
         TimerVerdict::Continue
+    }
+
+    fn start_timer(&mut self, now: Instant, config: &Config) {
+        let give_up = self.progress + config.user_timeout;
+        self.timer = Timer::at((now + self.rtt.rto(config)).min(give_up));
     }
 
     /// The path takes only segments of `mss` payload bytes: sends what is outstanding again, without a congestion

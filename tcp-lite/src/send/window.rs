@@ -3,7 +3,7 @@
 use super::Snd;
 use crate::config::Config;
 use crate::seq::SeqNum;
-use crate::time::{Instant, Timer};
+use crate::time::Instant;
 
 /// One segment to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,19 +49,20 @@ impl Snd {
             };
         }
         let room = window.min(self.congestion.allowed(self.mss()).saturating_sub(sent));
-        let resend = self.nxt.since(self.ptr);
-        let want = unsent
-            .min(self.mss())
-            .min(if resend > 0 { resend } else { u32::MAX });
-        let len = want.min(room);
+        let want = unsent.min(self.mss());
+        let mut len = want.min(room);
         // A congestion window that splits a segment waits for the next ACK; what is outstanding brings it.
         if len == 0 || len < want && room < window {
             return None;
         }
-        // RFC 9293 section 3.8.6.2.1: a full segment, or all there is, or half of the largest window ever offered. What
-        // is sent again was through this before.
-        if len < want && len < self.max_wnd / 2 && resend == 0 {
-            return None;
+        if len < want {
+            let resend = self.nxt.since(self.ptr);
+            // RFC 9293 section 3.8.6.2.1: a full segment, or all there is, or half of the largest window ever offered.
+            // What is sent again was through this before.
+            if resend == 0 && len < self.max_wnd / 2 {
+                return None;
+            }
+            len = if resend > 0 { len.min(resend) } else { len };
         }
         let len = if self.ptr == self.nxt {
             len
@@ -115,7 +116,7 @@ impl Snd {
         }
         self.nxt = self.nxt.max(end);
         if !self.timer.is_set() {
-            self.timer = Timer::at(now + self.rtt.rto(config));
+            self.start_timer(now, config);
         }
     }
 
@@ -125,11 +126,10 @@ impl Snd {
         if self.timer.is_set() || !self.is_busy(fin) {
             return;
         }
-        let rto = self.rtt.rto(config);
-        if now.since(self.progress) > rto {
+        if now.since(self.progress) > self.rtt.rto(config) {
             self.congestion.restart(self.mss());
         }
         self.progress = now;
-        self.timer = Timer::at(now + rto);
+        self.start_timer(now, config);
     }
 }

@@ -1,3 +1,8 @@
 //! Scripts per state: segments in, segments out, silence asserted.
 
 mod basic;
+mod close;
+mod handshake;
+mod hostile;
+mod receive;
+mod send;
