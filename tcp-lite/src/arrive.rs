@@ -80,15 +80,12 @@ impl<A: App> Connection<A> {
         }
         let room = self.on_ack(seg, cx)?;
         if place == Place::AtClosedWindow {
-            self.acknowledge(cx);
             self.resume(room, cx);
+            self.acknowledge(cx);
             return Err(DropReason::OutOfWindow);
         }
-        let taken = self.take_data(seg, room, cx);
-        if room {
-            self.resume(room, cx);
-        }
-        taken
+        self.resume(room, cx);
+        self.take_data(seg, cx)
     }
 
     /// RFC 5961 section 3.2: only the exact number resets.
@@ -246,10 +243,8 @@ impl<A: App> Connection<A> {
     fn take_data<O: Out<A::Link>>(
         &mut self,
         seg: &Segment<'_>,
-        room: bool,
         cx: &mut Cx<'_, A, O>,
     ) -> Result<(), DropReason> {
-        let _ = room;
         if seg.seq_len == 0 {
             return Ok(());
         }
@@ -260,7 +255,7 @@ impl<A: App> Connection<A> {
         };
         let seq = seg.seq + old;
         let ahead = seq.since(self.rcv.nxt);
-        let window = (self.rcv.wnd() - ahead) as usize;
+        let window = self.rcv.wnd().saturating_sub(ahead) as usize;
         let whole = seg.payload.get(old as usize..).unwrap_or(&[]);
         let payload = &whole[..whole.len().min(window)];
         // FIN takes a number of the window too, and one that was seen before does not count again.

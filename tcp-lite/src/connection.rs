@@ -197,6 +197,7 @@ impl<A: App> Connection<A> {
             | State::Closed) => unchanged,
         };
         self.rcv.unread = 0;
+        self.rcv.starved = false;
         self.deadline = Timer::OFF;
     }
 

@@ -54,8 +54,8 @@ impl<A: App> Stack<A> {
             wheel: Wheel::new(config.capacity),
             time_waits: TimeWaits::default(),
             half_open: 0,
-            touched: Vec::new(),
-            flushing: Vec::new(),
+            touched: Vec::with_capacity(config.capacity),
+            flushing: Vec::with_capacity(config.capacity),
             retry: Timer::OFF,
             shared: Shared {
                 pieces: Pieces::new(config.pieces),
@@ -338,10 +338,16 @@ impl<A: App> Stack<A> {
         self.flushing = list;
     }
 
-    /// When [`Stack::on_timers`] has something to do, at the latest; it may turn out to be nothing.
+    /// When [`Stack::on_timers`] has something to do, at the latest; it may turn out to be nothing. At once (time 0) if
+    /// connections were touched and not flushed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        Timer::from(self.wheel.next()).min(self.retry).get()
+        let flush = match self.retry.get() {
+            Some(retry) => Timer::at(retry),
+            None if self.touched.is_empty() => Timer::OFF,
+            None => Timer::at(Instant(0)),
+        };
+        Timer::from(self.wheel.next()).min(flush).get()
     }
 
     /// Is there a connection of this flow, half-open and TIME-WAIT included?
@@ -350,7 +356,7 @@ impl<A: App> Stack<A> {
         self.table.find(flow).is_some()
     }
 
-    /// Takes no new connections from now on; each that exists is closed behind what it has queued. Flush afterwards.
+    /// Takes no new connections from now on; each that exists is closed behind what it has queued, with the next flush.
     pub fn drain(&mut self, now: Instant) {
         self.shared.draining = true;
         for id in 0..self.table.slots() {

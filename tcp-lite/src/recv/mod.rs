@@ -2,9 +2,11 @@
 
 mod buffer;
 mod inbox;
+mod store;
 
 pub(crate) use buffer::Buffers;
-pub(crate) use inbox::{Inbox, Placed, Unread};
+pub(crate) use inbox::{Inbox, Unread};
+pub(crate) use store::Placed;
 
 use crate::config::Config;
 use crate::seq::SeqNum;
@@ -85,7 +87,9 @@ impl Rcv {
                 (false, _) => Place::Outside,
             };
         }
-        let starts = seq.within(self.nxt, wnd);
+        // An empty segment at the right edge counts, as with Linux: it is what a peer sends that has used the whole window
+        // while some of it was lost, and its ACK must not be.
+        let starts = seq.within(self.nxt, wnd + u32::from(seq_len == 0));
         let ends = seq_len > 0 && (seq + (seq_len - 1)).within(self.nxt, wnd);
         // A segment that reaches over the whole window from the left is wanted too; no peer in its senses sends it.
         if starts || ends {

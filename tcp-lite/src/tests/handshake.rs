@@ -206,7 +206,7 @@ fn in_syn_rcvd() {
     jar.expect(&[seg("A", 1, 1)]);
     // Out of the window, and without ACK.
     let mut jar = half_open();
-    jar.drops(seg("A", 1 + 65_535, 1), DropReason::OutOfWindow);
+    jar.drops(seg("A", 2 + 65_535, 1), DropReason::OutOfWindow);
     jar.expect(&[seg("A", 1, 1)]);
     jar.drops(seg("SF", 0, 0), DropReason::OddFlags);
     jar.expect(&[]);

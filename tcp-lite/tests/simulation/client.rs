@@ -81,7 +81,7 @@ impl Plan {
         let largest = rng.pick(&[10, 200, 3_000, 40_000]);
         let count = 1 + rng.below(rng_count(largest));
         let slow = rng.chance(150);
-        let most = rng.pick(&[1, 1, 50, 2_000]);
+        let most = rng.pick(&[1, 1, 50, 1_500]);
         Plan {
             requests: (0..count).map(|_| rng.below(largest) as u32).collect(),
             padding: (0..count).map(|_| rng.below(most) as u16).collect(),

@@ -1,0 +1,162 @@
+//! Reassembly: bytes in order, and islands behind gaps (RFC 9293 section 3.10.7.4, seventh check).
+
+use super::buffer::Buffers;
+use crate::seq::SeqNum;
+use crate::wire::SackBlocks;
+
+/// Islands kept per connection: each takes a gap that some segment must fill. A hostile peer makes as many as it likes;
+/// an honest one rarely has more than a few, and what is dropped it sends again.
+const MAX_ISLANDS: usize = 8;
+
+/// `bytes[..ready]` is in order; islands are ranges of `bytes` behind it. `bytes[0]` is the oldest unread byte.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub bytes: Vec<u8>,
+    ready: usize,
+    /// Ascending, disjoint, not touching, all behind `ready`.
+    islands: Vec<(usize, usize)>,
+    /// Where the island begins that a segment came for last: it leads the SACK option (RFC 2018 section 4).
+    newest: usize,
+}
+
+/// What became of a segment's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Placed {
+    /// This many bytes are in order now that were not: RCV.NXT moves by as much.
+    InOrder(usize),
+    /// Kept behind a gap.
+    Island,
+    /// Not kept.
+    NoRoom,
+}
+
+impl Store {
+    /// The bytes in order.
+    pub fn unread(&self) -> &[u8] {
+        &self.bytes[..self.ready]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ready == 0 && self.islands.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ready = 0;
+        self.islands.clear();
+        self.newest = 0;
+    }
+
+    /// Keeps bytes that begin `ahead` bytes behind those in order.
+    pub fn place(&mut self, ahead: usize, bytes: &[u8], buffers: &mut Buffers) -> Placed {
+        let (start, end) = (self.ready + ahead, self.ready + ahead + bytes.len());
+        let touching = |i: &(usize, usize)| start <= i.1 && i.0 <= end;
+        if ahead > 0 && self.islands.len() >= MAX_ISLANDS && !self.islands.iter().any(touching) {
+            return Placed::NoRoom;
+        }
+        if ahead > 0 && !buffers.is_plentiful() || !buffers.grow(&mut self.bytes, end) {
+            return Placed::NoRoom;
+        }
+        self.bytes[start..end].copy_from_slice(bytes);
+        let (mut left, mut right) = (start, end);
+        self.islands.retain(|i| {
+            let apart = !touching(i);
+            if !apart {
+                left = left.min(i.0);
+                right = right.max(i.1);
+            }
+            apart
+        });
+        if ahead > 0 {
+            let at = self.islands.partition_point(|i| i.0 < left);
+            self.islands.insert(at, (left, right));
+            self.newest = left;
+            return Placed::Island;
+        }
+        let new = right - self.ready;
+        self.ready = right;
+        Placed::InOrder(new)
+    }
+
+    /// Drops the first `n` bytes in order.
+    pub fn consume(&mut self, n: usize) {
+        let n = n.min(self.ready);
+        if n == 0 {
+            return;
+        }
+        self.bytes.drain(..n);
+        self.ready -= n;
+        self.newest = self.newest.saturating_sub(n);
+        for island in &mut self.islands {
+            island.0 -= n;
+            island.1 -= n;
+        }
+    }
+
+    /// The islands as SACK blocks, at most `limit`, the newest first; `rcv_nxt` is the number behind the bytes in order.
+    pub fn sack(&self, rcv_nxt: SeqNum, limit: usize) -> SackBlocks {
+        let mut blocks = SackBlocks::NONE;
+        let seq = |at: usize| rcv_nxt + (at - self.ready) as u32;
+        let newest = self.islands.iter().filter(|i| i.0 == self.newest);
+        let others = self.islands.iter().filter(|i| i.0 != self.newest);
+        for &(start, end) in newest.chain(others).take(limit) {
+            blocks.push(seq(start), seq(end));
+        }
+        blocks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Buffers, Placed};
+
+    /// Against a plain map of bytes: whatever comes in whatever order, the bytes in order are those, and memory is
+    /// accounted for.
+    #[test]
+    fn agrees_with_a_map() {
+        let mut rng = 77u64;
+        let mut random = |below: u64| {
+            rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (rng >> 33) % below
+        };
+        let byte = |at: usize| (at * 7 + at / 256) as u8;
+        let mut buffers = Buffers::new(1 << 20);
+        for _ in 0..300 {
+            let mut store = buffers.take();
+            let (mut have, mut consumed) = (vec![false; 4000], 0usize);
+            for _ in 0..60 {
+                let nxt = consumed + store.unread().len();
+                let ahead = if random(3) == 0 {
+                    0
+                } else {
+                    random(900) as usize
+                };
+                let len = 1 + random(100) as usize;
+                if nxt + ahead + len > have.len() {
+                    break;
+                }
+                let bytes: Vec<u8> = (nxt + ahead..nxt + ahead + len).map(byte).collect();
+                match store.place(ahead, &bytes, &mut buffers) {
+                    Placed::InOrder(_) | Placed::Island => {
+                        have[nxt + ahead..nxt + ahead + len].fill(true)
+                    }
+                    Placed::NoRoom => assert!(ahead > 0),
+                }
+                let ready = have.iter().position(|h| !h).unwrap_or(have.len());
+                assert_eq!(consumed + store.unread().len(), ready);
+                assert!(
+                    store
+                        .unread()
+                        .iter()
+                        .enumerate()
+                        .all(|(i, b)| *b == byte(consumed + i))
+                );
+                let take = random(store.unread().len() as u64 + 1) as usize;
+                store.consume(take);
+                consumed += take;
+            }
+            buffers.release(store);
+            assert_eq!(buffers.left(), 1 << 20);
+        }
+    }
+}
