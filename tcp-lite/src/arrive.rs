@@ -1,6 +1,6 @@
 //! SEGMENT ARRIVES for a connection that exists (RFC 9293 section 3.10.7.4).
 
-use crate::app::{App, Out};
+use crate::app::{App, Arrival, Out};
 use crate::connection::{Connection, Cx};
 use crate::counters::{CloseReason, DropReason};
 use crate::recv::{Place, Placed};
@@ -8,7 +8,7 @@ use crate::send::{AckInfo, Acked, Snd, SndStart};
 use crate::seq::SeqNum;
 use crate::state::{Eof, Linger, State};
 use crate::time::Timer;
-use crate::wire::{Flags, Options, SegmentView};
+use crate::wire::{Flags, Malformed, Options, SegmentView, Sum, pseudo_header};
 
 /// A segment whose checksum and options were found right.
 pub(crate) struct Segment<'a> {
@@ -33,6 +33,32 @@ impl<'a> Segment<'a> {
             seq_len: view.seq_len(),
         }
     }
+}
+
+/// Everything about a segment that can be wrong without knowing its connection.
+pub(crate) fn check<'a, L>(seg: &Arrival<'a, L>) -> Result<Segment<'a>, DropReason> {
+    let view = SegmentView::parse(seg.bytes).map_err(|_| DropReason::Malformed)?;
+    if !seg.flow.is_plausible() {
+        return Err(DropReason::OddAddress);
+    }
+    if pseudo_header(&seg.flow, seg.bytes.len())
+        .plus(Sum::of(seg.bytes))
+        .finish()
+        != 0
+    {
+        return Err(DropReason::BadChecksum);
+    }
+    let options = view.options().map_err(|malformed| match malformed {
+        Malformed::Header => DropReason::Malformed,
+        Malformed::Options => DropReason::BadOptions,
+    })?;
+    let flags = view.flags();
+    let syn_and_end = flags.has(Flags::SYN) && (flags.has(Flags::FIN) || flags.has(Flags::RST));
+    let nothing = !flags.has(Flags::SYN) && !flags.has(Flags::RST) && !flags.has(Flags::ACK);
+    if syn_and_end || nothing {
+        return Err(DropReason::OddFlags);
+    }
+    Ok(Segment::new(&view, options))
 }
 
 impl<A: App> Connection<A> {

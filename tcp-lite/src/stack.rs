@@ -1,10 +1,10 @@
 //! The stack: finds the connection, lets it work, keeps the books.
 
 use crate::app::{App, Arrival, Disposition, Out};
-use crate::arrive::Segment;
+use crate::arrive::{Segment, check};
 use crate::config::Config;
 use crate::connection::{Connection, Cx, Shared};
-use crate::counters::{CloseReason, Counters, DropReason, RefuseReason};
+use crate::counters::{CloseReason, Counters, RefuseReason};
 use crate::flow::Flow;
 use crate::handshake::{Negotiated, initial_seq};
 use crate::limiter::Limiter;
@@ -17,7 +17,7 @@ use crate::table::Table;
 use crate::time::{Instant, Timer};
 use crate::time_wait::TimeWaits;
 use crate::wheel::{TICK, Wheel};
-use crate::wire::{Flags, Header, Malformed, Options, SegmentView, Sum, pseudo_header};
+use crate::wire::{Flags, Header, Options, Sum};
 use core::time::Duration;
 
 /// How soon to flush again after the transmit side was full, when nothing else comes up. Shorter spins, longer delays
@@ -427,30 +427,4 @@ impl<A: App> Stack<A> {
     pub(crate) fn receive_budget_left(&self) -> usize {
         self.shared.buffers.left()
     }
-}
-
-/// Everything about a segment that can be wrong without knowing its connection.
-fn check<'a, L>(seg: &Arrival<'a, L>) -> Result<Segment<'a>, DropReason> {
-    let view = SegmentView::parse(seg.bytes).map_err(|_| DropReason::Malformed)?;
-    if !seg.flow.is_plausible() {
-        return Err(DropReason::OddAddress);
-    }
-    if pseudo_header(&seg.flow, seg.bytes.len())
-        .plus(Sum::of(seg.bytes))
-        .finish()
-        != 0
-    {
-        return Err(DropReason::BadChecksum);
-    }
-    let options = view.options().map_err(|malformed| match malformed {
-        Malformed::Header => DropReason::Malformed,
-        Malformed::Options => DropReason::BadOptions,
-    })?;
-    let flags = view.flags();
-    let syn_and_end = flags.has(Flags::SYN) && (flags.has(Flags::FIN) || flags.has(Flags::RST));
-    let nothing = !flags.has(Flags::SYN) && !flags.has(Flags::RST) && !flags.has(Flags::ACK);
-    if syn_and_end || nothing {
-        return Err(DropReason::OddFlags);
-    }
-    Ok(Segment::new(&view, options))
 }

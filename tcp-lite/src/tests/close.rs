@@ -121,7 +121,7 @@ fn linger_is_bounded_in_time_and_bytes() {
     let mut jar = fin_wait_2();
     let mut seq = 11;
     for _ in 0..2000 {
-        if jar.stack.len() == 0 {
+        if jar.stack.is_empty() {
             break;
         }
         jar.send(seg("A", seq, 7).data([b'x'; 1000]));

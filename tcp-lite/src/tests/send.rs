@@ -137,7 +137,7 @@ fn zero_window_is_probed_then_given_up() {
     jar.expect(&[seg("A", 1, 10)]);
     let mut probes = 0;
     for _ in 0..1000 {
-        if jar.stack.len() == 0 {
+        if jar.stack.is_empty() {
             break;
         }
         jar.pass_ms(100);
