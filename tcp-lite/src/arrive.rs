@@ -312,7 +312,7 @@ impl<A: App> Connection<A> {
                     return Err(DropReason::NoRoom);
                 }
                 self.rcv.nxt += payload.len() as u32;
-                linger.discarded += payload.len() as u32;
+                linger.discarded = linger.discarded.saturating_add(payload.len() as u32);
                 if linger.discarded > cx.shared.config.linger_bytes {
                     self.abort(CloseReason::LingerFlood, cx);
                     return Ok(());

@@ -112,14 +112,14 @@ impl<A: App> Connection<A> {
         self.put_back(lifted, cx);
     }
 
-    pub fn put_back<O: Out<A::Link>>(
-        &mut self,
-        lifted: Option<(Unread, Wish)>,
-        cx: &mut Cx<'_, A, O>,
-    ) {
-        let Some((unread, wish)) = lifted else { return };
+    pub fn put_back<O: Out<A::Link>>(&mut self, lifted: Option<(Unread, Wish)>, cx: &mut Cx<'_, A, O>) {
+        let Some((unread, mut wish)) = lifted else {
+            return;
+        };
         if let Some(inbox) = self.state.inbox() {
             inbox.consumed(unread, 0, &mut cx.shared.buffers);
+            // Only `on_data` itself ends its waiting for room.
+            wish.blocked |= inbox.blocked;
         }
         self.grant(wish, cx);
     }

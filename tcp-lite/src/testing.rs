@@ -29,7 +29,7 @@ pub struct Lines {
     pub held: i64,
     /// Leave unread whatever comes.
     pub deaf: bool,
-    /// Do not close at EOF.
+    /// Do not close at EOF and at the deadline.
     pub stay: bool,
 }
 
@@ -81,7 +81,9 @@ impl App for Lines {
 
     fn on_deadline(&mut self, _: Instant, io: &mut Io<'_, Self>, unread: &[u8]) {
         self.log.push(format!("deadline {}", unread.len()));
-        io.close();
+        if !self.stay {
+            io.close();
+        }
     }
 
     fn fill(&mut self, piece: &u32, offset: u32, buf: &mut [u8]) -> Sum {

@@ -6,3 +6,4 @@ mod handshake;
 mod hostile;
 mod receive;
 mod send;
+mod size;

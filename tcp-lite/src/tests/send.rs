@@ -267,6 +267,36 @@ fn eof_comes_after_the_last_request() {
     assert_eq!(jar.log(), ["eof 4"]);
 }
 
+/// A deadline that passes meanwhile does not end the waiting for room.
+#[test]
+fn deadline_while_waiting_for_room() {
+    let mut jar = Jar::established(|config| config.pieces_per_connection = 1);
+    jar.app.stay = true;
+    jar.send(seg("PA", 1, 1).data("WAIT 30\nGET 1\nGET 2\n"));
+    assert_eq!(lengths(&mut jar), [(1, 1)]);
+    jar.pass_ms(40);
+    assert_eq!(jar.log(), ["established", "full", "deadline 6"]);
+    jar.send(seg("A", 21, 2));
+    assert_eq!(lengths(&mut jar), [(2, 2)]);
+}
+
+/// FIN alone against a closed window.
+#[test]
+fn fin_is_probed_too() {
+    let mut jar = Jar::established(|_| {});
+    jar.send(seg("PA", 1, 1).win(0).data("BYE\n"));
+    jar.pass_ms(250);
+    jar.expect(&[seg("A", 1, 5), seg("FA", 1, 5)]);
+    jar.send(seg("A", 5, 1).win(0));
+    jar.expect(&[]);
+    jar.pass_ms(450);
+    jar.expect(&[seg("FA", 1, 5)]);
+    jar.send(seg("A", 5, 1).win(100));
+    jar.expect(&[seg("FA", 1, 5)]);
+    jar.send(seg("FA", 5, 2).win(100));
+    jar.expect(&[seg("A", 2, 6)]);
+}
+
 /// The slab is held by another connection: nobody's ACK will wake this one, its timer does.
 #[test]
 fn full_slab_is_asked_again() {
