@@ -77,6 +77,9 @@ impl<A: App> Connection<A> {
         {
             // The peer did not see our SYN-ACK.
             half.due = true;
+            if let Some(ts) = seg.options.timestamps {
+                self.rcv.note_timestamp(cx.now, seg.seq, ts);
+            }
             return Ok(());
         }
         if seg.flags.has(Flags::RST) {
@@ -317,8 +320,7 @@ impl<A: App> Connection<A> {
                     self.abort(CloseReason::LingerFlood, cx);
                     return Ok(());
                 }
-                self.rcv
-                    .owe_ack(cx.now, self.terms.payload(), &cx.shared.config);
+                self.rcv.owe_ack(cx.now, payload.len(), &cx.shared.config);
                 if fin == Some(self.rcv.nxt) {
                     self.on_fin(cx);
                 }
@@ -367,8 +369,7 @@ impl<A: App> Connection<A> {
             // It filled a gap (RFC 5681 section 4.2).
             self.rcv.ack_now = true;
         }
-        self.rcv
-            .owe_ack(cx.now, self.terms.payload(), &cx.shared.config);
+        self.rcv.owe_ack(cx.now, payload.len(), &cx.shared.config);
         self.deliver(lent, cx);
         Ok(())
     }

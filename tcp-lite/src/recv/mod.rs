@@ -16,6 +16,9 @@ use crate::wire::Timestamps;
 /// TS.Recent is not trusted past this age: the peer's clock may have wrapped (RFC 7323 section 5.5, 24 days in ms).
 const TS_RECENT_MAX_AGE: u32 = 24 * 24 * 3600 * 1000;
 
+/// Less is not taken for a full segment, as with Linux: two short requests need no ACK of their own.
+const MIN_FULL_SEGMENT: u16 = 536;
+
 /// Receive sequence space (RFC 9293 section 3.3.1), in every state:
 ///
 /// ```text
@@ -36,6 +39,8 @@ pub(crate) struct Rcv {
     ts_recent_at: u32,
     /// Last.ACK.sent
     last_ack: SeqNum,
+    /// The largest payload that came: what the peer's full segment is, as far as it showed.
+    largest: u16,
     /// An ACK is owed now.
     pub ack_now: bool,
     /// An ACK is owed by then.
@@ -67,6 +72,7 @@ impl Rcv {
             ts_recent: ts.map_or(0, |ts| ts.val),
             ts_recent_at: millis(now),
             last_ack: nxt,
+            largest: MIN_FULL_SEGMENT,
             ack_now: false,
             delayed: Timer::OFF,
         }
@@ -143,8 +149,9 @@ impl Rcv {
 
     /// `RCV.NXT` moved over data: acknowledge the second full segment at once, else within the delay (RFC 9293
     /// section 3.8.6.3).
-    pub fn owe_ack(&mut self, now: Instant, mss: u16, config: &Config) {
-        if self.nxt.since(self.last_ack) >= 2 * u32::from(mss) {
+    pub fn owe_ack(&mut self, now: Instant, payload: usize, config: &Config) {
+        self.largest = self.largest.max(u16::try_from(payload).unwrap_or(u16::MAX));
+        if self.nxt.since(self.last_ack) >= 2 * u32::from(self.largest) {
             self.ack_now = true;
         } else if !self.delayed.is_set() {
             self.delayed = Timer::at(now + config.delayed_ack);

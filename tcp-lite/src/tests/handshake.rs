@@ -121,6 +121,12 @@ fn repeated_syn_gets_the_same_syn_ack() {
     jar.send(seg("S", 0, 0).mss(1000));
     jar.expect(&[seg("SA", 0, 1).mss(1460)]);
     assert_eq!((jar.iss, jar.stack.len()), (iss, 1));
+    // With timestamps the newest is echoed.
+    let mut jar = Jar::new(|_| {});
+    jar.send(seg("S", 0, 0).mss(1000).ts(5, 0));
+    jar.expect(&[seg("SA", 0, 1).mss(1460).ts(0, 5)]);
+    jar.send(seg("S", 0, 0).mss(1000).ts(1005, 0));
+    jar.expect(&[seg("SA", 0, 1).mss(1460).ts(0, 1005)]);
 }
 
 #[test]

@@ -131,6 +131,13 @@ fn delayed_ack_waits_and_every_second_full_segment_does_not() {
     jar.expect(&[seg("A", 1, 3001)]);
     jar.pass_ms(100);
     jar.expect(&[]);
+    // A peer with small segments: 600 bytes are a full one as far as it showed.
+    let mut jar = Jar::established(|_| {});
+    jar.app.deaf = true;
+    jar.send(seg("A", 1, 1).data([b'x'; 600]));
+    jar.expect(&[]);
+    jar.send(seg("A", 601, 1).data([b'x'; 600]));
+    jar.expect(&[seg("A", 1, 1201)]);
 }
 
 /// The right edge never moves left, the last byte of the window is taken, none behind it; ACKs count at a closed window.
