@@ -391,7 +391,7 @@ impl Jar {
         assert_eq!(got, want);
     }
 
-    /// Lets time pass in steps to the deadlines; at most `steps` of them.
+    /// Lets time pass from deadline to deadline; a livelock is a failure.
     #[track_caller]
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;

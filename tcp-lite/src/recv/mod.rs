@@ -97,7 +97,6 @@ impl Rcv {
         // while some of it was lost, and its ACK must not be.
         let starts = seq.within(self.nxt, wnd + u32::from(seq_len == 0));
         let ends = seq_len > 0 && (seq + (seq_len - 1)).within(self.nxt, wnd);
-        // A segment that reaches over the whole window from the left is wanted too; no peer in its senses sends it.
         if starts || ends {
             Place::InWindow
         } else {

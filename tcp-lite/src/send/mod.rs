@@ -279,8 +279,7 @@ impl Snd {
             // RFC 2018 section 8: after a timeout what was SACKed does not count.
             self.scoreboard = None;
             self.ptr = self.una;
-            // Silly window avoidance must not hold this one back: it brings the ACK that tells.
-            self.again = (self.una, self.wnd.min(self.mss()) as u16);
+            self.again.1 = 0;
         }
         self.rtt.back_off();
         self.start_timer(now, config);

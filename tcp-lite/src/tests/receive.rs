@@ -206,6 +206,22 @@ fn a_request_as_large_as_the_window_can_complete() {
     assert_eq!((last.ack, last.win), (2001, 2000));
 }
 
+/// Half a request that leaves less than a segment free still gets every free byte, or it could never be completed.
+#[test]
+fn half_a_request_is_offered_what_is_left() {
+    let mut jar = Jar::established(|config| config.receive_window = 2000);
+    let line = |len: usize, end: &str| "x".repeat(len) + end;
+    jar.send(seg("A", 1, 1).data(line(989, "\n")));
+    jar.send(seg("A", 991, 1).data(line(1010, "")));
+    jar.pass_ms(50);
+    let last = jar.sent().pop().expect("an ACK");
+    assert_eq!((last.ack, last.win), (2001, 990));
+    jar.send(seg("A", 2001, 1).data(line(989, "\n")));
+    jar.pass_ms(50);
+    let last = jar.sent().pop().expect("an ACK");
+    assert_eq!((last.ack, last.win), (2991, 2000));
+}
+
 #[test]
 fn acks_out_of_range() {
     let mut jar = Jar::established(|_| {});

@@ -1,11 +1,27 @@
 //! The application under test, and IPv4 around its segments.
 
+use std::sync::OnceLock;
+
 use tcp_lite::wire::Sum;
 use tcp_lite::{Addr, App, CloseReason, Ecn, Endpoint, Flow, Full, Instant, Io, Out};
 
-/// Byte `at` of answer number `id`.
-pub fn byte_at(id: u32, at: u32) -> u8 {
-    (id.wrapping_mul(0x9e37_79b9) ^ at.wrapping_mul(0x85eb_ca6b)).to_be_bytes()[1]
+use crate::rng::Rng;
+
+/// The pattern repeats after this many bytes: more than any window that is used, so that no shift goes unnoticed.
+const PERIOD: usize = 1 << 18;
+/// Most bytes that [`pattern`] gives at once.
+pub const STRETCH: usize = 1 << 14;
+
+/// Bytes `[at, at + len)` of answer number `id`, `len` at most [`STRETCH`]. A table, since tests are not optimised.
+pub fn pattern(id: u32, at: usize, len: usize) -> &'static [u8] {
+    static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        let mut rng = Rng::new(1);
+        let once: Vec<u8> = (0..PERIOD).map(|_| rng.next() as u8).collect();
+        [&once[..], &once[..STRETCH]].concat()
+    });
+    let from = (id as usize * 7_919 + at) % PERIOD;
+    &table[from..from + len]
 }
 
 /// One answer: its number on the connection and its length.
@@ -15,11 +31,14 @@ pub struct Piece {
     len: u32,
 }
 
+/// Padding is numbered apart from answers.
+const PADDING: u32 = 1 << 20;
+
 /// A request: the length of its answer (4 bytes, all bits set for "close"), the length of its padding (2 bytes), padding.
 pub fn request(id: u32, len: u32, padding: u16) -> Vec<u8> {
     let mut bytes = len.to_be_bytes().to_vec();
     bytes.extend(padding.to_be_bytes());
-    bytes.extend((0..u32::from(padding)).map(|at| byte_at(!id, at)));
+    bytes.extend(pattern(id + PADDING, 0, usize::from(padding)));
     bytes
 }
 
@@ -62,13 +81,8 @@ impl App for Server {
             if io.send(Piece { id, len }, len).is_err() {
                 return used;
             }
-            for (at, byte) in padding.iter().enumerate() {
-                assert_eq!(
-                    *byte,
-                    byte_at(!id, at as u32),
-                    "wrong byte {at} of request {id}"
-                );
-            }
+            let wanted = pattern(id + PADDING, 0, padding.len());
+            assert!(padding == wanted, "wrong bytes in request {id}");
             self.held += i64::from(len > 0);
             *io.conn() += 1;
             used += size;
@@ -85,9 +99,7 @@ impl App for Server {
 
     fn fill(&mut self, piece: &Piece, offset: u32, buf: &mut [u8]) -> Sum {
         assert!(offset + buf.len() as u32 <= piece.len);
-        for (at, byte) in buf.iter_mut().enumerate() {
-            *byte = byte_at(piece.id, offset + at as u32);
-        }
+        buf.copy_from_slice(pattern(piece.id, offset as usize, buf.len()));
         Sum::of(buf)
     }
 
