@@ -86,8 +86,13 @@ mod tests {
         assert_eq!(board.ranges, [(at(100), at(500))]);
         board.advance(at(90));
         assert_eq!(board.gap(at(90)), Some((at(90), 10)));
-        board.advance(at(100));
-        assert_eq!(board.gap(at(100)), None);
+        // What is acknowledged goes, what lies ahead stays.
+        assert!(board.add(at(700), at(800)));
+        board.advance(at(600));
+        assert_eq!(board.ranges, [(at(700), at(800))]);
+        // Taken back by the peer.
+        board.advance(at(700));
+        assert_eq!(board.gap(at(700)), None);
         assert!(board.ranges.is_empty());
     }
 }

@@ -374,8 +374,12 @@ fn late_acks_change_nothing() {
     let end = ask(&mut jar, 30_000);
     jar.send(seg("A", end, 5001));
     let _ = jar.sent();
-    jar.send(seg("A", end, 3001).win(1));
-    assert_eq!(lengths(&mut jar), []);
+    jar.send(seg("A", end, 3001).win(0));
+    jar.drops(seg("A", end - 1, 5001).win(0), DropReason::OutOfWindow);
+    jar.expect(&[seg("A", 17_001, end)]);
+    // The window is still open: a timeout, not a probe.
+    jar.pass_ms(250);
+    assert_eq!(lengths(&mut jar), [(5001, 1000)]);
     jar.send(seg("A", end, 6001));
     assert_eq!(lengths(&mut jar).len(), 2);
     jar.drops(seg("A", end + 70_000, 6001), DropReason::OutOfWindow);
