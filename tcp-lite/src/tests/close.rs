@@ -65,6 +65,16 @@ fn fin_waits_for_the_window_and_survives_loss() {
     assert_eq!(jar.stack.time_wait(), 1);
 }
 
+/// FIN takes a number of the window like a byte.
+#[test]
+fn fin_does_not_reach_past_the_window() {
+    let mut jar = Jar::established(|_| {});
+    jar.send(seg("PA", 1, 1).win(1000).data("GET 1000\nBYE\n"));
+    jar.expect(&[seg("PA", 1, 14).data(answer(1000, 0, 1000))]);
+    jar.send(seg("A", 14, 1001).win(1000));
+    jar.expect(&[seg("FA", 1001, 14)]);
+}
+
 #[test]
 fn half_close_still_gets_its_answer() {
     let mut jar = Jar::established(|_| {});

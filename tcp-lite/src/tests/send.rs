@@ -367,6 +367,19 @@ fn silent_peer_is_given_up() {
     assert_eq!((last.flags, last.seq), (seg("RA", 0, 0).flags, 2001));
 }
 
+/// Slow is not silent: every byte that is acknowledged starts the user timeout again.
+#[test]
+fn slow_peer_is_not_given_up() {
+    let mut jar = Jar::established(|_| {});
+    let end = ask(&mut jar, 100_000);
+    for segment in 1..=20 {
+        jar.pass(Duration::from_secs(10));
+        let _ = jar.sent();
+        jar.send(seg("A", end, 1 + 1000 * segment));
+    }
+    assert_eq!((jar.stack.len(), jar.log().len()), (1, 1));
+}
+
 /// An ACK below snd_una must not move anything back, nor an older segment the window.
 #[test]
 fn late_acks_change_nothing() {
