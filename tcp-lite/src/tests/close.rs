@@ -294,6 +294,7 @@ fn unknown_segments_are_reset_but_never_a_reset() {
     for (given, want) in [
         (seg("A", 5, 77), Some(seg("R", 77, 0))),
         (seg("FA", 5, 77), Some(seg("R", 77, 0))),
+        (seg("SA", 5, 77), Some(seg("R", 77, 0))),
         (seg("R", 5, 0), None),
         (seg("RA", 5, 77), None),
     ] {
