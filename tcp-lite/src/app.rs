@@ -52,7 +52,8 @@ impl Ecn {
 ///
 /// Callbacks come from `on_segment` and `on_timers`; what they queue leaves with the next `flush`.
 pub trait App: Sized {
-    /// How to reach the peer below IP (Ethernet addresses, VLAN tags); opaque here, refreshed from each accepted segment.
+    /// How to reach the peer below IP (Ethernet addresses, VLAN tags); opaque here, refreshed from segments
+    /// that the peer repeats when we do not answer, and after a timeout from any.
     type Link: Copy;
     /// State per connection, made by `default()` when it begins.
     type Conn: Default;

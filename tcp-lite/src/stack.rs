@@ -124,7 +124,7 @@ impl<A: App> Stack<A> {
             out,
         };
         let result = connection.on_segment(segment, &mut cx);
-        if result.is_ok() {
+        if connection.may_move(segment, result) {
             connection.link = seg.link;
         }
         self.settle(now, id, before);

@@ -232,6 +232,8 @@ pub struct Jar {
     pub out: Wire,
     pub now: Instant,
     pub flow: Flow,
+    /// By which the next segments come in.
+    pub link: u8,
     /// Our initial sequence number, once seen.
     pub iss: u32,
 }
@@ -267,6 +269,7 @@ impl Jar {
             },
             now: Instant(5_000_000_000),
             flow: flow_v4(),
+            link: 1,
             iss: 0,
         }
     }
@@ -305,7 +308,7 @@ impl Jar {
     pub fn hand_bytes(&mut self, bytes: &[u8]) -> Disposition {
         let arrival = Arrival {
             flow: self.flow,
-            link: 1,
+            link: self.link,
             ecn: Ecn::NotEct,
             bytes,
         };

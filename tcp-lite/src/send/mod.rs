@@ -305,6 +305,11 @@ impl Snd {
         seq.within(self.una, self.nxt.since(self.una))
     }
 
+    /// Did the timer ring since the peer last acknowledged anything new?
+    pub fn is_backed_off(&self) -> bool {
+        self.rtt.is_backed_off()
+    }
+
     /// Something is queued or outstanding.
     pub fn is_busy(&self, fin: bool) -> bool {
         fin || !self.queue.is_empty() || self.una != self.nxt

@@ -238,3 +238,37 @@ fn ended(jar: &Jar) -> usize {
         .filter(|line| line.starts_with("closed"))
         .count()
 }
+
+/// The links by which everything sent since the last call went out.
+fn links(jar: &mut Jar) -> Vec<u8> {
+    jar.out.sent.drain(..).map(|(_, link, _)| link).collect()
+}
+
+#[test]
+fn a_damaged_ack_does_not_turn_the_answer_elsewhere() {
+    let mut jar = Jar::established(|_| {});
+    jar.send(seg("PA", 1, 1).data("GET 4000\n"));
+    assert_eq!(links(&mut jar), [1, 1, 1, 1]);
+    jar.link = 2;
+    jar.send(seg("A", 10, 1001));
+    jar.pass_ms(300);
+    assert!(links(&mut jar).iter().all(|link| *link == 1));
+    // The timer rang: the old way is in doubt.
+    jar.send(seg("A", 10, 1001));
+    jar.pass_ms(2_000);
+    assert_eq!(links(&mut jar).last(), Some(&2));
+}
+
+#[test]
+fn a_segment_that_is_sent_again_shows_the_way() {
+    let mut jar = Jar::established(|_| {});
+    jar.link = 2;
+    jar.send(seg("PA", 1, 1).data("GET 10\n"));
+    assert_eq!(links(&mut jar), [2]);
+    jar.link = 3;
+    jar.drops(seg("PA", 1, 1).data("GET 10\n"), DropReason::OutOfWindow);
+    links(&mut jar);
+    // The answer again, by its timer.
+    jar.pass_ms(2_000);
+    assert_eq!(links(&mut jar).first(), Some(&3));
+}

@@ -66,7 +66,7 @@ impl App for Server {
     type Conn = u32;
     type Piece = Piece;
 
-    fn on_established(&mut self, _: &Flow) {
+    fn on_established(&mut self, _: Instant, _: &mut Io<'_, Self>) {
         self.established += 1;
     }
 
