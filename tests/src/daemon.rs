@@ -97,11 +97,6 @@ impl<'net> Daemon<'net> {
         self.running().stderr()
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.running().id()
-    }
-
     /// `sidestep status --json`.
     ///
     /// # Panics

@@ -16,7 +16,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Every namespace and device of the harness starts with this, followed by the owner's process id.
@@ -316,7 +316,7 @@ impl Host {
 
 struct Namespace {
     name: String,
-    file: Arc<File>,
+    file: File,
 }
 
 impl Namespace {
@@ -324,10 +324,7 @@ impl Namespace {
         process::must(ip(&["netns", "add", &name]), SETUP_LIMIT);
         let file = File::open(format!("/run/netns/{name}"))
             .unwrap_or_else(|error| panic!("cannot open namespace {name}: {error}"));
-        Self {
-            name,
-            file: Arc::new(file),
-        }
+        Self { name, file }
     }
 
     /// `ip netns exec` replaces itself by the program, so the process id, group and death signal stay; it also
@@ -351,7 +348,7 @@ impl Namespace {
     fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                setns(&*self.file, CloneFlags::CLONE_NEWNET)
+                setns(&self.file, CloneFlags::CLONE_NEWNET)
                     .unwrap_or_else(|error| panic!("cannot enter {}: {error}", self.name));
                 work()
             });

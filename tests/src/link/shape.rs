@@ -25,7 +25,7 @@ pub struct Shape {
     pub rate: Option<u64>,
     /// Bytes that may wait for the wire before frames are lost at the tail; matters with a rate only.
     pub queue: usize,
-    /// Probability of each single bit to flip.
+    /// Probability of each bit behind the Ethernet header to flip; one per frame at most.
     pub bit_errors: f64,
 }
 

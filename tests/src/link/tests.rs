@@ -87,7 +87,7 @@ fn shares_are_as_asked() {
         ..Shape::default()
     };
     near(through(reordering, 3, n).1.reordered, n.into(), 0.1);
-    // 800 bits per frame.
+    // 688 bits behind the Ethernet header.
     let flipping = Shape {
         bit_errors: 1e-4,
         ..Shape::default()
@@ -95,7 +95,7 @@ fn shares_are_as_asked() {
     near(
         through(flipping, 3, n).1.corrupted,
         n.into(),
-        1.0 - (1.0f64 - 1e-4).powi(800),
+        1.0 - (1.0f64 - 1e-4).powi(688),
     );
     // Share of the bad state: enter / (enter + leave).
     let bursty = Shape {
@@ -170,4 +170,29 @@ fn impossible_shapes_are_refused() {
         .is_err()
     );
     assert!(Shape::lossy(1.0).check().is_ok());
+}
+
+#[test]
+fn a_damaged_frame_has_one_wrong_bit_behind_its_ethernet_header() {
+    let shape = Shape {
+        bit_errors: 0.01,
+        ..Shape::default()
+    };
+    let (out, tally) = through(shape, 9, 1000);
+    let mut damaged = 0;
+    for (n, (_, frame)) in (0..).zip(&out) {
+        let sent = numbered(n);
+        assert_eq!(frame[..14], sent[..14]);
+        let flipped: u32 = frame
+            .iter()
+            .zip(&sent)
+            .map(|(a, b)| (a ^ b).count_ones())
+            .sum();
+        assert!(flipped <= 1);
+        damaged += u64::from(flipped);
+    }
+    assert!(
+        damaged > 900 && damaged == tally.corrupted,
+        "{damaged}: {tally:?}"
+    );
 }

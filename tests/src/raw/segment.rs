@@ -14,8 +14,6 @@ pub mod flag {
     pub const PSH: u8 = 0x08;
     /// The acknowledgment field counts.
     pub const ACK: u8 = 0x10;
-    /// The urgent pointer counts.
-    pub const URG: u8 = 0x20;
 }
 
 const ETHER_IPV4: u16 = 0x0800;
