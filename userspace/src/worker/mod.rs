@@ -79,7 +79,7 @@ pub struct Worker {
 impl Worker {
     /// A worker for `queue`. `waker` is that of the pipeline's place in the ring.
     pub fn new(queue: Queue, pipeline: Pipeline, waker: Arc<EventFd>, busy_poll: bool) -> Self {
-        Self {
+        let mut worker = Self {
             queue,
             pipeline,
             published: Arc::default(),
@@ -88,7 +88,10 @@ impl Worker {
                 wake: waker,
             },
             busy_poll,
-        }
+        };
+        // So that a status has every counter from the first moment.
+        worker.publish();
+        worker
     }
 
     /// The queue it serves.
