@@ -103,6 +103,11 @@ impl MemHost {
             .batch(self.now, &mut self.port, &mut self.batch);
     }
 
+    /// Takes no new connections from now on.
+    pub fn drain(&mut self) {
+        self.pipeline.drain(self.now);
+    }
+
     /// Shows what was sent since the last call.
     pub fn take_sent(&mut self, look: impl FnMut(&[u8])) {
         self.port.take_sent(look);

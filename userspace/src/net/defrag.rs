@@ -6,19 +6,25 @@
 
 use super::Link;
 use super::parse::{Fragment, FragmentKey, flow};
-use etherparse::IpNumber;
-use etherparse::defrag::IpDefragBuf;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 use tcp_lite::{Ecn, Flow, Instant};
 
-/// Bytes of frames kept at most per worker: some hundred datagrams. More would let an attacker
+/// Bytes of frames and their bookkeeping kept at most per worker: some hundred datagrams. More would let an attacker
 /// use our memory; less would fail bursts of honest fragments.
 const BUDGET: usize = 256 * 1024;
+
+/// What a kept fragment is charged besides its frame: its part of the tables, generously. Without it, a flood of the
+/// smallest fragments would keep thousands of datagrams, which each expiry looks through.
+const BOOKKEEPING: usize = 256;
 
 /// How long a datagram may stay incomplete. The kernel waits 30 s (`ipfrag_time`) and gets the
 /// frames after this, so that a slow sender is not lost; TCP would have retransmitted by then.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Longest payload of an IP packet, in bytes.
+const LONGEST: usize = 65_535;
 
 /// A datagram put together again.
 #[derive(Debug)]
@@ -35,13 +41,56 @@ pub struct Reassembled {
     pub frames: Vec<Vec<u8>>,
 }
 
+/// Fragments that did not become a datagram.
+#[derive(Debug)]
+pub struct GivenUp {
+    /// Whose they are; only the first fragment tells.
+    pub flow: Option<Flow>,
+    /// The frames.
+    pub frames: Vec<Vec<u8>>,
+    /// Workers that have seen them before.
+    pub hops: usize,
+}
+
+/// One fragment: where its payload belongs in the datagram, and where it lies in its frame.
+#[derive(Debug)]
+struct Part {
+    at: usize,
+    payload: Range<usize>,
+    frame: Vec<u8>,
+}
+
+impl Part {
+    fn bytes(&self) -> &[u8] {
+        &self.frame[self.payload.clone()]
+    }
+
+    fn cost(&self) -> usize {
+        self.frame.len() + BOOKKEEPING
+    }
+}
+
 #[derive(Debug)]
 struct Pending {
-    buf: IpDefragBuf,
+    parts: Vec<Part>,
+    /// Payload bytes of all parts.
     bytes: usize,
+    /// Length of the whole, once the last fragment is here.
+    end: Option<usize>,
     ecn: Ecn,
-    frames: Vec<Vec<u8>>,
+    hops: usize,
     since: Instant,
+}
+
+impl Pending {
+    fn given_up(self, key: &FragmentKey) -> GivenUp {
+        let first = self.parts.iter().find(|part| part.at == 0);
+        GivenUp {
+            flow: first.and_then(|part| flow(key.destination, key.source, part.bytes())),
+            frames: self.parts.into_iter().map(|part| part.frame).collect(),
+            hops: self.hops,
+        }
+    }
 }
 
 /// Datagrams that are not complete yet.
@@ -49,6 +98,8 @@ struct Pending {
 pub struct Defrag {
     pending: HashMap<FragmentKey, Pending>,
     bytes: usize,
+    /// Nothing is late before this: spares a look at each datagram for each batch.
+    due: Option<Instant>,
 }
 
 /// What became of a fragment.
@@ -58,91 +109,119 @@ pub enum Outcome {
     Kept,
     /// It was the last one missing.
     Complete(Box<Reassembled>),
-    /// Over budget, overlapping or malformed: these frames are the kernel's to judge.
-    GiveUp(Vec<Vec<u8>>),
+    /// Over budget, overlapping or malformed: the kernel's to judge unless they are ours.
+    GiveUp(GivenUp),
 }
 
 impl Defrag {
-    /// Takes the fragment in `frame`.
-    pub fn add(&mut self, now: Instant, fragment: &Fragment<'_>, frame: &[u8]) -> Outcome {
-        if self.bytes + frame.len() > BUDGET {
-            let mut frames = self.remove(&fragment.key);
-            frames.push(frame.to_vec());
-            return Outcome::GiveUp(frames);
-        }
-        self.bytes += frame.len();
+    /// Takes the fragment in `frame`, which `hops` workers have seen before.
+    pub fn add(
+        &mut self,
+        now: Instant,
+        fragment: &Fragment<'_>,
+        frame: &[u8],
+        hops: usize,
+    ) -> Outcome {
+        let start = fragment.payload.as_ptr().addr() - frame.as_ptr().addr();
+        let part = Part {
+            at: usize::from(fragment.offset.byte_offset()),
+            payload: start..start + fragment.payload.len(),
+            frame: frame.to_vec(),
+        };
+        let over = self.bytes + part.cost() > BUDGET;
+        self.due.get_or_insert(now + PATIENCE);
+        self.bytes += part.cost();
         let pending = self.pending.entry(fragment.key).or_insert_with(|| Pending {
-            buf: IpDefragBuf::new(IpNumber::TCP, Vec::new(), Vec::new()),
+            parts: Vec::new(),
             bytes: 0,
+            end: None,
             ecn: fragment.ecn,
-            frames: Vec::new(),
+            hops,
             since: now,
         });
-        pending.frames.push(frame.to_vec());
-        pending.bytes += fragment.payload.len();
+        if pending
+            .parts
+            .iter()
+            .any(|other| other.at == part.at && other.bytes() == part.bytes())
+        {
+            // The network delivered it twice.
+            self.bytes -= part.cost();
+            return Outcome::Kept;
+        }
+        let end = part.at + part.payload.len();
+        let wrong = end > LONGEST
+            || (fragment.more && !part.payload.len().is_multiple_of(8))
+            || (!fragment.more && pending.end.is_some_and(|other| other != end));
+        if !fragment.more {
+            pending.end = Some(end);
+        }
         if fragment.ecn == Ecn::Ce {
             pending.ecn = Ecn::Ce;
         }
-        if pending
-            .buf
-            .add(fragment.offset, fragment.more, fragment.payload)
-            .is_err()
-        {
-            return Outcome::GiveUp(self.remove(&fragment.key));
+        pending.bytes += part.payload.len();
+        pending.parts.push(part);
+        match pending.end {
+            _ if wrong || over => self.give_up(&fragment.key),
+            Some(end) if pending.bytes >= end => self.complete(end, fragment),
+            Some(_) | None => Outcome::Kept,
         }
-        if !pending.buf.is_complete() {
-            return Outcome::Kept;
-        }
-        self.complete(fragment)
     }
 
-    fn complete(&mut self, last: &Fragment<'_>) -> Outcome {
-        let Some(pending) = self.pending.remove(&last.key) else {
+    fn complete(&mut self, end: usize, last: &Fragment<'_>) -> Outcome {
+        let Some(mut pending) = self.remove(&last.key) else {
             return Outcome::Kept;
         };
-        self.bytes -= size(&pending.frames);
-        let (segment, _) = pending.buf.take_bufs();
-        // More bytes than the datagram has means that fragments overlapped (RFC 5722: drop).
-        let whole = pending.bytes == segment.len();
+        pending.parts.sort_by_key(|part| part.at);
+        let mut segment = Vec::with_capacity(end);
+        for part in &pending.parts {
+            if part.at != segment.len() {
+                // They overlap (RFC 5722: drop).
+                return Outcome::GiveUp(pending.given_up(&last.key));
+            }
+            segment.extend_from_slice(part.bytes());
+        }
         match flow(last.key.destination, last.key.source, &segment) {
-            Some(flow) if whole => Outcome::Complete(Box::new(Reassembled {
+            Some(flow) if segment.len() == end => Outcome::Complete(Box::new(Reassembled {
                 flow,
                 link: last.link,
                 ecn: pending.ecn,
                 segment,
-                frames: pending.frames,
+                frames: pending.parts.into_iter().map(|part| part.frame).collect(),
             })),
-            _ => Outcome::GiveUp(pending.frames),
+            _ => Outcome::GiveUp(pending.given_up(&last.key)),
         }
     }
 
-    /// The frames of datagrams that have waited for too long.
-    pub fn expired(&mut self, now: Instant) -> Vec<Vec<u8>> {
-        let late: Vec<FragmentKey> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| now >= pending.since + PATIENCE)
-            .map(|(key, _)| *key)
-            .collect();
-        late.iter().flat_map(|key| self.remove(key)).collect()
+    /// A datagram that has waited for too long; to be called until there is none.
+    pub fn expired(&mut self, now: Instant) -> Option<GivenUp> {
+        if self.due.is_none_or(|due| now < due) {
+            return None;
+        }
+        let oldest = self.pending.iter().min_by_key(|(_, p)| p.since);
+        let (key, since) = oldest.map(|(key, p)| (*key, p.since)).unzip();
+        self.due = since.map(|since| since + PATIENCE);
+        if self.due.is_none_or(|due| now < due) {
+            return None;
+        }
+        let key = key?;
+        Some(self.remove(&key)?.given_up(&key))
     }
 
-    /// When `expired` has something to give, at the earliest.
+    /// When to call `expired`, at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.pending.values().map(|p| p.since + PATIENCE).min()
+        self.due
     }
 
-    fn remove(&mut self, key: &FragmentKey) -> Vec<Vec<u8>> {
-        let frames = self
-            .pending
-            .remove(key)
-            .map(|pending| pending.frames)
-            .unwrap_or_default();
-        self.bytes -= size(&frames);
-        frames
+    fn give_up(&mut self, key: &FragmentKey) -> Outcome {
+        match self.remove(key) {
+            Some(pending) => Outcome::GiveUp(pending.given_up(key)),
+            None => Outcome::Kept,
+        }
     }
-}
 
-fn size(frames: &[Vec<u8>]) -> usize {
-    frames.iter().map(Vec::len).sum()
+    fn remove(&mut self, key: &FragmentKey) -> Option<Pending> {
+        let pending = self.pending.remove(key)?;
+        self.bytes -= pending.parts.iter().map(Part::cost).sum::<usize>();
+        Some(pending)
+    }
 }

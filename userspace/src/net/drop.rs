@@ -15,6 +15,8 @@ pub enum FrameDrop {
     TcpHeader,
     /// ICMP of another kind, or quoting something that we did not send.
     Icmp,
+    /// A fragment for a connection of ours whose others never came.
+    Fragment,
     /// The kernel would not take it from us ([`crate::inject`]).
     Inject,
     /// The next worker's mailbox was full.
@@ -23,13 +25,14 @@ pub enum FrameDrop {
 
 impl FrameDrop {
     /// Every variant, in counting order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Link,
         Self::Ip,
         Self::IpChecksum,
         Self::NotTcp,
         Self::TcpHeader,
         Self::Icmp,
+        Self::Fragment,
         Self::Inject,
         Self::Neighbour,
     ];
@@ -43,6 +46,7 @@ impl FrameDrop {
             Self::NotTcp => "not_tcp",
             Self::TcpHeader => "tcp_header",
             Self::Icmp => "icmp",
+            Self::Fragment => "fragment",
             Self::Inject => "inject",
             Self::Neighbour => "neighbour",
         }

@@ -6,7 +6,7 @@ mod emit;
 mod link;
 mod parse;
 
-pub use defrag::{Defrag, Outcome, Reassembled};
+pub use defrag::{Defrag, GivenUp, Outcome, Reassembled};
 pub use drop::FrameDrop;
 pub use emit::Emitter;
 pub use link::Link;

@@ -6,7 +6,7 @@ use super::clock::Now;
 use super::counters::Counters;
 use super::ring::{Neighbours, Stray, Undelivered};
 use super::service::Service;
-use crate::net::{self, Defrag, Emitter, FrameDrop, Link, Outcome, Packet, Reassembled};
+use crate::net::{self, Defrag, Emitter, FrameDrop, GivenUp, Link, Outcome, Packet, Reassembled};
 use crate::xsk::{Memory, Port, Transmit};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -64,12 +64,11 @@ impl Pipeline {
             self.counters.strays_taken += 1;
             self.frame(now.mono, memory, ring, &stray.frame, stray.hops);
         }
-        for frame in self.defrag.expired(now.mono) {
-            self.inject(frame);
+        while let Some(late) = self.defrag.expired(now.mono) {
+            self.given_up(late);
         }
         let out = &mut emitter(memory, ring, &mut self.counters);
         self.stack.on_timers(now.mono, &mut self.service, out);
-        self.stack.flush(now.mono, &mut self.service, out);
     }
 
     /// `hops`: how many workers have seen the frame before.
@@ -83,10 +82,10 @@ impl Pipeline {
                 frame: frame.to_vec(),
                 hops,
             }),
-            Ok(Packet::Fragment(fragment)) => match self.defrag.add(now, &fragment, frame) {
+            Ok(Packet::Fragment(fragment)) => match self.defrag.add(now, &fragment, frame, hops) {
                 Outcome::Kept => {}
                 Outcome::Complete(whole) => self.reassembled(now, memory, ring, *whole, hops),
-                Outcome::GiveUp(frames) => frames.into_iter().for_each(|f| self.inject(f)),
+                Outcome::GiveUp(parts) => self.given_up(parts),
             },
             Ok(Packet::TooBig(news)) => {
                 if !self
@@ -152,24 +151,50 @@ impl Pipeline {
         M: Memory,
         R: Transmit<Frame = M::Frame>,
     {
-        if !self.stack.has(&whole.flow) {
-            for frame in whole.frames {
-                if let Some(frame) = self.pass_on(Stray { frame, hops }) {
-                    self.inject(frame);
-                }
-            }
-            return;
-        }
-        self.counters.reassembled += 1;
         let segment = Arrival {
             flow: whole.flow,
             link: whole.link,
             ecn: whole.ecn,
             bytes: &whole.segment,
         };
-        self.segment(now, memory, ring, &segment, || {
-            unreachable!("the connection is in the table")
-        });
+        let disposition = if self.stack.has(&whole.flow) {
+            self.counters.reassembled += 1;
+            let out = &mut emitter(memory, ring, &mut self.counters);
+            self.stack.on_segment(now, &segment, &mut self.service, out)
+        } else {
+            Disposition::Unknown
+        };
+        match disposition {
+            Disposition::Handled | Disposition::Dropped(_) => {}
+            Disposition::Unknown => self.pass_on_or_inject(whole.frames, hops),
+            // A SYN that takes the place of a connection in TIME-WAIT may be refused.
+            Disposition::Refused(_) => {
+                if self.service.steps_aside(&whole.flow.local) {
+                    whole.frames.into_iter().for_each(|f| self.inject(f));
+                }
+            }
+        }
+    }
+
+    /// Fragments that never became whole. The kernel would answer those of a connection of ours with a reset.
+    fn given_up(&mut self, parts: GivenUp) {
+        match parts.flow {
+            Some(flow) if self.stack.has(&flow) => {
+                for _ in &parts.frames {
+                    self.counters.dropped(FrameDrop::Fragment);
+                }
+            }
+            Some(_) => self.pass_on_or_inject(parts.frames, parts.hops),
+            None => parts.frames.into_iter().for_each(|f| self.inject(f)),
+        }
+    }
+
+    fn pass_on_or_inject(&mut self, frames: Vec<Vec<u8>>, hops: usize) {
+        for frame in frames {
+            if let Some(frame) = self.pass_on(Stray { frame, hops }) {
+                self.inject(frame);
+            }
+        }
     }
 
     /// Gives `stray` to the next worker, or back when every worker has seen it.
