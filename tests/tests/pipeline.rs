@@ -318,6 +318,25 @@ fn a_flood_of_tiny_fragments_keeps_few_datagrams() {
 }
 
 #[test]
+fn a_client_that_reads_slowly_is_not_timed_out_for_a_head_that_is_here() {
+    let mut host = MemHost::new(&config("none"), 512, 512);
+    let mut conn = open(&mut host, 4000);
+    // The first half of a head, then the rest and more requests than one connection may have queued.
+    assert_eq!(conn.request(&mut host, &PING.as_bytes()[..10]), b"");
+    let rest = [&PING.as_bytes()[10..], PING.repeat(1000).as_bytes()].concat();
+    let mut answer = Vec::new();
+    for part in rest.chunks(1400) {
+        let mut sent = host.exchange(&[conn.data(part)]);
+        sent.truncate(1);
+        answer.extend(sent.iter().flat_map(|f| conn.take(f)));
+    }
+    host.advance(Duration::from_secs(11));
+    host.exchange(&[]);
+    assert_eq!(host.counter("http", "header_timeouts"), 0);
+    assert_eq!(host.connections(), 1);
+}
+
+#[test]
 fn silent_and_slow_clients_are_let_go() {
     let mut host = MemHost::new(&config("none"), 64, 64);
     let mut never = open(&mut host, 4000);

@@ -156,6 +156,12 @@ impl Service {
         })
     }
 
+    /// No head is under way.
+    fn idle(&self, now: Instant, io: &mut Io<'_, Self>) {
+        io.conn().phase = Phase::Idle;
+        io.set_deadline(Some(now + self.limits.idle_timeout));
+    }
+
     /// Queues an answer of our own. Without a head nothing behind it can be understood, so that it is the last.
     fn refuse(
         &mut self,
@@ -207,8 +213,7 @@ impl App for Service {
         loop {
             let rest = &unread[used..];
             if rest.is_empty() {
-                io.conn().phase = Phase::Idle;
-                io.set_deadline(Some(now + self.limits.idle_timeout));
+                self.idle(now, io);
                 return used;
             }
             let scanned = io.conn().scanned as usize;
@@ -222,8 +227,12 @@ impl App for Service {
                             io.close();
                             return unread.len();
                         }
-                        // TCP shows the bytes again once there is room.
-                        Err(Full) => return used,
+                        // TCP shows the bytes again once there is room. The head is here: what it waits for is the
+                        // client's reading, not its writing.
+                        Err(Full) => {
+                            self.idle(now, io);
+                            return used;
+                        }
                     }
                 }
                 Parsed::Partial { scanned } => {
