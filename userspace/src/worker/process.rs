@@ -4,7 +4,7 @@
 
 use super::clock::Now;
 use super::counters::Counters;
-use super::ring::{Neighbours, Stray, Undelivered};
+use super::ring::{MAILBOX, Neighbours, Stray, Undelivered};
 use super::service::Service;
 use crate::net::{self, Defrag, Emitter, FrameDrop, GivenUp, Link, Outcome, Packet, Reassembled};
 use crate::xsk::{Memory, Port, Transmit};
@@ -60,7 +60,11 @@ impl Pipeline {
             self.frame(now.mono, memory, ring, memory.bytes(&frame), 0);
             ring.release(frame);
         }
-        while let Some(stray) = self.neighbours.take() {
+        // A mailbox at a time: who keeps it full must not keep us from our timers.
+        for _ in 0..MAILBOX {
+            let Some(stray) = self.neighbours.take() else {
+                break;
+            };
             self.counters.strays_taken += 1;
             self.frame(now.mono, memory, ring, &stray.frame, stray.hops);
         }
@@ -69,6 +73,7 @@ impl Pipeline {
         }
         let out = &mut emitter(memory, ring, &mut self.counters);
         self.stack.on_timers(now.mono, &mut self.service, out);
+        self.neighbours.wake_next();
     }
 
     /// `hops`: how many workers have seen the frame before.

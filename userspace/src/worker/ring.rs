@@ -12,7 +12,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 /// Frames that may wait for a worker. A full batch of strangers fits several times; a larger mailbox
 /// would only hold what TCP retransmits by then.
-const MAILBOX: usize = 1024;
+pub(super) const MAILBOX: usize = 1024;
 
 /// A frame on its way round the workers.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Neighbours {
     wake_next: Arc<EventFd>,
     wake: Arc<EventFd>,
     workers: usize,
+    /// Something was passed on since the last wake-up of the next worker.
+    passed: bool,
 }
 
 impl Neighbours {
@@ -56,27 +58,38 @@ impl Neighbours {
                     wake_next: wakes[next].clone(),
                     wake: wakes[i].clone(),
                     workers,
+                    passed: false,
                 }
             })
             .collect())
     }
 
-    /// Hands `stray` to the next worker. Gives it back when it has been everywhere.
+    /// Hands `stray` to the next worker, who hears of it with [`Neighbours::wake_next`]. Gives it back when it has
+    /// been everywhere that it can get.
     ///
     /// # Errors
     /// `Undelivered` says which of the two ways it ended.
-    pub fn pass_on(&self, mut stray: Stray) -> Result<(), Undelivered> {
+    pub fn pass_on(&mut self, mut stray: Stray) -> Result<(), Undelivered> {
         stray.hops += 1;
         if stray.hops >= self.workers {
             return Err(Undelivered::Nobodys(stray.frame));
         }
         match self.next.try_send(stray) {
             Ok(()) => {
-                // A failed write means that the counter is at its limit: the worker wakes anyway.
-                let _ = self.wake_next.write(1);
+                self.passed = true;
                 Ok(())
             }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Undelivered::Full),
+            Err(TrySendError::Full(_)) => Err(Undelivered::Full),
+            // The next worker has nothing left to drain and is gone.
+            Err(TrySendError::Disconnected(stray)) => Err(Undelivered::Nobodys(stray.frame)),
+        }
+    }
+
+    /// Wakes the next worker if it was passed something: once per batch, since it costs a system call.
+    pub fn wake_next(&mut self) {
+        if std::mem::take(&mut self.passed) {
+            // A failed write means that the counter is at its limit: the worker wakes anyway.
+            let _ = self.wake_next.write(1);
         }
     }
 
@@ -105,8 +118,46 @@ impl Neighbours {
 /// Why a stray was not passed on.
 #[derive(Debug)]
 pub enum Undelivered {
-    /// Every worker has seen it.
+    /// Every worker that is left has seen it.
     Nobodys(Vec<u8>),
     /// The next mailbox is full.
     Full,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stray() -> Stray {
+        Stray {
+            frame: vec![1],
+            hops: 0,
+        }
+    }
+
+    #[test]
+    fn a_stray_sees_every_worker_once() {
+        let mut ring = Neighbours::ring(3).expect("eventfds");
+        assert!(ring[2].pass_on(stray()).is_ok());
+        assert!(ring[0].wake.read().is_err(), "not woken yet");
+        ring[2].wake_next();
+        assert_eq!(ring[0].wake.read(), Ok(1));
+        let second = ring[0].take().expect("passed on");
+        assert!(ring[0].pass_on(second).is_ok());
+        let third = ring[1].take().expect("passed on");
+        assert!(matches!(
+            ring[1].pass_on(third),
+            Err(Undelivered::Nobodys(_))
+        ));
+    }
+
+    #[test]
+    fn what_a_drained_neighbour_cannot_take_is_the_kernels() {
+        let mut ring = Neighbours::ring(2).expect("eventfds");
+        drop(ring.pop());
+        assert!(matches!(
+            ring[0].pass_on(stray()),
+            Err(Undelivered::Nobodys(_))
+        ));
+    }
 }
