@@ -113,6 +113,23 @@ fn pipelines_of_any_depth_are_answered_in_order_in_full_segments() {
     assert_all_frames_home(&mut host);
 }
 
+/// The kernel takes no TCP from such frames either, and an answer would come from everybody.
+#[test]
+fn frames_to_or_from_a_group_are_dropped() {
+    let mut host = MemHost::new(&config("none"), 64, 64);
+    let mut syn = Segment::new(
+        (IpAddr::from([192, 0, 2, 2]), 4000),
+        (IpAddr::from([192, 0, 2, 1]), 80),
+    );
+    syn.flags = flag::SYN;
+    for (to, from) in [([0xff; 6], [4; 6]), ([2; 6], [1, 0, 0x5e, 0, 0, 1])] {
+        let sent = host.exchange(&[ethernet(to, from, &[], &syn.packet())]);
+        assert_eq!(sent, Vec::<Vec<u8>>::new());
+    }
+    assert_eq!(host.counter("frame_drops", "link"), 2);
+    assert_eq!(host.connections(), 0);
+}
+
 #[test]
 fn requests_may_be_split_anywhere() {
     let mut host = MemHost::new(&config("none"), 64, 64);

@@ -3,7 +3,7 @@
 /// One variant for each way a frame ends before TCP; the label is its metric label and log word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameDrop {
-    /// Ends within its Ethernet header, more than two VLAN tags, or neither IPv4 nor IPv6.
+    /// Ends within its Ethernet header, more than two VLAN tags, to or from a group address, or neither IPv4 nor IPv6.
     Link,
     /// An IP header that contradicts itself or the frame's length, or an address that no IP packet may have.
     Ip,

@@ -13,12 +13,16 @@ pub struct Link {
 /// `ETH_P_8021Q` and `ETH_P_8021AD`.
 const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 
+/// The bit of an Ethernet address's first byte that multicast and broadcast have set (IEEE 802, I/G).
+const GROUP: u8 = 1;
+
 impl Link {
     /// Ethernet header with two VLAN tags, in bytes.
     pub const MAX: usize = 22;
 
     /// The header that answers `frame`, and the rest of the frame. `None` when the frame ends
-    /// within its header or has more than two tags.
+    /// within its header, has more than two tags, or is to or from a group of stations: no TCP is (RFC 1122 4.2.3.10),
+    /// and an answer would have that group's address as its source.
     pub fn answering(frame: &[u8]) -> Option<(Self, &[u8])> {
         let mut len = 14;
         while TAGS.iter().any(|tag| frame.get(len - 2..len) == Some(tag)) {
@@ -28,6 +32,9 @@ impl Link {
             }
         }
         let (from, rest) = frame.split_at_checked(len)?;
+        if (from[0] | from[6]) & GROUP != 0 {
+            return None;
+        }
         let mut header = [0; Self::MAX];
         header[..6].copy_from_slice(&from[6..12]);
         header[6..12].copy_from_slice(&from[..6]);
