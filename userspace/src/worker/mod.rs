@@ -24,6 +24,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+use tcp_lite::Instant;
 
 /// Frames taken from the receive ring at a time. Larger batches coalesce more answers but make the first wait for
 /// the last; 64 frames of small requests are about 50 µs of work.
@@ -32,6 +33,10 @@ pub const BATCH: usize = 64;
 /// How long to sleep at most while the device takes no more frames to transmit: a veth's or
 /// NIC's ring drains in well under this, and poll(2) itself pushes in copy mode.
 const TX_RETRY: Duration = Duration::from_millis(1);
+
+/// How often a worker asks whether its NIC is still there: an idle one would never notice. The question is a system
+/// call that may start the NIC's transmit work, too dear for each batch; more rarely, `sidestep` would seem to serve.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// What a worker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +122,17 @@ impl Worker {
         let clock = Clock::start();
         let mut frames: Vec<Frame> = Vec::with_capacity(BATCH);
         let mut draining = false;
+        let mut check = clock.now().mono + CHECK;
         loop {
             let order = self.control.order.load(Ordering::Relaxed);
             if order == Order::Stop as u8 {
                 break;
             }
             let now = clock.now();
+            if now.mono >= check {
+                self.queue.rings().check()?;
+                check = now.mono + CHECK;
+            }
             if order == Order::Drain as u8 && !draining {
                 draining = true;
                 self.pipeline.drain(now);
@@ -138,9 +148,9 @@ impl Worker {
             }
             // A full batch means that more is waiting; a fill ring that ran dry needs poll(2) all the same.
             if self.queue.rings().fill_needs_wakeup() && (self.busy_poll || received == BATCH) {
-                self.poll(Some(Duration::ZERO))?;
+                self.poll(Duration::ZERO)?;
             } else if received < BATCH && !self.busy_poll {
-                self.wait(&clock, waiting)?;
+                self.wait(&clock, check, waiting)?;
             }
         }
         self.pipeline.abort_all(clock.now(), &mut self.queue);
@@ -150,24 +160,23 @@ impl Worker {
         Ok(())
     }
 
-    /// Sleeps until a frame, a wake-up or the next deadline.
-    fn wait(&mut self, clock: &Clock, tx_waiting: bool) -> io::Result<()> {
-        let until = self
-            .pipeline
-            .next_deadline()
-            .map(|at| at.since(clock.now().mono));
-        let timeout = match (until, tx_waiting) {
-            (Some(until), true) => Some(until.min(TX_RETRY)),
-            (None, true) => Some(TX_RETRY),
-            (until, false) => until,
+    /// Sleeps until a frame, a wake-up, the next deadline or `check`.
+    fn wait(&mut self, clock: &Clock, check: Instant, tx_waiting: bool) -> io::Result<()> {
+        let until = match self.pipeline.next_deadline() {
+            Some(deadline) => deadline.min(check),
+            None => check,
         };
-        if timeout == Some(Duration::ZERO) {
+        let mut timeout = until.since(clock.now().mono);
+        if tx_waiting {
+            timeout = timeout.min(TX_RETRY);
+        }
+        if timeout == Duration::ZERO {
             return Ok(());
         }
         self.poll(timeout)
     }
 
-    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    fn poll(&mut self, timeout: Duration) -> io::Result<()> {
         let socket = self.queue.rings().fd();
         // SAFETY: the queue, which `self` owns, keeps the socket open across this call.
         let socket = unsafe { BorrowedFd::borrow_raw(socket) };
@@ -175,8 +184,8 @@ impl Worker {
             PollFd::new(socket, PollFlags::POLLIN),
             PollFd::new(self.pipeline.wake_fd(), PollFlags::POLLIN),
         ];
-        let timeout = timeout.map(|t| TimeSpec::microseconds(t.as_micros() as i64));
-        match ppoll(&mut fds, timeout, None) {
+        let timeout = TimeSpec::microseconds(timeout.as_micros() as i64);
+        match ppoll(&mut fds, Some(timeout), None) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(e) => return Err(e.into()),
         }

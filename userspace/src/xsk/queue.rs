@@ -6,6 +6,7 @@ use crate::sys;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 use xsk_rs::Socket;
 use xsk_rs::config::{
@@ -35,6 +36,10 @@ const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
 /// Hugepages of 2 MiB are what `MAP_HUGETLB` gives by default on x86-64 and arm64.
 const HUGE_PAGE: usize = 2 << 20;
+
+/// Tells apart the frames of queues that have the same number: those of two NICs, or of one NIC one after the other.
+/// 64 bits never come round.
+static NEXT_OWNER: AtomicU64 = AtomicU64::new(0);
 
 /// How the socket is bound to the queue (`bind(2)` flags of `af_xdp.rst`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,9 +204,10 @@ impl Queue {
             fill: options.frames / 2,
             tx: options.frames / 2,
         };
+        let owner = NEXT_OWNER.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
-            rings: Rings::new((tx, rx), fill_comp, descs, sizes, queue),
-            memory: Umem::new(umem, chunk - HEADROOM, chunk, queue),
+            rings: Rings::new((tx, rx), fill_comp, descs, sizes, owner),
+            memory: Umem::new(umem, chunk - HEADROOM, chunk, owner),
             id: queue,
             hugepages,
         })

@@ -18,7 +18,7 @@ const MAX_KICKS: u32 = 128;
 #[must_use = "a frame that is dropped is lost to its queue"]
 pub struct Frame {
     desc: FrameDesc,
-    queue: u32,
+    owner: u64,
 }
 
 /// The memory that a queue's frames lie in.
@@ -28,22 +28,22 @@ pub struct Umem {
     /// Bytes from the start of a fresh frame's packet to the end of its chunk.
     capacity: usize,
     chunk: usize,
-    queue: u32,
+    owner: u64,
 }
 
 impl Umem {
-    pub(super) fn new(umem: xsk_rs::Umem, capacity: usize, chunk: usize, queue: u32) -> Self {
+    pub(super) fn new(umem: xsk_rs::Umem, capacity: usize, chunk: usize, owner: u64) -> Self {
         Self {
             umem,
             capacity,
             chunk,
-            queue,
+            owner,
         }
     }
 
     fn owns(&self, frame: &Frame) {
         // Frames of another UMEM would alias its memory: that is a bug, never an input.
-        assert_eq!(frame.queue, self.queue, "a frame of another queue");
+        assert_eq!(frame.owner, self.owner, "a frame of another queue");
     }
 }
 
@@ -113,7 +113,7 @@ pub struct Rings {
     in_tx: usize,
     held: usize,
     total: usize,
-    queue: u32,
+    owner: u64,
 }
 
 impl Rings {
@@ -122,7 +122,7 @@ impl Rings {
         (fill, comp): (FillQueue, CompQueue),
         frames: Vec<FrameDesc>,
         sizes: RingSizes,
-        queue: u32,
+        owner: u64,
     ) -> Self {
         let total = frames.len();
         let mut rings = Self {
@@ -139,7 +139,7 @@ impl Rings {
             in_tx: 0,
             held: 0,
             total,
-            queue,
+            owner,
         };
         rings.refill();
         rings
@@ -152,8 +152,8 @@ impl Rings {
         let n = unsafe { self.rx.consume(&mut self.scratch) };
         self.in_rx -= n;
         self.held += n;
-        let queue = self.queue;
-        into.extend(self.scratch[..n].iter().map(|&desc| Frame { desc, queue }));
+        let owner = self.owner;
+        into.extend(self.scratch[..n].iter().map(|&desc| Frame { desc, owner }));
         n
     }
 
@@ -206,7 +206,11 @@ impl Rings {
         let mut waiting = self.unsent();
         let mut kicks = 0;
         while waiting > 0 && self.tx.needs_wakeup() && kicks < MAX_KICKS {
-            self.tx.wakeup()?;
+            match self.tx.wakeup() {
+                // Short of memory for a copy of the frame: it stays in the ring.
+                Err(e) if e.raw_os_error() == Some(libc::ENOMEM) => break,
+                other => other?,
+            }
             kicks += 1;
             let left = self.unsent();
             if left == waiting {
@@ -215,6 +219,17 @@ impl Rings {
             waiting = left;
         }
         Ok(waiting > 0)
+    }
+
+    /// Asks the kernel whether the socket still has its queue. poll(2) does not tell.
+    ///
+    /// # Errors
+    /// ENODEV: the NIC is gone.
+    pub fn check(&self) -> io::Result<()> {
+        self.tx.wakeup().map_err(|e| match e.raw_os_error() {
+            Some(libc::ENXIO) => io::Error::from_raw_os_error(libc::ENODEV),
+            _ => e,
+        })
     }
 
     /// Descriptors in the transmit ring that the kernel has not consumed.
@@ -262,12 +277,12 @@ impl Transmit for Rings {
         self.held += 1;
         Some(Frame {
             desc,
-            queue: self.queue,
+            owner: self.owner,
         })
     }
 
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
-        assert_eq!(frame.queue, self.queue, "a frame of another queue");
+        assert_eq!(frame.owner, self.owner, "a frame of another queue");
         let wanted = self.pending.len() as u32 + 1;
         if self.tx.nb_free(wanted) < wanted {
             return Err(frame);
@@ -279,7 +294,7 @@ impl Transmit for Rings {
     }
 
     fn release(&mut self, frame: Frame) {
-        assert_eq!(frame.queue, self.queue, "a frame of another queue");
+        assert_eq!(frame.owner, self.owner, "a frame of another queue");
         self.held -= 1;
         self.free.push(frame.desc);
     }
