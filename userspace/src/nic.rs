@@ -2,7 +2,7 @@
 
 use crate::sys;
 use nix::ifaddrs::getifaddrs;
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -55,10 +55,14 @@ impl Nic {
     /// # Errors
     /// See [`NicError`].
     pub fn read(name: &str) -> Result<Self, NicError> {
-        let index = if_nametoindex(name).map_err(|_| NicError::Missing {
+        let missing = || NicError::Missing {
             name: name.to_owned(),
             others: names(),
-        })?;
+        };
+        let index = if_nametoindex(name).map_err(|_| missing())?;
+        // `name` may be an alternative one.
+        let first = if_indextoname(index).map_err(|_| missing())?;
+        let name = &*first.to_string_lossy();
         let unreadable = |what, source| NicError::Unreadable {
             name: name.to_owned(),
             what,
@@ -76,7 +80,8 @@ impl Nic {
         };
         let addresses = getifaddrs()
             .map_err(|e| unreadable("addresses", e.into()))?
-            .filter(|a| a.interface_name == name)
+            // An address with a label, `eth0:1`, is listed under that.
+            .filter(|a| a.interface_name.split(':').next() == Some(name))
             .filter_map(|a| {
                 let address = a.address?;
                 let v4 = address.as_sockaddr_in().map(|s| IpAddr::V4(s.ip()));
