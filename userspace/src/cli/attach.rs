@@ -1,9 +1,10 @@
 //! `sidestep attach`: the daemon, in the foreground.
 
 use super::{FAILURE, OK, USAGE, fail};
-use crate::control::{ControlServer, MetricsServer, Request, Response};
+use crate::control::{ControlServer, MetricsServer, Request, Response, SocketError};
 use crate::daemon::{Daemon, Ended, Reader};
 use crossbeam::channel::{Receiver, Sender, bounded, select};
+use nix::net::if_::if_nametoindex;
 use sidestep_config::Config;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -35,6 +36,11 @@ pub(super) fn run(interface: Option<String>, config: &Path) -> u8 {
         Err(e) => return fail(&format_args!("cannot handle signals: {e}"), FAILURE),
     };
     listen_for_signals(signals, tell_stop.clone());
+    // Before the attach, too: connections that were accepted meanwhile would be reset.
+    if let Err(e) = ControlServer::may_have(&config.control.socket) {
+        let wrong = matches!(e, SocketError::NotASocket(_));
+        return fail(&e, if wrong { USAGE } else { FAILURE });
+    }
     let daemon = match Daemon::start(&config, &interface) {
         Ok(daemon) => daemon,
         Err(e) => return fail(&e, if e.is_usage() { USAGE } else { FAILURE }),
@@ -107,7 +113,7 @@ fn respond(request: Request, reader: &Reader, stop: &Sender<Stop>) -> Response {
         },
         Request::Detach { interface } => {
             let served = reader.read().interface;
-            if served != interface {
+            if served != interface && !same(&served, &interface) {
                 return Response::Error(format!("this daemon serves {served}, not {interface}"));
             }
             // Full or gone: it is stopping already.
@@ -115,6 +121,12 @@ fn respond(request: Request, reader: &Reader, stop: &Sender<Stop>) -> Response {
             Response::Detaching
         }
     }
+}
+
+/// Are both names of one NIC?
+fn same(a: &str, b: &str) -> bool {
+    let index = |name: &str| if_nametoindex(name).ok();
+    index(a).is_some_and(|i| index(b) == Some(i))
 }
 
 fn warn_of_what_is_not_served(config: &Config) {

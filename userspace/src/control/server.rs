@@ -3,7 +3,7 @@
 use super::{Request, Response};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,9 @@ pub enum SocketError {
         .0.display()
     )]
     InUse(PathBuf),
+    /// Something else has the path.
+    #[error("{} is not a socket\n  help: correct [control] socket, or remove the file", .0.display())]
+    NotASocket(PathBuf),
     /// It could not be made.
     #[error("cannot make the control socket {}: {source}\n  help: correct [control] socket", .path.display())]
     Make {
@@ -47,6 +50,23 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
+    /// Whether [`ControlServer::start`] may have `path`.
+    ///
+    /// # Errors
+    /// [`SocketError::InUse`], [`SocketError::NotASocket`].
+    pub fn may_have(path: &Path) -> Result<(), SocketError> {
+        if UnixStream::connect(path).is_ok() {
+            return Err(SocketError::InUse(path.to_owned()));
+        }
+        match fs::symlink_metadata(path) {
+            Ok(file) if !file.file_type().is_socket() => {
+                Err(SocketError::NotASocket(path.to_owned()))
+            }
+            // What cannot be looked at cannot be replaced either.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Makes the socket, and its directory if needed. Each request is answered by `answer`, on a thread of its own.
     ///
     /// # Errors
@@ -62,9 +82,7 @@ impl ControlServer {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(make)?;
         }
-        if UnixStream::connect(path).is_ok() {
-            return Err(SocketError::InUse(path.to_owned()));
-        }
+        Self::may_have(path)?;
         match fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(make(e)),
             _ => {}
