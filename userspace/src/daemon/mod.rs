@@ -59,12 +59,6 @@ impl Daemon {
         let queues = workers.iter().map(|w| (w.queue(), w.published())).collect();
         let steering = Arc::new(Mutex::new(steering));
         let (tell_end, ended) = bounded(workers.len());
-        let workers = workers
-            .into_iter()
-            .enumerate()
-            .map(|(n, worker)| spawn(n, worker, tell_end.clone()))
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(StartError::Thread)?;
         let reader = Reader::new(
             nic.name,
             mode,
@@ -73,12 +67,17 @@ impl Daemon {
             queues,
             steering.clone(),
         );
-        let daemon = Self {
+        let mut daemon = Self {
             steering,
-            workers,
+            workers: Vec::with_capacity(workers.len()),
             ended,
             reader,
         };
+        for (n, worker) in workers.into_iter().enumerate() {
+            // If one cannot be started, dropping the daemon ends those that run.
+            let started = spawn(n, worker, tell_end.clone()).map_err(StartError::Thread)?;
+            daemon.workers.push(started);
+        }
         // Last, so that a frame never waits for a worker that could not start.
         daemon.gate(true)?;
         Ok(daemon)
