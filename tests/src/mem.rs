@@ -48,6 +48,22 @@ impl MemHost {
     /// # Panics
     /// When the configuration is wrong.
     pub fn new(config: &str, frames: usize, tx_room: usize) -> Self {
+        let mut ring = Self::ring(config, frames, tx_room, 1);
+        ring.pop().expect("one worker")
+    }
+
+    /// The same with several workers, which pass on to each other what they do not know.
+    ///
+    /// # Panics
+    /// When the configuration is wrong.
+    pub fn ring(config: &str, frames: usize, tx_room: usize, workers: usize) -> Vec<Self> {
+        let ring = Neighbours::ring(workers).expect("eventfds");
+        ring.into_iter()
+            .map(|neighbours| Self::beside(neighbours, config, frames, tx_room))
+            .collect()
+    }
+
+    fn beside(neighbours: Neighbours, config: &str, frames: usize, tx_room: usize) -> Self {
         let config = Config::parse(config, "test").expect("a valid configuration");
         let snapshot = Arc::new(Snapshot::build(&config).expect("a valid store"));
         let listeners = config
@@ -59,10 +75,6 @@ impl MemHost {
             })
             .collect();
         let service = Service::new(snapshot, listeners, Limits::from(&config.limits), None);
-        let neighbours = Neighbours::ring(1)
-            .expect("an eventfd")
-            .pop()
-            .expect("one worker");
         let stack = tcp_lite::Config {
             capacity: config.limits.connections as usize,
             secret: [7; 16],

@@ -317,6 +317,44 @@ fn a_flood_of_fragments_stays_within_the_budget() {
     assert_eq!(host.take_injected().len(), kept);
 }
 
+#[test]
+fn a_flow_that_changes_its_queue_is_answered_by_its_worker() {
+    let mut ring = MemHost::ring(&config("kernel"), 64, 64, 2);
+    let [here, there] = &mut ring[..] else {
+        panic!("two workers")
+    };
+    let mut conn = open(here, 4000);
+    // A whole segment, then one in fragments, then fragments that overlap.
+    assert_eq!(
+        there.exchange(&[conn.data(PING.as_bytes())]),
+        Vec::<Vec<u8>>::new()
+    );
+    let sent = here.exchange(&[]);
+    let answer: Vec<u8> = sent.iter().flat_map(|f| conn.take(f)).collect();
+    assert_eq!(answer, ping_answer());
+
+    let mut segment = parsed(&conn.data(PING.as_bytes()));
+    there.exchange(&fragment_frames(&segment, 1));
+    let sent = here.exchange(&[]);
+    let answer: Vec<u8> = sent.iter().flat_map(|f| conn.take(f)).collect();
+    assert_eq!(answer, ping_answer());
+
+    segment = parsed(&conn.data(PING.as_bytes()));
+    there.exchange(&fragment_frames(&segment, 2)[..1]);
+    segment.payload[3] = b'X';
+    there.exchange(&fragment_frames(&segment, 2));
+    for _ in 0..3 {
+        for host in [&mut *here, &mut *there] {
+            host.exchange(&[]);
+            assert_eq!(host.take_injected(), Vec::<Vec<u8>>::new());
+            host.advance(Duration::from_secs(2));
+        }
+    }
+    assert_eq!(here.connections(), 1);
+    assert_all_frames_home(here);
+    assert_all_frames_home(there);
+}
+
 /// Each of the smallest fragments is one more datagram to look after.
 #[test]
 fn a_flood_of_tiny_fragments_keeps_few_datagrams() {
