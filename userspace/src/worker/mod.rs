@@ -133,13 +133,15 @@ impl Worker {
                 self.queue.rings().check()?;
                 check = now.mono + CHECK;
             }
-            if order == Order::Drain as u8 && !draining {
-                draining = true;
-                self.pipeline.drain(now);
-            }
             let received = self.queue.rings().receive(&mut frames);
             self.queue.rings().refill();
             self.pipeline.batch(now, &mut self.queue, &mut frames);
+            // After the batch: requests that are here already still get their answers.
+            if order == Order::Drain as u8 && !draining {
+                draining = true;
+                self.pipeline.drain(now);
+                self.pipeline.batch(now, &mut self.queue, &mut frames);
+            }
             let waiting = self.queue.rings().kick()?;
             self.queue.rings().reap();
             self.publish();
