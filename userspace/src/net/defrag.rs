@@ -6,7 +6,7 @@
 
 use super::Link;
 use super::parse::{Fragment, FragmentKey, flow};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 use tcp_lite::{Ecn, Flow, Instant};
@@ -16,12 +16,16 @@ use tcp_lite::{Ecn, Flow, Instant};
 const BUDGET: usize = 256 * 1024;
 
 /// What a kept fragment is charged besides its frame: its part of the tables, generously. Without it, a flood of the
-/// smallest fragments would keep thousands of datagrams, which each expiry looks through.
+/// smallest fragments would keep several times the budget.
 const BOOKKEEPING: usize = 256;
 
 /// How long a datagram may stay incomplete. The kernel waits 30 s (`ipfrag_time`) and gets the
 /// frames after this, so that a slow sender is not lost; TCP would have retransmitted by then.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Entries of datagrams gone that the list of beginnings may hold besides as many as are pending. Fewer would sweep it
+/// often, more only cost memory.
+const SLACK: usize = 1024;
 
 /// Longest payload of an IP packet, in bytes.
 const LONGEST: usize = 65_535;
@@ -97,9 +101,9 @@ impl Pending {
 #[derive(Debug, Default)]
 pub struct Defrag {
     pending: HashMap<FragmentKey, Pending>,
+    /// When each datagram began, oldest first; those that are no longer pending are skipped.
+    order: VecDeque<(Instant, FragmentKey)>,
     bytes: usize,
-    /// Nothing is late before this: spares a look at each datagram for each batch.
-    due: Option<Instant>,
 }
 
 /// What became of a fragment.
@@ -109,12 +113,13 @@ pub enum Outcome {
     Kept,
     /// It was the last one missing.
     Complete(Box<Reassembled>),
-    /// Over budget, overlapping or malformed: the kernel's to judge unless they are ours.
+    /// Overlapping or malformed: the kernel's to judge unless they are ours.
     GiveUp(GivenUp),
 }
 
 impl Defrag {
-    /// Takes the fragment in `frame`, which `hops` workers have seen before.
+    /// Takes the fragment in `frame`, which `hops` workers have seen before. To be followed by
+    /// [`Defrag::surplus`].
     pub fn add(
         &mut self,
         now: Instant,
@@ -128,16 +133,16 @@ impl Defrag {
             payload: start..start + fragment.payload.len(),
             frame: frame.to_vec(),
         };
-        let over = self.bytes + part.cost() > BUDGET;
-        self.due.get_or_insert(now + PATIENCE);
-        self.bytes += part.cost();
-        let pending = self.pending.entry(fragment.key).or_insert_with(|| Pending {
-            parts: Vec::new(),
-            bytes: 0,
-            end: None,
-            ecn: fragment.ecn,
-            hops,
-            since: now,
+        let pending = self.pending.entry(fragment.key).or_insert_with(|| {
+            self.order.push_back((now, fragment.key));
+            Pending {
+                parts: Vec::new(),
+                bytes: 0,
+                end: None,
+                ecn: fragment.ecn,
+                hops,
+                since: now,
+            }
         });
         if pending
             .parts
@@ -145,7 +150,6 @@ impl Defrag {
             .any(|other| other.at == part.at && other.bytes() == part.bytes())
         {
             // The network delivered it twice.
-            self.bytes -= part.cost();
             return Outcome::Kept;
         }
         let end = part.at + part.payload.len();
@@ -159,9 +163,10 @@ impl Defrag {
             pending.ecn = Ecn::Ce;
         }
         pending.bytes += part.payload.len();
+        self.bytes += part.cost();
         pending.parts.push(part);
         match pending.end {
-            _ if wrong || over => self.give_up(&fragment.key),
+            _ if wrong => self.give_up(&fragment.key),
             Some(end) if pending.bytes >= end => self.complete(end, fragment),
             Some(_) | None => Outcome::Kept,
         }
@@ -194,22 +199,41 @@ impl Defrag {
 
     /// A datagram that has waited for too long; to be called until there is none.
     pub fn expired(&mut self, now: Instant) -> Option<GivenUp> {
-        if self.due.is_none_or(|due| now < due) {
+        let (since, key) = self.oldest()?;
+        if now < since + PATIENCE {
             return None;
         }
-        let oldest = self.pending.iter().min_by_key(|(_, p)| p.since);
-        let (key, since) = oldest.map(|(key, p)| (*key, p.since)).unzip();
-        self.due = since.map(|since| since + PATIENCE);
-        if self.due.is_none_or(|due| now < due) {
+        Some(self.remove(&key)?.given_up(&key))
+    }
+
+    /// The datagram that has to go for the newest to stay within the budget; to be called until there is none.
+    /// What is whole soon survives a flood of what never will be.
+    pub fn surplus(&mut self) -> Option<GivenUp> {
+        if self.bytes <= BUDGET {
             return None;
         }
-        let key = key?;
+        let (_, key) = self.oldest()?;
         Some(self.remove(&key)?.given_up(&key))
     }
 
     /// When to call `expired`, at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.due
+        self.order.front().map(|(since, _)| *since + PATIENCE)
+    }
+
+    fn oldest(&mut self) -> Option<(Instant, FragmentKey)> {
+        let pending = &self.pending;
+        let live = |(since, key): &(Instant, FragmentKey)| {
+            pending.get(key).is_some_and(|p| p.since == *since)
+        };
+        // Not to keep a second's worth of complete datagrams behind one that is not.
+        if self.order.len() > 2 * pending.len() + SLACK {
+            self.order.retain(live);
+        }
+        while self.order.front().is_some_and(|oldest| !live(oldest)) {
+            self.order.pop_front();
+        }
+        self.order.front().copied()
     }
 
     fn give_up(&mut self, key: &FragmentKey) -> Outcome {

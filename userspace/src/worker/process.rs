@@ -87,11 +87,16 @@ impl Pipeline {
                 frame: frame.to_vec(),
                 hops,
             }),
-            Ok(Packet::Fragment(fragment)) => match self.defrag.add(now, &fragment, frame, hops) {
-                Outcome::Kept => {}
-                Outcome::Complete(whole) => self.reassembled(now, memory, ring, *whole, hops),
-                Outcome::GiveUp(parts) => self.given_up(parts),
-            },
+            Ok(Packet::Fragment(fragment)) => {
+                match self.defrag.add(now, &fragment, frame, hops) {
+                    Outcome::Kept => {}
+                    Outcome::Complete(whole) => self.reassembled(now, memory, ring, *whole, hops),
+                    Outcome::GiveUp(parts) => self.given_up(parts),
+                }
+                while let Some(oldest) = self.defrag.surplus() {
+                    self.given_up(oldest);
+                }
+            }
             Ok(Packet::TooBig(news)) => {
                 if !self
                     .stack
