@@ -207,7 +207,8 @@ pub enum Disposition {
     Handled,
     /// It was wrong.
     Dropped(DropReason),
-    /// Not a SYN, and no such connection.
+    /// Not a SYN, and no such connection, or one that it cannot be of: another stack's, the kernel's, or nobody's
+    /// ([`crate::Stack::reset`]).
     Unknown,
     /// A SYN that was not taken; the kernel may have it.
     Refused(RefuseReason),

@@ -104,9 +104,7 @@ impl<A: App> Connection<A> {
         if !seg.flags.has(Flags::ACK) {
             return Err(DropReason::OddFlags);
         }
-        if let State::SynRcvd(_) = self.state {
-            self.establish(seg, cx)?;
-        }
+        self.establish(seg, cx);
         let room = self.on_ack(seg, cx)?;
         if place == Place::AtClosedWindow {
             self.resume(room, cx);
@@ -160,19 +158,31 @@ impl<A: App> Connection<A> {
         Ok(())
     }
 
-    /// SYN-RCVD: the ACK of our SYN makes it ESTABLISHED, any other is answered with RST.
-    fn establish<O: Out<A::Link>>(
-        &mut self,
-        seg: &Segment<'_>,
-        cx: &mut Cx<'_, A, O>,
-    ) -> Result<(), DropReason> {
-        let State::SynRcvd(half) = &self.state else {
-            return Ok(());
-        };
-        if seg.ack != half.iss + 1 {
-            self.refuse_ack(seg.ack, cx);
-            return Err(DropReason::BadAck);
+    /// In SYN-RCVD: does `seg` acknowledge something else than our SYN?
+    ///
+    /// RFC 9293 section 3.10.7.4 answers it with RST. The caller does, unless it knows the connection: where several
+    /// stacks share the traffic, a SYN that was sent twice may have opened it on two, and only one of them is right.
+    pub fn is_of_another(&self, seg: &Segment<'_>) -> bool {
+        let flags = seg.flags;
+        let bare = flags.has(Flags::ACK) && !flags.has(Flags::SYN) && !flags.has(Flags::RST);
+        match &self.state {
+            State::SynRcvd(half) => bare && seg.ack != half.iss + 1,
+            State::Established { .. }
+            | State::CloseWait { .. }
+            | State::FinWait1 { .. }
+            | State::FinWait2 { .. }
+            | State::Closing { .. }
+            | State::LastAck { .. }
+            | State::TimeWait(_)
+            | State::Closed => false,
         }
+    }
+
+    /// SYN-RCVD: the ACK of our SYN makes it ESTABLISHED.
+    fn establish<O: Out<A::Link>>(&mut self, seg: &Segment<'_>, cx: &mut Cx<'_, A, O>) {
+        let State::SynRcvd(half) = &self.state else {
+            return;
+        };
         let once = half.tries <= 1;
         let start = SndStart {
             iss: half.iss,
@@ -193,7 +203,6 @@ impl<A: App> Connection<A> {
         if cx.shared.draining {
             self.close(cx.shared);
         }
-        Ok(())
     }
 
     /// The ACK field. True when the send queue got shorter.

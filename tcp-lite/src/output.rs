@@ -131,24 +131,6 @@ impl<A: App> Connection<A> {
         }
     }
 
-    /// `<SEQ=SEG.ACK><CTL=RST>` to an ACK that a half-open connection cannot take.
-    pub fn refuse_ack<O: Out<A::Link>>(&mut self, ack: SeqNum, cx: &mut Cx<'_, A, O>) {
-        if !cx.shared.resets.allow(cx.now) {
-            cx.shared.counters.resets_limited += 1;
-            return;
-        }
-        let header = Header {
-            seq: ack,
-            ack: SeqNum(0),
-            flags: Flags::RST,
-            window: 0,
-            options: Options::default(),
-        };
-        if self.emit(&header, cx).is_ok() {
-            cx.shared.counters.resets_sent += 1;
-        }
-    }
-
     /// RST at SND.NXT; lost if there is no room.
     pub fn send_reset<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
         let flags = Flags::RST.with(Flags::ACK);

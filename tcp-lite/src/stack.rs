@@ -110,6 +110,9 @@ impl<A: App> Stack<A> {
         let Some(connection) = self.table.get_mut(id) else {
             return Disposition::Unknown;
         };
+        if connection.is_of_another(segment) {
+            return Disposition::Unknown;
+        }
         let before = connection.state.class();
         if before == Class::TimeWait && opens && connection.may_be_replaced(segment) {
             let last = connection.state.snd_nxt();

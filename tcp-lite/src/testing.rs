@@ -306,14 +306,25 @@ impl Jar {
     }
 
     pub fn hand_bytes(&mut self, bytes: &[u8]) -> Disposition {
-        let arrival = Arrival {
+        let arrival = self.arrival(bytes);
+        self.stack
+            .on_segment(self.now, &arrival, &mut self.app, &mut self.out)
+    }
+
+    /// Has a segment answered that is nobody's.
+    pub fn reset(&mut self, seg: Seg) {
+        let bytes = self.bytes(seg);
+        let arrival = self.arrival(&bytes);
+        self.stack.reset(self.now, &arrival, &mut self.out);
+    }
+
+    fn arrival<'a>(&self, bytes: &'a [u8]) -> Arrival<'a, u8> {
+        Arrival {
             flow: self.flow,
             link: self.link,
             ecn: Ecn::NotEct,
             bytes,
-        };
-        self.stack
-            .on_segment(self.now, &arrival, &mut self.app, &mut self.out)
+        }
     }
 
     pub fn bytes(&self, seg: Seg) -> Vec<u8> {

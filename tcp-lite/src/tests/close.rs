@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::testing::{Jar, answer, seg};
-use crate::{Arrival, CloseReason, Disposition, DropReason, Ecn};
+use crate::{CloseReason, Disposition, DropReason};
 
 /// Closed by us behind five bytes; FIN is not acknowledged yet.
 fn fin_wait_1() -> Jar {
@@ -298,18 +298,8 @@ fn unknown_segments_are_reset_but_never_a_reset() {
         (seg("R", 5, 0), None),
         (seg("RA", 5, 77), None),
     ] {
-        let bytes = jar.bytes(given);
-        let arrival = Arrival {
-            flow: jar.flow,
-            link: 1,
-            ecn: Ecn::NotEct,
-            bytes: &bytes,
-        };
-        let disposition = jar
-            .stack
-            .on_segment(jar.now, &arrival, &mut jar.app, &mut jar.out);
-        assert_eq!(disposition, Disposition::Unknown);
-        jar.stack.reset(jar.now, &arrival, &mut jar.out);
+        assert_eq!(jar.hand(given.clone()), Disposition::Unknown);
+        jar.reset(given);
         jar.expect(want.as_slice());
     }
 }
