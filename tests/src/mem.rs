@@ -180,6 +180,14 @@ pub fn frame(segment: &Segment) -> Vec<u8> {
     ethernet(HOST_MAC, CLIENT_MAC, &segment.vlans, &segment.packet())
 }
 
+fn opening(from: SocketAddr, to: SocketAddr) -> Segment {
+    let mut syn = Segment::new((from.ip(), from.port()), (to.ip(), to.port()));
+    syn.flags = flag::SYN;
+    syn.seq = u32::MAX - 100;
+    syn.options = vec![2, 4, 0x05, 0xb4];
+    syn
+}
+
 /// A client's connection to a [`MemHost`]: no loss, no window, each answer acknowledged at once.
 #[derive(Debug)]
 pub struct MemConn {
@@ -187,15 +195,17 @@ pub struct MemConn {
 }
 
 impl MemConn {
+    /// The frame that [`MemConn::open`] sends first.
+    pub fn syn(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+        frame(&opening(from, to))
+    }
+
     /// Opens a connection with an MSS of 1460.
     ///
     /// # Panics
     /// When the host does not take it.
     pub fn open(host: &mut MemHost, from: SocketAddr, to: SocketAddr) -> Self {
-        let mut syn = Segment::new((from.ip(), from.port()), (to.ip(), to.port()));
-        syn.flags = flag::SYN;
-        syn.seq = u32::MAX - 100;
-        syn.options = vec![2, 4, 0x05, 0xb4];
+        let syn = opening(from, to);
         let sent = host.exchange(&[frame(&syn)]);
         let syn_ack = sent
             .first()

@@ -2,6 +2,8 @@
 
 #[path = "pipeline/fragments.rs"]
 mod fragments;
+#[path = "pipeline/ring.rs"]
+mod ring;
 
 use fastrand::Rng;
 use sidestep_tests::mem::{MemConn, MemHost, frame};

@@ -1,4 +1,4 @@
-//! Fragments, and flows that change their queue.
+//! Fragments of our connections, of others, and of nobody.
 
 use super::{PING, assert_all_frames_home, config, open, ping_answer};
 use sidestep_tests::mem::{MemHost, frame};
@@ -88,7 +88,7 @@ fn a_fragmented_syn_for_a_connection_in_time_wait_is_the_kernels_once_we_drain()
 }
 
 /// The segment in a frame of a client's on port 4000.
-fn parsed(frame: &[u8]) -> Segment {
+pub(super) fn parsed(frame: &[u8]) -> Segment {
     let from = Received::parse(frame).expect("our own frame");
     let mut segment = Segment::new(
         (IpAddr::from([192, 0, 2, 2]), 4000),
@@ -99,7 +99,7 @@ fn parsed(frame: &[u8]) -> Segment {
     segment
 }
 
-fn fragment_frames(segment: &Segment, id: u16) -> Vec<Vec<u8>> {
+pub(super) fn fragment_frames(segment: &Segment, id: u16) -> Vec<Vec<u8>> {
     let packets = segment.fragments(24, id);
     packets
         .iter()
@@ -129,44 +129,6 @@ fn a_flood_of_fragments_stays_within_the_budget() {
     host.advance(Duration::from_secs(2));
     host.exchange(&[]);
     assert_eq!(host.take_injected().len(), kept);
-}
-
-#[test]
-fn a_flow_that_changes_its_queue_is_answered_by_its_worker() {
-    let mut ring = MemHost::ring(&config("kernel"), 64, 64, 2);
-    let [here, there] = &mut ring[..] else {
-        panic!("two workers")
-    };
-    let mut conn = open(here, 4000);
-    // A whole segment, then one in fragments, then fragments that overlap.
-    assert_eq!(
-        there.exchange(&[conn.data(PING.as_bytes())]),
-        Vec::<Vec<u8>>::new()
-    );
-    let sent = here.exchange(&[]);
-    let answer: Vec<u8> = sent.iter().flat_map(|f| conn.take(f)).collect();
-    assert_eq!(answer, ping_answer());
-
-    let mut segment = parsed(&conn.data(PING.as_bytes()));
-    there.exchange(&fragment_frames(&segment, 1));
-    let sent = here.exchange(&[]);
-    let answer: Vec<u8> = sent.iter().flat_map(|f| conn.take(f)).collect();
-    assert_eq!(answer, ping_answer());
-
-    segment = parsed(&conn.data(PING.as_bytes()));
-    there.exchange(&fragment_frames(&segment, 2)[..1]);
-    segment.payload[3] = b'X';
-    there.exchange(&fragment_frames(&segment, 2));
-    for _ in 0..3 {
-        for host in [&mut *here, &mut *there] {
-            host.exchange(&[]);
-            assert_eq!(host.take_injected(), Vec::<Vec<u8>>::new());
-            host.advance(Duration::from_secs(2));
-        }
-    }
-    assert_eq!(here.connections(), 1);
-    assert_all_frames_home(here);
-    assert_all_frames_home(there);
 }
 
 /// Each of the smallest fragments is one more datagram to look after.
