@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod demo;
 pub mod http;
 pub mod inject;
+pub mod kernel_http;
 pub mod net;
 pub mod nic;
 pub mod reason;

@@ -1,7 +1,7 @@
 //! `sidestep attach`: the daemon, in the foreground.
 
 use super::{FAILURE, OK, USAGE, fail};
-use crate::control::{ControlServer, MetricsServer, Request, Response, SocketError};
+use crate::control::{ControlServer, Request, Response, SocketError, serve_metrics};
 use crate::daemon::{Daemon, Ended, Reader};
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 use nix::net::if_::if_nametoindex;
@@ -55,7 +55,7 @@ pub(super) fn run(interface: Option<String>, config: &Path) -> u8 {
         Ok(server) => server,
         Err(e) => return fail(&e, FAILURE),
     };
-    let _metrics = MetricsServer::start(config.control.metrics, reader.clone())
+    let _metrics = serve_metrics(config.control.metrics, reader.clone())
         .inspect_err(|e| log::warn!("no metrics on {}: {e}", config.control.metrics));
     warn_of_what_is_not_served(&config);
     announce(&reader);

@@ -1,56 +1,24 @@
 //! The metrics page: the Prometheus text format (version 0.0.4) over HTTP, on a kernel socket.
 
 use crate::daemon::{Reader, Status};
+use crate::kernel_http::KernelServer;
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use tiny_http::{Header, Method, Response, Server};
+use tiny_http::{Header, Method, Response};
 
-/// A listening metrics page; dropping it stops it.
-pub struct MetricsServer {
-    server: Arc<Server>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl MetricsServer {
-    /// Serves `GET /metrics` at `address`.
-    ///
-    /// # Errors
-    /// Those of `bind(2)`.
-    pub fn start(address: SocketAddr, reader: Reader) -> io::Result<Self> {
-        let server = Arc::new(Server::http(address).map_err(io::Error::other)?);
-        let serving = server.clone();
-        let thread = std::thread::Builder::new()
-            .name("metrics".into())
-            .spawn(move || {
-                for request in serving.incoming_requests() {
-                    let found = request.method() == &Method::Get && request.url() == "/metrics";
-                    let answer = if found {
-                        Response::from_string(render(&reader.read())).with_header(content_type())
-                    } else {
-                        Response::from_string("see /metrics\n").with_status_code(404)
-                    };
-                    // A scraper that went away is no concern of ours.
-                    let _ = request.respond(answer);
-                }
-            })?;
-        Ok(Self {
-            server,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for MetricsServer {
-    fn drop(&mut self) {
-        self.server.unblock();
-        if let Some(thread) = self.thread.take() {
-            // A panic of that thread has been reported by its hook.
-            let _ = thread.join();
+/// Serves `GET /metrics` at `address` until the server is dropped.
+///
+/// # Errors
+/// See [`KernelServer::start`].
+pub fn serve_metrics(address: SocketAddr, reader: Reader) -> io::Result<KernelServer> {
+    KernelServer::start(address, "metrics", move |request| {
+        if request.method() == &Method::Get && request.url() == "/metrics" {
+            Response::from_string(render(&reader.read())).with_header(content_type())
+        } else {
+            Response::from_string("see /metrics\n").with_status_code(404)
         }
-    }
+    })
 }
 
 fn content_type() -> Header {

@@ -7,7 +7,7 @@ mod metrics;
 mod server;
 
 pub use client::{ControlError, ask};
-pub use metrics::MetricsServer;
+pub use metrics::serve_metrics;
 pub use server::{ControlServer, SocketError};
 
 use serde::{Deserialize, Serialize};

@@ -59,14 +59,14 @@ impl Daemon {
         let queues = workers.iter().map(|w| (w.queue(), w.published())).collect();
         let steering = Arc::new(Mutex::new(steering));
         let (tell_end, ended) = bounded(workers.len());
-        let reader = Reader::new(
-            nic.name,
+        let reader = Reader {
+            interface: nic.name,
             mode,
             hugepages,
             listening,
             queues,
-            steering.clone(),
-        );
+            steering: steering.clone(),
+        };
         let mut daemon = Self {
             steering,
             workers: Vec::with_capacity(workers.len()),

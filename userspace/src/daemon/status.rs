@@ -60,33 +60,15 @@ impl Status {
 /// Reads a daemon's counters from any thread.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    interface: String,
-    mode: Mode,
-    hugepages: bool,
-    listening: Vec<SocketAddr>,
-    queues: Vec<(u32, Arc<Published>)>,
-    steering: Arc<Mutex<Steering>>,
+    pub(super) interface: String,
+    pub(super) mode: Mode,
+    pub(super) hugepages: bool,
+    pub(super) listening: Vec<SocketAddr>,
+    pub(super) queues: Vec<(u32, Arc<Published>)>,
+    pub(super) steering: Arc<Mutex<Steering>>,
 }
 
 impl Reader {
-    pub(super) fn new(
-        interface: String,
-        mode: Mode,
-        hugepages: bool,
-        listening: Vec<SocketAddr>,
-        queues: Vec<(u32, Arc<Published>)>,
-        steering: Arc<Mutex<Steering>>,
-    ) -> Self {
-        Self {
-            interface,
-            mode,
-            hugepages,
-            listening,
-            queues,
-            steering,
-        }
-    }
-
     /// The state now.
     pub fn read(&self) -> Status {
         Status {

@@ -8,22 +8,26 @@
 
 mod hosts;
 mod requests;
-mod server;
 mod site;
 
 use crate::daemon::{Daemon, StartError, Status};
+use crate::kernel_http::KernelServer;
 use crossbeam::channel::bounded;
 use hosts::Hosts;
 use requests::Row;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
 use thiserror::Error;
+use tiny_http::Response;
 
 /// Port of the fast path.
 const FAST_PORT: u16 = 80;
 /// Port of the kernel's server, on the same address.
 const KERNEL_PORT: u16 = 8080;
+/// What that server answers.
+const KERNEL_BODY: &str = "Hello from the kernel's server.\n";
 
 /// Why the demo could not be shown.
 #[derive(Debug, Error)]
@@ -70,7 +74,9 @@ pub fn run(once: bool) -> Result<bool, DemoError> {
 
     // Threads that enter the host's namespace; those that the daemon and the server start are born in it.
     let (daemon, _server) = hosts.in_host(|| {
-        let server = server::Server::start(KERNEL_PORT)?;
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, KERNEL_PORT));
+        let server =
+            KernelServer::start(any, "kernel-server", |_| Response::from_string(KERNEL_BODY))?;
         Ok::<_, DemoError>((Daemon::start(&config, hosts::HOST_DEVICE)?, server))
     })??;
     let reader = daemon.reader();

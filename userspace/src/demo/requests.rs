@@ -2,7 +2,7 @@
 
 use super::hosts::{HOST_V4, HOST_V6};
 use super::site::{FILES, HELLO, PING};
-use super::{KERNEL_PORT, server};
+use super::{KERNEL_BODY, KERNEL_PORT};
 use crate::daemon::Reader;
 use std::time::{Duration, Instant};
 use ureq::Agent;
@@ -70,7 +70,7 @@ fn expected() -> Vec<Expected> {
         Expected {
             url: format!("http://{HOST_V4}:{KERNEL_PORT}/"),
             status: 200,
-            body: Some(server::BODY.as_bytes()),
+            body: Some(KERNEL_BODY.as_bytes()),
             by: KERNEL,
         },
     ]

@@ -21,7 +21,7 @@ pub enum SteerError {
         what: &'static str,
     },
     /// The kernel cannot run the program.
-    #[error("the kernel refused the XDP program: {}; sidestep needs Linux 5.9 or newer with CONFIG_BPF_SYSCALL and CONFIG_XDP_SOCKETS", chain(&**.0))]
+    #[error("the kernel refused the XDP program: {}; sidestep needs Linux 6.6 or newer with CONFIG_BPF_SYSCALL and CONFIG_XDP_SOCKETS", chain(&**.0))]
     Load(Box<dyn Error + Send + Sync>),
     /// ENODEV: no such NIC in this network namespace.
     #[error("there is no network interface `{ifname}` here; `ip -br link` lists them")]
