@@ -13,8 +13,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
+
+use crate::sys;
 pub use xdp_prog::{Addr, FlowKey, Verdict};
-use xdp_prog::{COUNTERS, FLOWS, GATE, OBJECT, SERVICES, ServiceKey, XDP_PROGRAM, XSKS};
+use xdp_prog::{
+    COUNTERS, FLOWS, GATE, OBJECT, SERVICES, STATION, ServiceKey, Station, XDP_PROGRAM, XSKS,
+};
 
 use attach::Link;
 
@@ -75,6 +79,18 @@ impl Steering {
         Ok(())
     }
 
+    /// Steers only what is addressed to the Ethernet address `station` from now on. [`Steering::attach`] does this with
+    /// the NIC's own.
+    ///
+    /// # Errors
+    /// [`SteerError::Map`].
+    pub fn set_station(&mut self, station: [u8; 6]) -> Result<(), SteerError> {
+        let mut map: Array<_, u64> =
+            Array::try_from(self.map_mut(STATION)?).map_err(SteerError::map(STATION))?;
+        map.set(0, Station::new(station).0, 0)
+            .map_err(SteerError::map(STATION))
+    }
+
     /// Opens the gate (the workers take new connections) or closes it (the kernel does).
     ///
     /// # Errors
@@ -93,6 +109,10 @@ impl Steering {
     /// See [`SteerError`]; [`SteerError::other_mode_may_work`] says whether another mode is worth trying.
     pub fn attach(&mut self, ifname: &str, mode: AttachMode) -> Result<(), SteerError> {
         self.detach();
+        let station = sys::ethernet_address(ifname).map_err(|_| SteerError::NoInterface {
+            ifname: ifname.to_owned(),
+        })?;
+        self.set_station(station)?;
         let program = xdp(&mut self.ebpf)?;
         let fd = program.fd().map_err(SteerError::load)?;
         self.link = Some(attach::attach(fd.as_fd(), ifname, mode)?);

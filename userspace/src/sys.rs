@@ -89,6 +89,18 @@ pub fn mtu(interface: &str) -> io::Result<usize> {
     usize::try_from(mtu).map_err(|_| io::Error::other("negative MTU"))
 }
 
+/// The Ethernet address of a NIC (`SIOCGIFHWADDR`).
+///
+/// # Errors
+/// ENODEV without such a NIC.
+pub fn ethernet_address(interface: &str) -> io::Result<[u8; 6]> {
+    let mut request = request_for(interface)?;
+    ioctl(libc::SIOCGIFHWADDR, &mut request)?;
+    // SAFETY: a successful SIOCGIFHWADDR has filled this member.
+    let address = unsafe { request.ifr_ifru.ifru_hwaddr };
+    Ok(std::array::from_fn(|i| address.sa_data[i] as u8))
+}
+
 fn request_for(interface: &str) -> io::Result<libc::ifreq> {
     let name = CString::new(interface)?;
     let name = name.as_bytes_with_nul();

@@ -17,6 +17,8 @@ pub const XSKS: &str = "XSKS";
 pub const COUNTERS: &str = "COUNTERS";
 /// Array of one `u32`: 1 = the workers take new connections; 0, the initial value, leaves them to the kernel.
 pub const GATE: &str = "GATE";
+/// Array of one `u64`: the NIC's own Ethernet address as a [`Station`]. Initially 0, which no frame is addressed to.
+pub const STATION: &str = "STATION";
 /// Global of [`INJECT_PROGRAM`], `u32`: index of the NIC in the network namespace of the injector device.
 pub const NIC_IFINDEX: &str = "NIC_IFINDEX";
 
@@ -29,6 +31,28 @@ pub const MAX_SERVICES: u32 = 4096;
 /// In generic mode an injected frame meets the XDP program again. It is recognised by this address and passed, or it
 /// would go round for ever. The kernel's TCP does not look at it.
 pub const INJECT_MAC: [u8; 6] = [0x02, b's', b's', b't', b'e', b'p'];
+
+/// An Ethernet address as a number below 2^48, its first byte the most significant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Station(pub u64);
+
+impl Station {
+    /// The address with these bytes.
+    pub const fn new(o: [u8; 6]) -> Self {
+        Self::from_halves([
+            u16::from_be_bytes([o[0], o[1]]),
+            u16::from_be_bytes([o[2], o[3]]),
+            u16::from_be_bytes([o[4], o[5]]),
+        ])
+    }
+
+    /// From three big-endian numbers of 16 bits.
+    #[inline(always)]
+    pub(crate) const fn from_halves(halves: [u16; 3]) -> Self {
+        Self((halves[0] as u64) << 32 | (halves[1] as u64) << 16 | halves[2] as u64)
+    }
+}
 
 /// An IP address in the 128 bits of IPv6, IPv4 as v4-mapped (RFC 4291 2.5.5.2). The words are as they lie in a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -1,7 +1,7 @@
 //! The rules of steering.
 
-use crate::headers::{By, Found, find};
-use crate::{Cursor, FlowKey, ServiceKey, Verdict};
+use crate::headers::{By, Found, destination, find};
+use crate::{Cursor, FlowKey, ServiceKey, Station, Verdict};
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -10,6 +10,8 @@ const ACK: u8 = 0x10;
 
 /// The questions about the machine that the rules ask.
 pub trait Lookup {
+    /// Whether this is the NIC's own Ethernet address.
+    fn is_station(&self, station: Station) -> bool;
     /// Whether [`SERVICES`](crate::SERVICES) has this key.
     fn is_service(&self, key: &ServiceKey) -> bool;
     /// Whether [`FLOWS`](crate::FLOWS) has this key.
@@ -25,7 +27,8 @@ pub trait Lookup {
 /// 0. The daemon injected it → the kernel.
 /// 1. Neither TCP over IP, behind at most two VLAN tags, nor an ICMP message about the path MTU that quotes TCP → the
 ///    kernel. Fragments of TCP are the worker's, which reassembles, if their address has a service.
-/// 2. To no service → the kernel.
+/// 2. Not addressed to the NIC (a group's, or another station's that a promiscuous NIC or a mirror port lets us see), or
+///    to no service → the kernel.
 /// 3. Of a flow that a worker has registered → the worker.
 /// 4. Of a flow that the kernel has a socket for, listeners apart → the kernel.
 /// 5. A SYN while the gate is closed → the kernel.
@@ -37,7 +40,11 @@ pub trait Lookup {
 /// worker has registered, so connections older than the attach live on. A worker gives what it does not know back.
 #[inline(always)]
 pub fn decide<C: Cursor>(frame: C, lookup: &impl Lookup) -> Verdict {
-    let (flow, by) = match find(frame) {
+    let found = find(frame);
+    if found.is_ok() && !destination(frame).is_some_and(|station| lookup.is_station(station)) {
+        return Verdict::PassOtherStation;
+    }
+    let (flow, by) = match found {
         Err(verdict) => return verdict,
         Ok(Found::Fragment { local }) => {
             return if lookup.is_service(&ServiceKey::marker(local)) {

@@ -1,6 +1,6 @@
 //! Walks Ethernet, VLAN and IP down to what the rules look at.
 
-use crate::{Addr, Cursor, FlowKey, INJECT_MAC, Verdict};
+use crate::{Addr, Cursor, FlowKey, INJECT_MAC, Station, Verdict};
 
 /// 802.1Q and 802.1ad tags walked: one by the operator's switch, one by the host's own VLAN. A third is somebody
 /// else's transit traffic.
@@ -60,6 +60,13 @@ struct Ip<C> {
     protocol: u8,
     fragment: bool,
     payload: C,
+}
+
+/// Which station an Ethernet frame is addressed to.
+#[inline(always)]
+pub(crate) fn destination<C: Cursor>(frame: C) -> Option<Station> {
+    let [d0, d1, d2] = frame.halves::<3>()?;
+    Some(Station::from_halves([d0, d1, d2]))
 }
 
 /// Finds what the rules look at in an Ethernet frame, or says why there is nothing.

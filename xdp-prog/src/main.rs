@@ -16,7 +16,7 @@ mod bpf {
     use aya_ebpf::macros::{classifier, map, xdp};
     use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, XskMap};
     use aya_ebpf::programs::{TcContext, XdpContext};
-    use xdp_prog::{Cursor, FlowKey, Lookup, MAX_SERVICES, ServiceKey, Verdict, decide};
+    use xdp_prog::{Cursor, FlowKey, Lookup, MAX_SERVICES, ServiceKey, Station, Verdict, decide};
 
     #[map]
     static SERVICES: HashMap<ServiceKey, u32> = HashMap::with_max_entries(MAX_SERVICES, 0);
@@ -29,6 +29,8 @@ mod bpf {
     static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::COUNT as u32, 0);
     #[map]
     static GATE: Array<u32> = Array::with_max_entries(1, 0);
+    #[map]
+    static STATION: Array<u64> = Array::with_max_entries(1, 0);
     #[unsafe(no_mangle)]
     static NIC_IFINDEX: u32 = 0;
 
@@ -116,6 +118,11 @@ mod bpf {
     }
 
     impl Lookup for Machine<'_> {
+        #[inline(always)]
+        fn is_station(&self, station: Station) -> bool {
+            STATION.get(0).is_some_and(|own| *own == station.0)
+        }
+
         #[inline(always)]
         fn is_service(&self, key: &ServiceKey) -> bool {
             SERVICES.get_ptr(key).is_some()

@@ -26,6 +26,8 @@ verdicts! {
     PassMalformed = "pass_malformed",
     /// Rule 1: more VLAN tags or extension headers than are walked, or a route that does not end here.
     PassUnwalked = "pass_unwalked",
+    /// Rule 2: to another station than the NIC, or to a group.
+    PassOtherStation = "pass_other_station",
     /// Rule 2: not to, or an ICMP message not about, an address and port of ours.
     PassNotService = "pass_not_service",
     /// Rule 4: the kernel has a socket for this very connection.

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use self::frames::*;
 use super::{Lookup, decide};
-use crate::{Addr, FlowKey, ServiceKey, Verdict};
+use crate::{Addr, FlowKey, ServiceKey, Station, Verdict};
 
 #[test]
 fn every_row_meets_its_verdict() {
@@ -50,6 +50,9 @@ fn a_frame_cut_anywhere_in_its_headers_is_the_kernels() {
 fn damaged_and_random_frames_never_panic_and_never_become_ours_without_a_service() {
     struct Nothing;
     impl Lookup for Nothing {
+        fn is_station(&self, _: Station) -> bool {
+            true
+        }
         fn is_service(&self, _: &ServiceKey) -> bool {
             false
         }

@@ -5,13 +5,15 @@
 use std::vec;
 use std::vec::Vec;
 
-use xdp_prog::{Addr, FlowKey, INJECT_MAC, Lookup, ServiceKey, Verdict};
+use xdp_prog::{Addr, FlowKey, INJECT_MAC, Lookup, ServiceKey, Station, Verdict};
 
 pub const OURS: [u8; 4] = [10, 77, 9, 1];
 pub const PEER: [u8; 4] = [10, 77, 9, 2];
 pub const OURS6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 pub const PEER6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 /// The port of the service.
+/// The NIC's own Ethernet address.
+pub const HOST: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 pub const WEB: u16 = 80;
 /// Peers by what is known of their connection.
 pub const NEW: u16 = 40000;
@@ -37,6 +39,9 @@ impl World {
 }
 
 impl Lookup for World {
+    fn is_station(&self, station: Station) -> bool {
+        station == Station::new(HOST)
+    }
     fn is_service(&self, key: &ServiceKey) -> bool {
         [Addr::v4(OURS), Addr::v6(OURS6)]
             .map(|addr| [ServiceKey::new(addr, WEB), ServiceKey::marker(addr)])
@@ -56,7 +61,7 @@ impl Lookup for World {
 
 /// An Ethernet frame with `tags` in front of `ethertype`.
 fn ether(tags: &[u16], ethertype: u16, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
+    let mut frame = [HOST, [0x02, 0, 0, 0, 0, 2]].concat();
     for tag in tags {
         frame.extend([tag.to_be_bytes(), 7_u16.to_be_bytes()].concat());
     }
@@ -233,6 +238,16 @@ pub fn table() -> Vec<(&'static str, Vec<u8>, Verdict)> {
             "nearly injected",
             with(v4(NEW, SYN), 6, &INJECT_MAC[..5]),
             XskOther,
+        ),
+        (
+            "another station's",
+            with(v4(REGISTERED, ACK), 5, &[9]),
+            PassOtherStation,
+        ),
+        (
+            "broadcast",
+            with(v6(NEW, SYN), 0, &[0xff; 6]),
+            PassOtherStation,
         ),
         ("other port", in4(6, 0, &tcp(NEW, 81, SYN)), PassNotService),
         ("port 0", in4(6, 0, &tcp(NEW, 0, SYN)), PassNotService),
