@@ -122,6 +122,18 @@ impl<'net> Daemon<'net> {
         sidestep(self.host, &all)
     }
 
+    /// Bytes of memory that it has resident (`VmRSS`).
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.running().id());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|l| l.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("no VmRSS in {path}")) << 10
+    }
+
     /// Requests answered, per worker.
     pub fn requests(&self) -> Vec<u64> {
         self.per_worker("requests")

@@ -5,6 +5,7 @@
 //! without; everything made is removed when the values are dropped, after a panic too.
 
 pub mod clock;
+pub mod crowd;
 pub mod daemon;
 pub mod http;
 pub mod link;
