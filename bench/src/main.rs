@@ -1,5 +1,6 @@
 //! sidestep's own benchmarks.
 
+mod goodput;
 mod mem;
 
 use clap::{Parser, Subcommand};
@@ -22,10 +23,13 @@ struct Cli {
 enum Command {
     /// The whole data path, frame to frame, on a queue in memory; fails when it allocates
     Mem(mem::Options),
+    /// Goodput over bad links beside nginx on Linux's TCP, as a table; needs root
+    Goodput(goodput::Options),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Mem(options) => mem::run(&options, ALLOCATOR),
+        Command::Goodput(options) => goodput::run(&options),
     }
 }
