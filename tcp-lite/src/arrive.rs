@@ -183,15 +183,14 @@ impl<A: App> Connection<A> {
         let State::SynRcvd(half) = &self.state else {
             return;
         };
-        let once = half.tries <= 1;
         let start = SndStart {
             iss: half.iss,
             wnd: self.terms.scale(seg.window),
             seq: seg.seq,
             mss: self.terms.payload(),
             // Karn: no sample from a SYN-ACK that was sent twice.
-            rtt: once.then(|| cx.now.since(half.sent)),
-            handshake_lost: !once,
+            rtt: (half.tries == 1).then(|| cx.now.since(half.sent)),
+            handshake_lost: half.tries > 1,
         };
         self.state = State::Established {
             snd: Snd::new(cx.now, start),

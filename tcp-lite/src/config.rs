@@ -19,9 +19,11 @@ pub struct Config {
     pub sack: bool,
     /// Agree to window scaling (RFC 7323) when the peer offers it.
     pub window_scale: bool,
-    /// Most handshakes under way; SYNs past it are refused. Too low refuses clients with a long round trip, too high
-    /// lets a SYN flood fill the table.
+    /// Most handshakes under way; SYNs past it get a cookie. Too low, and clients without timestamps lose SACK and
+    /// window scaling for nothing; too high lets a SYN flood fill the table.
     pub half_open: usize,
+    /// Answer SYNs past the half-open budget with a SYN cookie (RFC 4987 section 3.6); else refuse them.
+    pub syn_cookies: bool,
     /// Response pieces queued in the whole stack.
     pub pieces: usize,
     /// Response pieces queued on one connection: bounds what a pipelining client that does not read can hold.
@@ -66,6 +68,7 @@ impl Default for Config {
             sack: true,
             window_scale: true,
             half_open: 8_192,
+            syn_cookies: true,
             pieces: 262_144,
             pieces_per_connection: 512,
             receive_budget: 64 << 20,

@@ -75,7 +75,7 @@ impl DropReason {
 pub enum RefuseReason {
     /// Every connection slot is in use.
     TableFull,
-    /// As many handshakes are under way as `Config::half_open` allows.
+    /// As many handshakes are under way as `Config::half_open` allows, and there are no SYN cookies.
     HalfOpenFull,
     /// The stack is draining.
     Draining,
@@ -173,6 +173,12 @@ pub struct Counters {
     pub syns: u64,
     /// Handshakes completed.
     pub established: u64,
+    /// SYNs answered with a SYN cookie; not among `syns`.
+    pub cookies_sent: u64,
+    /// Handshakes completed by a SYN cookie; among `established` as well.
+    pub cookies_taken: u64,
+    /// Segments that came ahead of the one that their SYN cookie needs, and were not reset for it.
+    pub cookies_early: u64,
     /// Payload segments emitted again.
     pub retransmits: u64,
     /// Retransmission timeouts.
@@ -240,6 +246,9 @@ impl Counters {
             ("tcp_bytes_out", self.bytes_out),
             ("tcp_syns", self.syns),
             ("tcp_established", self.established),
+            ("tcp_cookies_sent", self.cookies_sent),
+            ("tcp_cookies_taken", self.cookies_taken),
+            ("tcp_cookies_early", self.cookies_early),
             ("tcp_retransmits", self.retransmits),
             ("tcp_timeouts", self.timeouts),
             ("tcp_fast_retransmits", self.fast_retransmits),

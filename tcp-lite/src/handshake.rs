@@ -56,6 +56,11 @@ impl Negotiated {
         }
     }
 
+    /// What the peer's MSS and our link allow.
+    pub fn mss(&self) -> u16 {
+        self.mss
+    }
+
     /// Payload of a full segment (RFC 6691: the options of every segment come out of the MSS).
     pub fn payload(&self) -> u16 {
         if self.timestamps {

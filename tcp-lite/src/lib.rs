@@ -16,6 +16,7 @@ mod app;
 mod arrive;
 mod config;
 mod connection;
+mod cookie;
 mod counters;
 mod flow;
 mod handshake;

@@ -3,13 +3,16 @@
 use core::time::Duration;
 
 use crate::app::{App, Ecn, Full, Out};
+use crate::config::Config;
 use crate::connection::{Connection, Cx};
 use crate::counters::{CloseReason, Counters};
 use crate::flow::Flow;
+use crate::handshake::Negotiated;
+use crate::recv::Rcv;
 use crate::send::{Chunk, TimerVerdict};
 use crate::seq::SeqNum;
 use crate::state::{Eof, State};
-use crate::time::Timer;
+use crate::time::{Instant, Timer};
 use crate::wire::{Flags, Header, Options, SackBlocks, Sum, Timestamps};
 
 /// Emits a segment and counts it.
@@ -28,6 +31,34 @@ pub(crate) fn emit<L>(
     counters.segments_out += 1;
     counters.bytes_out += payload_len as u64;
     Ok(())
+}
+
+/// A SYN-ACK with the terms of the connection.
+pub(crate) fn syn_ack(
+    now: Instant,
+    flow: &Flow,
+    iss: SeqNum,
+    terms: &Negotiated,
+    rcv: &mut Rcv,
+    config: &Config,
+) -> Header {
+    let mut options = terms.answer(flow, config);
+    options.timestamps = timestamps(now, terms, rcv);
+    Header {
+        seq: iss,
+        ack: rcv.nxt,
+        flags: Flags::SYN.with(Flags::ACK),
+        // Never scaled (RFC 7323 section 2.2).
+        window: rcv.offer(terms.payload(), config),
+        options,
+    }
+}
+
+fn timestamps(now: Instant, terms: &Negotiated, rcv: &Rcv) -> Option<Timestamps> {
+    terms.timestamps.then(|| Timestamps {
+        val: terms.ts_clock(now),
+        ecr: rcv.ts_recent(),
+    })
 }
 
 impl<A: App> Connection<A> {
@@ -56,16 +87,15 @@ impl<A: App> Connection<A> {
         let State::SynRcvd(half) = &self.state else {
             return Ok(());
         };
-        let mut options = self.terms.answer(&self.flow, &cx.shared.config);
-        options.timestamps = self.timestamps(cx);
-        let header = Header {
-            seq: half.iss,
-            ack: self.rcv.nxt,
-            flags: Flags::SYN.with(Flags::ACK),
-            // Never scaled (RFC 7323 section 2.2).
-            window: self.rcv.offer(self.terms.payload(), &cx.shared.config),
-            options,
-        };
+        let config = &cx.shared.config;
+        let header = syn_ack(
+            cx.now,
+            &self.flow,
+            half.iss,
+            &self.terms,
+            &mut self.rcv,
+            config,
+        );
         self.emit(&header, cx)?;
         let State::SynRcvd(half) = &mut self.state else {
             return Ok(());
@@ -165,17 +195,10 @@ impl<A: App> Connection<A> {
             flags,
             window: self.rcv.offer(self.terms.payload(), &cx.shared.config),
             options: Options {
-                timestamps: self.timestamps(cx),
+                timestamps: timestamps(cx.now, &self.terms, &self.rcv),
                 ..Options::default()
             },
         }
-    }
-
-    fn timestamps<O>(&self, cx: &Cx<'_, A, O>) -> Option<Timestamps> {
-        self.terms.timestamps.then(|| Timestamps {
-            val: self.terms.ts_clock(cx.now),
-            ecr: self.rcv.ts_recent(),
-        })
     }
 
     fn sack_blocks(&mut self) -> SackBlocks {

@@ -1,18 +1,20 @@
 //! The stack: finds the connection, lets it work, keeps the books.
 
+mod listen;
+
 use crate::app::{App, Arrival, Disposition, Out};
 use crate::arrive::{Segment, check};
 use crate::config::Config;
 use crate::connection::{Connection, Cx, Shared};
-use crate::counters::{CloseReason, Counters, RefuseReason};
+use crate::cookie::{Check, Cookies};
+use crate::counters::{CloseReason, Counters};
 use crate::flow::Flow;
-use crate::handshake::{Negotiated, initial_seq};
 use crate::limiter::Limiter;
 use crate::output::emit;
-use crate::recv::{Buffers, Rcv};
+use crate::recv::Buffers;
 use crate::send::Pieces;
 use crate::seq::SeqNum;
-use crate::state::{Class, State, SynRcvd};
+use crate::state::{Class, State};
 use crate::table::Table;
 use crate::time::{Instant, Timer};
 use crate::time_wait::TimeWaits;
@@ -23,8 +25,6 @@ use core::time::Duration;
 /// How soon to flush again after the transmit side was full, when nothing else comes up. Shorter spins, longer delays
 /// answers that wait for nothing but a free frame.
 const FLUSH_RETRY: Duration = Duration::from_millis(1);
-/// How far behind its predecessor a connection begins that takes over a TIME-WAIT (RFC 6191 section 2).
-const REUSE_GAP: u32 = 64 * 1024;
 
 /// A server-side TCP for all connections of one queue. It has no clock, no sockets and no threads: see the crate's
 /// documentation for which call does what.
@@ -34,6 +34,7 @@ pub struct Stack<A: App> {
     shared: Shared<A>,
     time_waits: TimeWaits,
     half_open: usize,
+    cookies: Cookies,
     /// Connections that may have something to say, in the order they were touched.
     touched: Vec<u32>,
     /// The other half of a double buffer for `touched`.
@@ -54,6 +55,7 @@ impl<A: App> Stack<A> {
             wheel: Wheel::new(config.capacity),
             time_waits: TimeWaits::default(),
             half_open: 0,
+            cookies: Cookies::new(config.secret, config.capacity),
             touched: Vec::with_capacity(config.capacity),
             flushing: Vec::with_capacity(config.capacity),
             retry: Timer::OFF,
@@ -102,23 +104,24 @@ impl<A: App> Stack<A> {
         let opens = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
         let Some(id) = self.table.find(&seg.flow) else {
             return if opens {
-                self.accept(now, seg, segment, None)
+                self.accept(now, seg, segment, None, out)
             } else {
-                Disposition::Unknown
+                self.by_cookie(now, seg, segment, app, out)
             };
         };
         let Some(connection) = self.table.get_mut(id) else {
             return Disposition::Unknown;
         };
         if connection.is_of_another(segment) {
-            return Disposition::Unknown;
+            // Or of a cookie, sent before there was room for this half-open one.
+            return self.by_cookie(now, seg, segment, app, out);
         }
         let before = connection.state.class();
         if before == Class::TimeWait && opens && connection.may_be_replaced(segment) {
             let last = connection.state.snd_nxt();
             self.end_time_wait(id);
             self.shared.counters.time_wait_recycled += 1;
-            return self.accept(now, seg, segment, Some(last));
+            return self.accept(now, seg, segment, Some(last), out);
         }
         let mut cx = Cx {
             now,
@@ -135,60 +138,6 @@ impl<A: App> Stack<A> {
             Ok(()) => Disposition::Handled,
             Err(why) => Disposition::Dropped(why),
         }
-    }
-
-    /// A SYN for a flow that is not in the table (RFC 9293 section 3.10.7.2).
-    fn accept(
-        &mut self,
-        now: Instant,
-        seg: &Arrival<'_, A::Link>,
-        segment: &Segment<'_>,
-        after: Option<SeqNum>,
-    ) -> Disposition {
-        if self.shared.draining {
-            return Disposition::Refused(RefuseReason::Draining);
-        }
-        let config = &self.shared.config;
-        if self.half_open >= config.half_open {
-            return Disposition::Refused(RefuseReason::HalfOpenFull);
-        }
-        let terms = Negotiated::new(&seg.flow, &segment.options, config);
-        let mut iss = initial_seq(now, &seg.flow, config);
-        if let Some(last) = after
-            && iss.le(last + REUSE_GAP)
-        {
-            iss = last + REUSE_GAP;
-        }
-        let half = SynRcvd {
-            iss,
-            sent: now,
-            tries: 1,
-            due: true,
-            timer: Timer::at(now + config.initial_rto),
-        };
-        let connection = Connection {
-            flow: seg.flow,
-            link: seg.link,
-            conn: A::Conn::default(),
-            deadline: Timer::OFF,
-            terms,
-            rcv: Rcv::new(now, segment.seq, segment.options.timestamps, config),
-            state: State::SynRcvd(half),
-            touched: false,
-        };
-        if self.table.len() == self.table.capacity()
-            && let Some(oldest) = self.time_waits.oldest()
-        {
-            self.end_time_wait(oldest);
-            self.shared.counters.time_wait_recycled += 1;
-        }
-        let Ok(id) = self.table.insert(connection) else {
-            return Disposition::Refused(RefuseReason::TableFull);
-        };
-        self.shared.counters.syns += 1;
-        self.half_open += 1;
-        self.settle(now, id, Class::HalfOpen);
-        Disposition::Handled
     }
 
     /// After every call into a connection that was of class `before`: books, timer, list of the touched.
@@ -224,10 +173,17 @@ impl<A: App> Stack<A> {
     }
 
     /// Answers a segment that [`Stack::on_segment`] called [`Disposition::Unknown`] with RST (RFC 9293 section
-    /// 3.10.7.1), never a RST; at most `Config::resets_per_second`.
+    /// 3.10.7.1), never a RST, nor what waits for the segment that its SYN cookie needs; at most
+    /// `Config::resets_per_second`.
     pub fn reset(&mut self, now: Instant, seg: &Arrival<'_, A::Link>, out: &mut impl Out<A::Link>) {
         let Ok(segment) = check(seg) else { return };
         if segment.flags.has(Flags::RST) {
+            return;
+        }
+        let timestamps = self.shared.config.timestamps;
+        if self.cookies.check(now, &seg.flow, &segment, timestamps) == Check::Early {
+            // Its predecessor will be sent again.
+            self.shared.counters.cookies_early += 1;
             return;
         }
         if !self.shared.resets.allow(now) {

@@ -33,7 +33,7 @@ pub(crate) struct SynRcvd {
     pub iss: SeqNum,
     /// When the SYN-ACK last went out.
     pub sent: Instant,
-    /// SYN-ACKs sent by the timer so far, the first one included.
+    /// SYN-ACKs sent by the timer so far, the first one included; 0 where a cookie was sent, of which we know no more.
     pub tries: u8,
     /// A SYN-ACK is to go out with the next flush.
     pub due: bool,

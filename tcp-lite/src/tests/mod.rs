@@ -2,6 +2,7 @@
 
 mod basic;
 mod close;
+mod cookies;
 mod handshake;
 mod hostile;
 mod receive;

@@ -22,6 +22,7 @@ pub struct Report {
     pub timeouts: u64,
     pub probes: u64,
     pub out_of_order: u64,
+    pub cookies: u64,
     pub bytes: u64,
 }
 
@@ -35,6 +36,7 @@ impl Report {
         self.timeouts += other.timeouts;
         self.probes += other.probes;
         self.out_of_order += other.out_of_order;
+        self.cookies += other.cookies;
         self.bytes += other.bytes;
     }
 }
@@ -54,6 +56,8 @@ pub fn run(seed: u64, verbose: bool) -> Report {
     let config = Config {
         capacity: 4,
         secret,
+        // Every second handshake is by cookie.
+        half_open: [8_192, 0][(seed % 2) as usize],
         pieces: rng.pick(&[3, 40, 1000]),
         pieces_per_connection: rng.pick(&[2, 10, 500]),
         receive_window: rng.pick(&[65_535, 65_535, 3_000]),
@@ -166,6 +170,7 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         timeouts: counters.timeouts,
         probes: counters.probes,
         out_of_order: counters.out_of_order,
+        cookies: counters.cookies_taken,
         bytes: counters.bytes_out,
     }
 }
