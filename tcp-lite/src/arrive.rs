@@ -1,8 +1,9 @@
 //! SEGMENT ARRIVES for a connection that exists (RFC 9293 section 3.10.7.4).
 
-use crate::app::{App, Arrival, Out};
+use crate::app::{App, Arrival, Ecn, Out};
 use crate::connection::{Connection, Cx};
-use crate::counters::{CloseReason, DropReason};
+use crate::counters::{CloseReason, Counters, DropReason};
+use crate::handshake::Offer;
 use crate::recv::{Place, Placed};
 use crate::send::{AckInfo, Acked, Snd, SndStart};
 use crate::seq::SeqNum;
@@ -15,6 +16,8 @@ pub(crate) struct Segment<'a> {
     pub seq: SeqNum,
     pub ack: SeqNum,
     pub flags: Flags,
+    /// From the IP header.
+    pub ecn: Ecn,
     pub window: u16,
     pub options: Options,
     pub payload: &'a [u8],
@@ -22,11 +25,12 @@ pub(crate) struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    pub fn new(view: &SegmentView<'a>, options: Options) -> Segment<'a> {
+    pub fn new(view: &SegmentView<'a>, options: Options, ecn: Ecn) -> Segment<'a> {
         Segment {
             seq: view.seq(),
             ack: view.ack(),
             flags: view.flags(),
+            ecn,
             window: view.window(),
             options,
             payload: view.payload(),
@@ -58,7 +62,7 @@ pub(crate) fn check<'a, L>(seg: &Arrival<'a, L>) -> Result<Segment<'a>, DropReas
     if syn_and_end || nothing {
         return Err(DropReason::OddFlags);
     }
-    Ok(Segment::new(&view, options))
+    Ok(Segment::new(&view, options, seg.ecn))
 }
 
 impl<A: App> Connection<A> {
@@ -77,6 +81,8 @@ impl<A: App> Connection<A> {
         {
             // The peer did not see our SYN-ACK.
             half.due = true;
+            // RFC 3168 section 6.1.1: one SYN that does not ask for it is enough.
+            self.terms.ecn &= Offer::of(seg).ecn;
             if let Some(ts) = seg.options.timestamps {
                 self.rcv.note_timestamp(cx.now, seg.seq, ts);
             }
@@ -234,6 +240,9 @@ impl<A: App> Connection<A> {
             return Err(DropReason::BadAck);
         }
         let shared = &mut *cx.shared;
+        if self.terms.ecn && seg.flags.has(Flags::ECE) && snd.on_ecn(seg.ack) {
+            shared.counters.ecn_responses += 1;
+        }
         let acked: Acked = snd.on_ack(cx.now, &info, fin, &shared.config, &mut shared.counters);
         if acked.bytes > 0 {
             snd.queue.acked(&mut shared.pieces, acked.bytes, cx.app);
@@ -285,6 +294,7 @@ impl<A: App> Connection<A> {
         if seg.seq_len == 0 {
             return Ok(());
         }
+        self.note_congestion(seg, &mut cx.shared.counters);
         let old = if seg.seq.lt(self.rcv.nxt) {
             self.rcv.nxt.since(seg.seq)
         } else {
@@ -341,6 +351,17 @@ impl<A: App> Connection<A> {
             }
             State::SynRcvd(_) | State::TimeWait(_) | State::Closed => Ok(()),
         }
+    }
+
+    /// RFC 3168 section 6.1.3: a mark is echoed from now on, until the peer says that it has slowed down. A segment that
+    /// says so may itself be marked.
+    fn note_congestion(&mut self, seg: &Segment<'_>, counters: &mut Counters) {
+        if !self.terms.ecn || seg.payload.is_empty() {
+            return;
+        }
+        let marked = seg.ecn == Ecn::Ce;
+        counters.congestion_marks += u64::from(marked);
+        self.rcv.ece = marked || self.rcv.ece && !seg.flags.has(Flags::CWR);
     }
 
     /// ESTABLISHED: data for the application.

@@ -19,6 +19,8 @@ pub struct Config {
     pub sack: bool,
     /// Agree to window scaling (RFC 7323) when the peer offers it.
     pub window_scale: bool,
+    /// Agree to explicit congestion notification (RFC 3168) when the peer offers it.
+    pub ecn: bool,
     /// Most handshakes under way; SYNs past it get a cookie. Too low, and clients without timestamps lose SACK and
     /// window scaling for nothing; too high lets a SYN flood fill the table.
     pub half_open: usize,
@@ -67,6 +69,7 @@ impl Default for Config {
             timestamps: true,
             sack: true,
             window_scale: true,
+            ecn: true,
             half_open: 8_192,
             syn_cookies: true,
             pieces: 262_144,

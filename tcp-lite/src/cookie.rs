@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   our ISN    | MSS, masked : 4 | known : 10 | bound : 18 |
-//!   our TSval  | clock : 26 | unused : 1 | SACK : 1 | window scale : 4 |        only if the peer offers timestamps
+//!   our TSval  | clock : 26 | ECN : 1 | SACK : 1 | window scale : 4 |        only if the peer offers timestamps
 //! ```
 //! `known` is a MAC of the flow and a slow counter; `bound` one of those, the peer's ISN and all that the cookie keeps. A
 //! guess without knowledge is right once in 2^27. With `known` alone a segment is told that came ahead of the first
@@ -15,6 +15,7 @@ use siphasher::sip::SipHasher24;
 
 use crate::arrive::Segment;
 use crate::flow::Flow;
+use crate::handshake::Offer;
 use crate::seq::SeqNum;
 use crate::time::{Instant, micros};
 use crate::wire::{Options, Timestamps};
@@ -36,6 +37,7 @@ const BOUND_MASK: u32 = 0x3_ffff;
 const TS_BITS: u32 = 0x3f;
 const NO_SCALE: u32 = 0xf;
 const SACK: u32 = 0x10;
+const ECN: u32 = 0x20;
 /// Cookies remembered as used, at most: 256 KiB.
 const MAX_USED: usize = 1 << 16;
 
@@ -43,7 +45,7 @@ const MAX_USED: usize = 1 << 16;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Check {
     /// It does; so much of the peer's SYN is known.
-    Good(Options),
+    Good(Offer),
     /// Our ISN is right, the peer's sequence number is not that of its first segment.
     Early,
     /// It does not: forged, too old, used before, or nothing of ours.
@@ -70,37 +72,41 @@ impl Cookies {
         }
     }
 
-    /// What a cookie keeps of a SYN's options, window scale and SACK only beside timestamps that are agreed to.
-    pub fn keep(syn: &Options, timestamps: bool) -> Options {
+    /// What a cookie keeps of a SYN's offer: the MSS, and the rest only beside timestamps that are agreed to.
+    pub fn keep(offer: &Offer, timestamps: bool) -> Offer {
+        let syn = &offer.options;
         let timestamps = syn.timestamps.filter(|_| timestamps);
-        Options {
-            mss: syn.mss,
-            window_scale: syn.window_scale.filter(|_| timestamps.is_some()),
-            sack_permitted: syn.sack_permitted && timestamps.is_some(),
-            timestamps,
-            ..Options::default()
+        Offer {
+            options: Options {
+                mss: syn.mss,
+                window_scale: syn.window_scale.filter(|_| timestamps.is_some()),
+                sack_permitted: syn.sack_permitted && timestamps.is_some(),
+                timestamps,
+                ..Options::default()
+            },
+            ecn: offer.ecn && timestamps.is_some(),
         }
     }
 
-    /// Our ISN for a SYN with `irs`, of which `mss` and the kept options `kept` count.
+    /// Our ISN for a SYN with `irs`, of which `mss` and the offer `kept` count.
     pub fn issue(
         &mut self,
         now: Instant,
         flow: &Flow,
         irs: SeqNum,
         mss: u16,
-        kept: &Options,
+        kept: &Offer,
     ) -> SeqNum {
         self.last = Some(now);
         let index = MSS.partition_point(|size| *size <= mss).saturating_sub(1) as u32;
         let (mask, known) = self.known(flow, counter(now));
-        let bits = kept.timestamps.map(|_| pack(kept));
+        let bits = kept.options.timestamps.map(|_| pack(kept));
         let (bound, _) = self.bound(flow, counter(now), irs, index, bits);
         SeqNum((index ^ mask) << 28 | known | bound)
     }
 
     /// TSval of a SYN-ACK with a cookie: our clock with its low bits replaced, never ahead of it.
-    pub fn tsval(clock: u32, kept: &Options) -> u32 {
+    pub fn tsval(clock: u32, kept: &Offer) -> u32 {
         let val = clock & !TS_BITS | pack(kept);
         if SeqNum(clock).lt(SeqNum(val)) {
             val.wrapping_sub(TS_BITS + 1)
@@ -139,9 +145,10 @@ impl Cookies {
     }
 
     /// The cookie of `ack`, found good, opened a connection.
-    pub fn spend(&mut self, now: Instant, flow: &Flow, ack: &Segment<'_>, kept: &Options) {
+    pub fn spend(&mut self, now: Instant, flow: &Flow, ack: &Segment<'_>, kept: &Offer) {
         let iss = (ack.ack - 1).0;
-        let bits = kept.timestamps.map(|ts| ts.ecr & TS_BITS);
+        let echo = kept.options.timestamps;
+        let bits = echo.map(|ts| ts.ecr & TS_BITS);
         for age in 0..2 {
             let count = counter(now).wrapping_sub(age);
             let (mask, _) = self.known(flow, count);
@@ -193,20 +200,26 @@ fn counter(now: Instant) -> u64 {
     now.0 / micros(PERIOD)
 }
 
-fn pack(kept: &Options) -> u32 {
+fn pack(kept: &Offer) -> u32 {
+    let flag = |set: bool, bit: u32| if set { bit } else { 0 };
     let scale = kept
+        .options
         .window_scale
         .map_or(NO_SCALE, |shift| u32::from(shift.min(14)));
-    scale | if kept.sack_permitted { SACK } else { 0 }
+    scale | flag(kept.options.sack_permitted, SACK) | flag(kept.ecn, ECN)
 }
 
-fn unpack(index: u32, bits: Option<u32>, timestamps: Option<Timestamps>) -> Options {
+fn unpack(index: u32, bits: Option<u32>, timestamps: Option<Timestamps>) -> Offer {
     let scale = bits.map_or(NO_SCALE, |bits| bits & NO_SCALE);
-    Options {
-        mss: MSS.get(index as usize).copied(),
-        window_scale: (scale != NO_SCALE).then_some(scale as u8),
-        sack_permitted: bits.is_some_and(|bits| bits & SACK != 0),
-        timestamps,
-        ..Options::default()
+    let flag = |bit: u32| bits.is_some_and(|bits| bits & bit != 0);
+    Offer {
+        options: Options {
+            mss: MSS.get(index as usize).copied(),
+            window_scale: (scale != NO_SCALE).then_some(scale as u8),
+            sack_permitted: flag(SACK),
+            timestamps,
+            ..Options::default()
+        },
+        ecn: flag(ECN),
     }
 }

@@ -187,6 +187,10 @@ pub struct Counters {
     pub fast_retransmits: u64,
     /// Zero-window probes.
     pub probes: u64,
+    /// Segments with data that a router marked instead of dropping (RFC 3168).
+    pub congestion_marks: u64,
+    /// Congestion windows reduced since the peer echoed a mark.
+    pub ecn_responses: u64,
     /// Segments received ahead of a gap and kept.
     pub out_of_order: u64,
     /// Challenge ACKs and ACKs of unacceptable segments sent.
@@ -253,6 +257,8 @@ impl Counters {
             ("tcp_timeouts", self.timeouts),
             ("tcp_fast_retransmits", self.fast_retransmits),
             ("tcp_probes", self.probes),
+            ("tcp_congestion_marks", self.congestion_marks),
+            ("tcp_ecn_responses", self.ecn_responses),
             ("tcp_out_of_order", self.out_of_order),
             ("tcp_challenge_acks", self.challenge_acks),
             ("tcp_challenge_acks_limited", self.challenge_acks_limited),

@@ -5,11 +5,13 @@ use core::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
+use crate::app::Ecn;
+use crate::arrive::Segment;
 use crate::config::Config;
 use crate::flow::Flow;
 use crate::seq::SeqNum;
 use crate::time::Instant;
-use crate::wire::Options;
+use crate::wire::{Flags, Options};
 
 /// Highest window scale (RFC 7323 section 2.3).
 const MAX_WINDOW_SCALE: u8 = 14;
@@ -22,6 +24,25 @@ const DEFAULT_MSS_V6: u16 = 1220;
 const MIN_MTU_V6: u16 = 1280;
 const MIN_MTU_V4: u16 = 552;
 
+/// What a SYN offers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Offer {
+    pub options: Options,
+    /// The peer can do ECN.
+    pub ecn: bool,
+}
+
+impl Offer {
+    /// An ECN-setup SYN (RFC 3168 section 6.1.1) is never marked itself: if it is, something on the path writes these bits.
+    pub fn of(syn: &Segment<'_>) -> Offer {
+        let setup = syn.flags.has(Flags::ECE.with(Flags::CWR));
+        Offer {
+            options: syn.options,
+            ecn: setup && syn.ecn == Ecn::NotEct,
+        }
+    }
+}
+
 /// What both sides agreed on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Negotiated {
@@ -31,12 +52,14 @@ pub(crate) struct Negotiated {
     snd_shift: Option<u8>,
     pub sack: bool,
     pub timestamps: bool,
+    pub ecn: bool,
     /// Added to the clock for TSval: two flows' timestamps tell nothing of each other (RFC 7323 section 7.1).
     ts_offset: u32,
 }
 
 impl Negotiated {
-    pub fn new(flow: &Flow, syn: &Options, config: &Config) -> Negotiated {
+    pub fn new(flow: &Flow, offer: &Offer, config: &Config) -> Negotiated {
+        let syn = &offer.options;
         let default = if flow.is_v4() {
             DEFAULT_MSS_V4
         } else {
@@ -52,6 +75,7 @@ impl Negotiated {
                 .map(|shift| shift.min(MAX_WINDOW_SCALE)),
             sack: config.sack && syn.sack_permitted,
             timestamps: config.timestamps && syn.timestamps.is_some(),
+            ecn: config.ecn && offer.ecn,
             ts_offset: keyed_hash(flow, &config.secret, b"timestamps") as u32,
         }
     }

@@ -15,21 +15,18 @@ use crate::state::{Eof, State};
 use crate::time::{Instant, Timer};
 use crate::wire::{Flags, Header, Options, SackBlocks, Sum, Timestamps};
 
-/// Emits a segment and counts it.
-pub(crate) fn emit<L>(
+/// Emits a segment without data and counts it. Never ECN-capable (RFC 3168 sections 6.1.1 and 6.1.4).
+pub(crate) fn reply<L>(
     out: &mut impl Out<L>,
     counters: &mut Counters,
     flow: &Flow,
     link: &L,
     header: &Header,
-    payload_len: usize,
-    payload: impl FnOnce(&mut [u8]) -> Sum,
 ) -> Result<(), Full> {
-    out.emit(flow, link, Ecn::NotEct, header.len() + payload_len, |buf| {
-        header.emit(flow, buf, payload)
+    out.emit(flow, link, Ecn::NotEct, header.len(), |buf| {
+        header.emit(flow, buf, |_| Sum::ZERO)
     })?;
     counters.segments_out += 1;
-    counters.bytes_out += payload_len as u64;
     Ok(())
 }
 
@@ -47,7 +44,7 @@ pub(crate) fn syn_ack(
     Header {
         seq: iss,
         ack: rcv.nxt,
-        flags: Flags::SYN.with(Flags::ACK),
+        flags: Flags::SYN.with(Flags::ACK).with_if(terms.ecn, Flags::ECE),
         // Never scaled (RFC 7323 section 2.2).
         window: rcv.offer(terms.payload(), config),
         options,
@@ -111,24 +108,30 @@ impl<A: App> Connection<A> {
         chunk: Chunk,
         cx: &mut Cx<'_, A, O>,
     ) -> Result<(), Full> {
+        let Some((snd, _)) = self.state.snd() else {
+            return Ok(());
+        };
+        let ect = self.terms.ecn && snd.is_ect(&chunk);
         let flags = Flags::ACK
             .with_if(chunk.push, Flags::PSH)
-            .with_if(chunk.fin, Flags::FIN);
+            .with_if(chunk.fin, Flags::FIN)
+            .with_if(ect && snd.cwr, Flags::CWR);
         let header = self.header(chunk.seq, flags, cx);
         let Some((snd, _)) = self.state.snd() else {
             return Ok(());
         };
         let at = chunk.seq.since(snd.una);
         let shared = &mut *cx.shared;
-        emit(
-            cx.out,
-            &mut shared.counters,
-            &self.flow,
-            &self.link,
-            &header,
-            chunk.len as usize,
-            |buf| snd.queue.fill(&shared.pieces, at, buf, cx.app),
-        )?;
+        let ecn = if ect { Ecn::Ect0 } else { Ecn::NotEct };
+        let len = header.len() + chunk.len as usize;
+        cx.out.emit(&self.flow, &self.link, ecn, len, |buf| {
+            header.emit(&self.flow, buf, |payload| {
+                snd.queue.fill(&shared.pieces, at, payload, cx.app)
+            });
+        })?;
+        shared.counters.segments_out += 1;
+        shared.counters.bytes_out += u64::from(chunk.len);
+        snd.cwr &= !ect;
         snd.sent(cx.now, chunk, &shared.config);
         shared.counters.retransmits += u64::from(chunk.again);
         self.rcv.acked();
@@ -177,22 +180,15 @@ impl<A: App> Connection<A> {
     }
 
     fn emit<O: Out<A::Link>>(&self, header: &Header, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
-        emit(
-            cx.out,
-            &mut cx.shared.counters,
-            &self.flow,
-            &self.link,
-            header,
-            0,
-            |_| Sum::ZERO,
-        )
+        let counters = &mut cx.shared.counters;
+        reply(cx.out, counters, &self.flow, &self.link, header)
     }
 
     fn header<O>(&mut self, seq: SeqNum, flags: Flags, cx: &Cx<'_, A, O>) -> Header {
         Header {
             seq,
             ack: self.rcv.nxt,
-            flags,
+            flags: flags.with_if(self.rcv.ece, Flags::ECE),
             window: self.rcv.offer(self.terms.payload(), &cx.shared.config),
             options: Options {
                 timestamps: timestamps(cx.now, &self.terms, &self.rcv),

@@ -10,7 +10,7 @@ use crate::cookie::{Check, Cookies};
 use crate::counters::{CloseReason, Counters};
 use crate::flow::Flow;
 use crate::limiter::Limiter;
-use crate::output::emit;
+use crate::output::reply;
 use crate::recv::Buffers;
 use crate::send::Pieces;
 use crate::seq::SeqNum;
@@ -19,7 +19,7 @@ use crate::table::Table;
 use crate::time::{Instant, Timer};
 use crate::time_wait::TimeWaits;
 use crate::wheel::{TICK, Wheel};
-use crate::wire::{Flags, Header, Options, Sum};
+use crate::wire::{Flags, Header, Options};
 use core::time::Duration;
 
 /// How soon to flush again after the transmit side was full, when nothing else comes up. Shorter spins, longer delays
@@ -203,18 +203,9 @@ impl<A: App> Stack<A> {
             header.ack = segment.seq + segment.seq_len;
             header.flags = Flags::RST.with(Flags::ACK);
         }
-        if emit(
-            out,
-            &mut self.shared.counters,
-            &seg.flow,
-            &seg.link,
-            &header,
-            0,
-            |_| Sum::ZERO,
-        )
-        .is_ok()
-        {
-            self.shared.counters.resets_sent += 1;
+        let counters = &mut self.shared.counters;
+        if reply(out, counters, &seg.flow, &seg.link, &header).is_ok() {
+            counters.resets_sent += 1;
         }
     }
 

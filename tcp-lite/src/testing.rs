@@ -106,7 +106,7 @@ impl App for Lines {
 
 /// The transmit side: segments in memory, and a count of how many still fit.
 pub struct Wire {
-    pub sent: VecDeque<(Flow, u8, Vec<u8>)>,
+    pub sent: VecDeque<(Flow, u8, Ecn, Vec<u8>)>,
     pub room: usize,
 }
 
@@ -115,7 +115,7 @@ impl Out<u8> for Wire {
         &mut self,
         flow: &Flow,
         link: &u8,
-        _: Ecn,
+        ecn: Ecn,
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<(), Full> {
@@ -130,7 +130,7 @@ impl Out<u8> for Wire {
             0,
             "bad checksum out"
         );
-        self.sent.push_back((*flow, *link, buf));
+        self.sent.push_back((*flow, *link, ecn, buf));
         Ok(())
     }
 }
@@ -144,6 +144,7 @@ pub struct Seg {
     pub win: u16,
     pub options: Options,
     pub data: Vec<u8>,
+    pub ecn: Ecn,
 }
 
 impl core::fmt::Debug for Seg {
@@ -155,6 +156,7 @@ impl core::fmt::Debug for Seg {
             win,
             options,
             data,
+            ecn,
         } = self;
         write!(
             f,
@@ -163,6 +165,9 @@ impl core::fmt::Debug for Seg {
         )?;
         if !options.is_empty() {
             write!(f, " {options:?}")?;
+        }
+        if *ecn != Ecn::NotEct {
+            write!(f, " {ecn:?}")?;
         }
         Ok(())
     }
@@ -177,6 +182,8 @@ pub fn seg(flags: &str, seq: u32, ack: u32) -> Seg {
             'F' => Flags::FIN,
             'R' => Flags::RST,
             'P' => Flags::PSH,
+            'E' => Flags::ECE,
+            'W' => Flags::CWR,
             other => panic!("flag {other}"),
         })
     });
@@ -187,12 +194,18 @@ pub fn seg(flags: &str, seq: u32, ack: u32) -> Seg {
         win: 65_535,
         options: Options::default(),
         data: Vec::new(),
+        ecn: Ecn::NotEct,
     }
 }
 
 impl Seg {
     pub fn data(mut self, data: impl AsRef<[u8]>) -> Seg {
         self.data = data.as_ref().to_vec();
+        self
+    }
+
+    pub fn ecn(mut self, ecn: Ecn) -> Seg {
+        self.ecn = ecn;
         self
     }
 
@@ -301,12 +314,20 @@ impl Jar {
 
     /// Hands a segment to the stack; no flush.
     pub fn hand(&mut self, seg: Seg) -> Disposition {
+        let ecn = seg.ecn;
         let bytes = self.bytes(seg);
-        self.hand_bytes(&bytes)
+        self.hand_marked(&bytes, ecn)
     }
 
     pub fn hand_bytes(&mut self, bytes: &[u8]) -> Disposition {
-        let arrival = self.arrival(bytes);
+        self.hand_marked(bytes, Ecn::NotEct)
+    }
+
+    fn hand_marked(&mut self, bytes: &[u8], ecn: Ecn) -> Disposition {
+        let arrival = Arrival {
+            ecn,
+            ..self.arrival(bytes)
+        };
         self.stack
             .on_segment(self.now, &arrival, &mut self.app, &mut self.out)
     }
@@ -361,7 +382,7 @@ impl Jar {
     /// What was emitted since last asked.
     pub fn sent(&mut self) -> Vec<Seg> {
         let mut all = Vec::new();
-        for (_, _, bytes) in core::mem::take(&mut self.out.sent) {
+        for (_, _, ecn, bytes) in core::mem::take(&mut self.out.sent) {
             let view = SegmentView::parse(&bytes).expect("malformed segment out");
             if view.flags().has(Flags::SYN) {
                 self.iss = view.seq().0;
@@ -385,6 +406,7 @@ impl Jar {
                 win: view.window(),
                 options,
                 data: view.payload().to_vec(),
+                ecn,
             });
         }
         all

@@ -43,6 +43,8 @@ pub(crate) struct Rcv {
     largest: u16,
     /// An ACK is owed now.
     pub ack_now: bool,
+    /// ECN-Echo goes with every ACK: the peer was not yet heard to slow down after a mark.
+    pub ece: bool,
     /// An ACK is owed by then.
     pub delayed: Timer,
 }
@@ -74,6 +76,7 @@ impl Rcv {
             last_ack: nxt,
             largest: MIN_FULL_SEGMENT,
             ack_now: false,
+            ece: false,
             delayed: Timer::OFF,
         }
     }

@@ -98,6 +98,12 @@ impl Congestion {
         self.cwnd + limited
     }
 
+    /// A router marked a segment where it might have dropped it (RFC 3168 section 6.1.2).
+    pub fn on_ecn(&mut self, flight: u32, mss: u32) {
+        self.ssthresh = (flight / 2).max(2 * mss);
+        self.cwnd = self.cwnd.min(self.ssthresh);
+    }
+
     /// The retransmission timer rang (RFC 5681 section 3.1).
     pub fn on_timeout(&mut self, nxt: SeqNum, flight: u32, mss: u32, again: bool) {
         if !again {

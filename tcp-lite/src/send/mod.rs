@@ -1,6 +1,7 @@
 //! The send half of a connection: what is outstanding, what may go out now, what must go out again.
 
 mod congestion;
+mod ecn;
 mod queue;
 mod scoreboard;
 mod window;
@@ -52,6 +53,10 @@ pub(crate) struct Snd {
     again: (SeqNum, u16),
     /// In recovery: gaps below this were sent again.
     repaired: SeqNum,
+    /// Up to here the peer's echoes tell of congestion that was answered; kept near `una`.
+    ecn_end: SeqNum,
+    /// The congestion window was reduced: the next new data says so (RFC 3168 section 6.1.2).
+    pub cwr: bool,
     /// On the heap only while the peer reports gaps.
     scoreboard: Option<Box<Scoreboard>>,
 }
@@ -119,6 +124,8 @@ impl Snd {
             progress: now,
             again: (una, 0),
             repaired: una,
+            ecn_end: start.iss,
+            cwr: false,
             scoreboard: None,
         }
     }
@@ -151,6 +158,7 @@ impl Snd {
                 .on_duplicate(self.una, self.nxt, self.flight(), self.mss())
         {
             counters.fast_retransmits += 1;
+            self.cwr = true;
             self.repaired = self.una;
             self.repair();
         } else if self.congestion.recovering
@@ -169,6 +177,7 @@ impl Snd {
         let flight = self.flight();
         let bytes = gone.min(self.queue.bytes());
         self.una = info.ack;
+        self.ecn_end = self.ecn_end.max(self.una - 1);
         self.ptr = self.ptr.max(self.una);
         self.repaired = self.repaired.max(self.una);
         if self.again.0.lt(self.una) {
@@ -273,6 +282,7 @@ impl Snd {
             self.again = (self.una, self.wnd.clamp(1, self.mss()) as u16);
         } else {
             counters.timeouts += 1;
+            self.cwr = true;
             let again = self.rtt.is_backed_off();
             self.congestion
                 .on_timeout(self.nxt, self.flight(), self.mss(), again);

@@ -6,13 +6,13 @@ use crate::arrive::Segment;
 use crate::connection::{Connection, Cx};
 use crate::cookie::{Check, Cookies};
 use crate::counters::RefuseReason;
-use crate::handshake::{Negotiated, initial_seq};
-use crate::output::{emit, syn_ack};
+use crate::handshake::{Negotiated, Offer, initial_seq};
+use crate::output::{reply, syn_ack};
 use crate::recv::Rcv;
 use crate::seq::SeqNum;
 use crate::state::{Class, State, SynRcvd};
 use crate::time::{Instant, Timer};
-use crate::wire::{Flags, Options, Sum};
+use crate::wire::Flags;
 
 /// How far behind its predecessor a connection begins that takes over a TIME-WAIT (RFC 6191 section 2).
 const REUSE_GAP: u32 = 64 * 1024;
@@ -48,7 +48,7 @@ impl<A: App> Stack<A> {
             due: true,
             timer: Timer::at(now + config.initial_rto),
         };
-        match self.insert(now, seg, segment.seq, &segment.options, half) {
+        match self.insert(now, seg, segment.seq, &Offer::of(segment), half) {
             Ok(id) => {
                 self.shared.counters.syns += 1;
                 self.settle(now, id, Class::HalfOpen);
@@ -58,13 +58,13 @@ impl<A: App> Stack<A> {
         }
     }
 
-    /// A half-open connection for a SYN of `irs` with these options; the oldest TIME-WAIT makes room for it.
+    /// A half-open connection for a SYN of `irs` with this offer; the oldest TIME-WAIT makes room for it.
     fn insert(
         &mut self,
         now: Instant,
         seg: &Arrival<'_, A::Link>,
         irs: SeqNum,
-        syn: &Options,
+        offer: &Offer,
         half: SynRcvd,
     ) -> Result<u32, RefuseReason> {
         let config = &self.shared.config;
@@ -73,8 +73,8 @@ impl<A: App> Stack<A> {
             link: seg.link,
             conn: A::Conn::default(),
             deadline: Timer::OFF,
-            terms: Negotiated::new(&seg.flow, syn, config),
-            rcv: Rcv::new(now, irs, syn.timestamps, config),
+            terms: Negotiated::new(&seg.flow, offer, config),
+            rcv: Rcv::new(now, irs, offer.options.timestamps, config),
             state: State::SynRcvd(half),
             touched: false,
         };
@@ -107,23 +107,19 @@ impl<A: App> Stack<A> {
         if self.table.len() == self.table.capacity() && self.time_waits.oldest().is_none() {
             return Disposition::Refused(RefuseReason::TableFull);
         }
-        let kept = Cookies::keep(&segment.options, config.timestamps);
+        let kept = Cookies::keep(&Offer::of(segment), config.timestamps);
         let terms = Negotiated::new(&seg.flow, &kept, config);
         let iss = self
             .cookies
             .issue(now, &seg.flow, segment.seq, terms.mss(), &kept);
-        let mut rcv = Rcv::new(now, segment.seq, kept.timestamps, config);
+        let mut rcv = Rcv::new(now, segment.seq, kept.options.timestamps, config);
         let mut header = syn_ack(now, &seg.flow, iss, &terms, &mut rcv, config);
         if let Some(ts) = &mut header.options.timestamps {
             ts.val = Cookies::tsval(ts.val, &kept);
         }
         let counters = &mut self.shared.counters;
         // Without room it is lost, and the peer repeats its SYN.
-        if emit(out, counters, &seg.flow, &seg.link, &header, 0, |_| {
-            Sum::ZERO
-        })
-        .is_ok()
-        {
+        if reply(out, counters, &seg.flow, &seg.link, &header).is_ok() {
             counters.cookies_sent += 1;
         }
         Disposition::Handled

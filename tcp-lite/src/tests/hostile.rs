@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::testing::{Jar, answer, seg};
-use crate::{Addr, Disposition, DropReason};
+use crate::{Addr, Disposition, DropReason, Ecn};
 
 #[test]
 fn wrong_bytes_are_counted_drops() {
@@ -138,6 +138,7 @@ fn random_segments() {
             config.receive_budget = 70_000;
             config.receive_window = [65_535, 300][(seed % 2) as usize];
             config.linger_bytes = 5_000;
+            config.half_open = [8_192, 8_192, 0][(seed % 3) as usize];
         });
         jar.app.stay = seed % 3 == 0;
         // The right edge that the connection of this many SYNs has told.
@@ -153,8 +154,9 @@ fn random_segments() {
                 }
             };
             let flags = [
-                "S", "A", "A", "A", "PA", "PA", "FA", "R", "RA", "SA", "F", "FPA",
-            ][random(12) as usize];
+                "S", "A", "A", "A", "PA", "PA", "FA", "R", "RA", "SA", "F", "FPA", "SEW", "AE",
+                "PAW",
+            ][random(15) as usize];
             let text = [
                 "",
                 "",
@@ -172,6 +174,7 @@ fn random_segments() {
                 ours.wrapping_sub(near * random(2) as u32),
             );
             segment.win = [65_535, 65_535, 0, 1, 900][random(5) as usize];
+            segment.ecn = [Ecn::NotEct, Ecn::Ect0, Ecn::Ce][random(3) as usize];
             if flags != "S" || random(9) == 0 {
                 segment = segment.data(text[random(9) as usize]);
             }
@@ -205,7 +208,8 @@ fn random_segments() {
                     continue;
                 }
                 let right = sent.ack.wrapping_add(u32::from(sent.win));
-                let syns = jar.stack.counters().syns;
+                let counters = jar.stack.counters();
+                let syns = counters.syns + counters.cookies_sent + counters.cookies_taken;
                 let moved_left = edge.0 == syns && right.wrapping_sub(edge.1) >= 1 << 31;
                 assert!(!moved_left, "seed {seed}: the window's edge moved left");
                 edge = (syns, right);
@@ -241,7 +245,7 @@ fn ended(jar: &Jar) -> usize {
 
 /// The links by which everything sent since the last call went out.
 fn links(jar: &mut Jar) -> Vec<u8> {
-    jar.out.sent.drain(..).map(|(_, link, _)| link).collect()
+    jar.out.sent.drain(..).map(|(_, link, _, _)| link).collect()
 }
 
 #[test]

@@ -32,6 +32,10 @@ impl Flags {
     pub const PSH: Flags = Flags(0x08);
     /// The acknowledgment field counts.
     pub const ACK: Flags = Flags(0x10);
+    /// ECN-Echo (RFC 3168 section 6.1).
+    pub const ECE: Flags = Flags(0x40);
+    /// Congestion window reduced (RFC 3168 section 6.1).
+    pub const CWR: Flags = Flags(0x80);
 
     /// Are all of `other` set?
     #[must_use]
@@ -60,6 +64,8 @@ impl core::fmt::Debug for Flags {
             (Flags::RST, "RST"),
             (Flags::PSH, "PSH"),
             (Flags::ACK, "ACK"),
+            (Flags::ECE, "ECE"),
+            (Flags::CWR, "CWR"),
         ];
         f.debug_list()
             .entries(

@@ -214,6 +214,8 @@ fn stack_config(nic: &Nic, capacity: usize, secret: [u8; 16]) -> tcp_lite::Confi
         timestamps: sysctl("tcp_timestamps"),
         sack: sysctl("tcp_sack"),
         window_scale: sysctl("tcp_window_scaling"),
+        // 1 and 2 differ for connections that this host opens.
+        ecn: sysctl("tcp_ecn"),
         ..tcp_lite::Config::default()
     }
 }
