@@ -203,6 +203,8 @@ pub struct Counters {
     pub resets_limited: u64,
     /// Connections whose path MTU was lowered by ICMP.
     pub path_mtu: u64,
+    /// Times that a connection's segments were made smaller, since large ones seemed to vanish.
+    pub black_holes: u64,
     /// TIME-WAIT ended early by a new SYN (RFC 6191) or because the table was full.
     pub time_wait_recycled: u64,
     dropped: [u64; DropReason::ALL.len()],
@@ -265,6 +267,7 @@ impl Counters {
             ("tcp_resets_sent", self.resets_sent),
             ("tcp_resets_limited", self.resets_limited),
             ("tcp_path_mtu", self.path_mtu),
+            ("tcp_black_holes", self.black_holes),
             ("tcp_time_wait_recycled", self.time_wait_recycled),
         ];
         plain

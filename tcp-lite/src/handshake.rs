@@ -94,6 +94,11 @@ impl Negotiated {
         }
     }
 
+    /// Payload of a full segment on a path of this MTU, whatever was agreed on.
+    pub fn payload_within(&self, flow: &Flow, mtu: u16) -> u16 {
+        mss_within(flow, mtu) - (self.mss - self.payload())
+    }
+
     /// The options of our SYN-ACK; its timestamps are added like those of every segment.
     pub fn answer(&self, flow: &Flow, config: &Config) -> Options {
         Options {
@@ -123,14 +128,19 @@ impl Negotiated {
 
     /// A router says that packets of at most `mtu` bytes pass. False if that is no news, or none to be believed.
     pub fn lower_mtu(&mut self, flow: &Flow, mtu: u16) -> bool {
-        let mtu = mtu.max(if flow.is_v4() { MIN_MTU_V4 } else { MIN_MTU_V6 });
-        let mss = mtu - flow.header_len();
+        let mss = mss_within(flow, mtu);
         let lower = mss < self.mss;
         if lower {
             self.mss = mss;
         }
         lower
     }
+}
+
+/// The MSS for a path of this MTU, as far as it is to be believed.
+fn mss_within(flow: &Flow, mtu: u16) -> u16 {
+    let least = if flow.is_v4() { MIN_MTU_V4 } else { MIN_MTU_V6 };
+    mtu.max(least) - flow.header_len()
 }
 
 /// The MSS option we send: what our link takes (RFC 9293 section 3.7.1; MUST-16, MUST-67).

@@ -22,6 +22,7 @@ mod flow;
 mod handshake;
 mod limiter;
 mod output;
+mod path;
 mod recv;
 mod rtt;
 mod send;

@@ -223,6 +223,8 @@ impl<A: App> Connection<A> {
                 == TimerVerdict::GiveUp
             {
                 self.abort(CloseReason::UserTimeout, cx);
+            } else {
+                self.suspect_black_hole(cx.shared);
             }
         }
         if self.deadline.is_due(now) {

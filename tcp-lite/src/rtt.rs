@@ -39,6 +39,11 @@ impl Rtt {
         self.backoff > 0
     }
 
+    /// How often it rang since.
+    pub fn timeouts(&self) -> u8 {
+        self.backoff
+    }
+
     /// New data was acknowledged.
     pub fn restore(&mut self) {
         self.backoff = 0;

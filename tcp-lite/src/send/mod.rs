@@ -320,6 +320,12 @@ impl Snd {
         self.rtt.is_backed_off()
     }
 
+    /// Timeouts in a row while more than `payload` bytes are outstanding that the peer has room for.
+    pub fn timeouts_above(&self, payload: u16) -> u8 {
+        let large = self.nxt.since(self.una).min(self.wnd) > u32::from(payload);
+        if large { self.rtt.timeouts() } else { 0 }
+    }
+
     /// Something is queued or outstanding.
     pub fn is_busy(&self, fin: bool) -> bool {
         fin || !self.queue.is_empty() || self.una != self.nxt
