@@ -110,6 +110,8 @@ impl<A: App> Connection<A> {
         if !seg.flags.has(Flags::ACK) {
             return Err(DropReason::OddFlags);
         }
+        self.rcv.hear(cx.now);
+        self.probes = 0;
         self.establish(seg, cx);
         let room = self.on_ack(seg, cx)?;
         if place == Place::AtClosedWindow {

@@ -49,6 +49,14 @@ pub struct Config {
     /// A connection whose oldest unacknowledged byte has not moved for this long is reset, also if its peer answers
     /// zero-window probes (RFC 9293 section 3.8.3).
     pub user_timeout: Duration,
+    /// How long nothing may be heard of an idle peer before it is asked, `None`: for ever (RFC 9293 MUST-25: off by
+    /// default; MUST-28: two hours unless there is a reason). Counts up to 24 days.
+    pub keep_alive: Option<Duration>,
+    /// How long an answer to such a probe is awaited before the next one.
+    pub keep_alive_interval: Duration,
+    /// Probes without an answer before the connection is reset: more than one, since probes and answers get lost
+    /// (MUST-29).
+    pub keep_alive_probes: u8,
     /// How long the peer's FIN is awaited after ours was acknowledged, and the application's `close` after the peer's FIN.
     pub linger: Duration,
     /// Bytes that a peer may still send after `close` before it is reset.
@@ -82,6 +90,9 @@ impl Default for Config {
             syn_ack_tries: 5,
             delayed_ack: Duration::from_millis(40),
             user_timeout: Duration::from_secs(60),
+            keep_alive: None,
+            keep_alive_interval: Duration::from_secs(75),
+            keep_alive_probes: 9,
             linger: Duration::from_secs(10),
             linger_bytes: 1 << 20,
             challenge_acks_per_second: 1_000,

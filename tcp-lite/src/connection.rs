@@ -46,6 +46,8 @@ pub(crate) struct Connection<A: App> {
     pub state: State,
     /// In the stack's list of connections to flush.
     pub touched: bool,
+    /// Keep-alive probes sent since the peer was last heard.
+    pub probes: u8,
 }
 
 impl<A: App> Keyed for Connection<A> {
@@ -74,8 +76,12 @@ impl<A: App> Connection<A> {
     }
 
     /// The earliest of all its deadlines.
-    pub fn timer(&self) -> Timer {
-        self.state.timer().min(self.rcv.delayed).min(self.deadline)
+    pub fn timer(&self, now: Instant, config: &Config) -> Timer {
+        self.state
+            .timer()
+            .min(self.rcv.delayed)
+            .min(self.deadline)
+            .min(self.keep_alive(now, config))
     }
 
     /// Shows the application what it has not consumed: what the inbox holds, else `lent` straight from the frame.

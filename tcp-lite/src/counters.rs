@@ -113,6 +113,8 @@ pub enum CloseReason {
     Shutdown,
     /// Nothing that we sent was acknowledged for `Config::user_timeout`.
     UserTimeout,
+    /// An idle peer did not answer `Config::keep_alive_probes` keep-alive probes.
+    KeepAlive,
     /// After our FIN was acknowledged, the peer did not send its own within `Config::linger`.
     LingerTimeout,
     /// After `close` the peer kept sending past `Config::linger_bytes`.
@@ -127,12 +129,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of its counters.
-    pub const ALL: [CloseReason; 10] = [
+    pub const ALL: [CloseReason; 11] = [
         CloseReason::Finished,
         CloseReason::PeerReset,
         CloseReason::Aborted,
         CloseReason::Shutdown,
         CloseReason::UserTimeout,
+        CloseReason::KeepAlive,
         CloseReason::LingerTimeout,
         CloseReason::LingerFlood,
         CloseReason::HalfClosedTimeout,
@@ -149,6 +152,7 @@ impl CloseReason {
             CloseReason::Aborted => "tcp_close_aborted",
             CloseReason::Shutdown => "tcp_close_shutdown",
             CloseReason::UserTimeout => "tcp_close_user_timeout",
+            CloseReason::KeepAlive => "tcp_close_keep_alive",
             CloseReason::LingerTimeout => "tcp_close_linger_timeout",
             CloseReason::LingerFlood => "tcp_close_linger_flood",
             CloseReason::HalfClosedTimeout => "tcp_close_half_closed_timeout",
@@ -187,6 +191,8 @@ pub struct Counters {
     pub fast_retransmits: u64,
     /// Zero-window probes.
     pub probes: u64,
+    /// Keep-alive probes.
+    pub keep_alives: u64,
     /// Segments with data that a router marked instead of dropping (RFC 3168).
     pub congestion_marks: u64,
     /// Congestion windows reduced since the peer echoed a mark.
@@ -259,6 +265,7 @@ impl Counters {
             ("tcp_timeouts", self.timeouts),
             ("tcp_fast_retransmits", self.fast_retransmits),
             ("tcp_probes", self.probes),
+            ("tcp_keep_alives", self.keep_alives),
             ("tcp_congestion_marks", self.congestion_marks),
             ("tcp_ecn_responses", self.ecn_responses),
             ("tcp_out_of_order", self.out_of_order),

@@ -20,6 +20,7 @@ mod cookie;
 mod counters;
 mod flow;
 mod handshake;
+mod keep_alive;
 mod limiter;
 mod output;
 mod path;

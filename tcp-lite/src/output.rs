@@ -179,12 +179,18 @@ impl<A: App> Connection<A> {
         }
     }
 
-    fn emit<O: Out<A::Link>>(&self, header: &Header, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
+    /// A segment without data.
+    pub fn emit<O: Out<A::Link>>(
+        &self,
+        header: &Header,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), Full> {
         let counters = &mut cx.shared.counters;
         reply(cx.out, counters, &self.flow, &self.link, header)
     }
 
-    fn header<O>(&mut self, seq: SeqNum, flags: Flags, cx: &Cx<'_, A, O>) -> Header {
+    /// The header of any segment but SYN-ACK and RST.
+    pub fn header<O>(&mut self, seq: SeqNum, flags: Flags, cx: &Cx<'_, A, O>) -> Header {
         Header {
             seq,
             ack: self.rcv.nxt,
@@ -238,6 +244,7 @@ impl<A: App> Connection<A> {
             self.resume(true, cx);
         }
         self.on_state_timer(cx);
+        self.on_keep_alive(cx);
     }
 
     fn on_state_timer<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {

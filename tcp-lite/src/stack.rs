@@ -158,7 +158,7 @@ impl<A: App> Stack<A> {
             connection.touched = true;
             self.touched.push(id);
         }
-        if let Some(when) = connection.timer().get() {
+        if let Some(when) = connection.timer(now, &self.shared.config).get() {
             self.wheel.arm(id, when.max(now + TICK));
         }
         if after == Class::TimeWait && before != Class::TimeWait {
@@ -243,7 +243,7 @@ impl<A: App> Stack<A> {
                 self.end_time_wait(id);
                 continue;
             }
-            if connection.timer().is_due(now) {
+            if connection.timer(now, &self.shared.config).is_due(now) {
                 connection.on_timer(&mut Cx {
                     now,
                     shared: &mut self.shared,
@@ -281,7 +281,7 @@ impl<A: App> Stack<A> {
             } else {
                 connection.touched = false;
             }
-            if let Some(when) = connection.timer().get() {
+            if let Some(when) = connection.timer(now, &self.shared.config).get() {
                 self.wheel.arm(id, when.max(now + TICK));
             }
         }

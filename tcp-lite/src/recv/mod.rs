@@ -8,13 +8,15 @@ pub(crate) use buffer::Buffers;
 pub(crate) use inbox::{Inbox, Unread};
 pub(crate) use store::Placed;
 
+use core::time::Duration;
+
 use crate::config::Config;
 use crate::seq::SeqNum;
 use crate::time::{Instant, Timer};
 use crate::wire::Timestamps;
 
-/// TS.Recent is not trusted past this age: the peer's clock may have wrapped (RFC 7323 section 5.5, 24 days in ms).
-const TS_RECENT_MAX_AGE: u32 = 24 * 24 * 3600 * 1000;
+/// TS.Recent is not trusted after so much silence: the peer's clock may have wrapped (RFC 7323 section 5.5, 24 days).
+const TS_RECENT_MAX_AGE: Duration = Duration::from_secs(24 * 24 * 3600);
 
 /// Less is not taken for a full segment, as with Linux: two short requests need no ACK of their own.
 const MIN_FULL_SEGMENT: u16 = 536;
@@ -34,9 +36,10 @@ pub(crate) struct Rcv {
     /// The application has seen them all and cannot go on without more: every free byte is offered then, or a request that
     /// leaves less than a segment free would never be completed.
     pub starved: bool,
-    /// TS.Recent, and when it was taken (ms, low half).
+    /// TS.Recent
     ts_recent: u32,
-    ts_recent_at: u32,
+    /// When the last acceptable segment came (ms, low half).
+    heard: u32,
     /// Last.ACK.sent
     last_ack: SeqNum,
     /// The largest payload that came: what the peer's full segment is, as far as it showed.
@@ -72,7 +75,7 @@ impl Rcv {
             unread: 0,
             starved: false,
             ts_recent: ts.map_or(0, |ts| ts.val),
-            ts_recent_at: millis(now),
+            heard: millis(now),
             last_ack: nxt,
             largest: MIN_FULL_SEGMENT,
             ack_now: false,
@@ -107,17 +110,25 @@ impl Rcv {
         }
     }
 
+    /// An acceptable segment came.
+    pub fn hear(&mut self, now: Instant) {
+        self.heard = millis(now);
+    }
+
+    /// For how long none came; of 49 days at most.
+    pub fn silence(&self, now: Instant) -> Duration {
+        Duration::from_millis(u64::from(millis(now).wrapping_sub(self.heard)))
+    }
+
     /// PAWS (RFC 7323 section 5.3 R1): older than what was last seen.
     pub fn is_old(&self, now: Instant, ts: Timestamps) -> bool {
-        SeqNum(ts.val).lt(SeqNum(self.ts_recent))
-            && millis(now).wrapping_sub(self.ts_recent_at) < TS_RECENT_MAX_AGE
+        SeqNum(ts.val).lt(SeqNum(self.ts_recent)) && self.silence(now) < TS_RECENT_MAX_AGE
     }
 
     /// RFC 7323 section 4.3 (2): TS.Recent comes from the segment that reaches back to Last.ACK.sent.
     pub fn note_timestamp(&mut self, now: Instant, seq: SeqNum, ts: Timestamps) {
         if !self.is_old(now, ts) && seq.le(self.last_ack) {
             self.ts_recent = ts.val;
-            self.ts_recent_at = millis(now);
         }
     }
 

@@ -77,6 +77,7 @@ impl<A: App> Stack<A> {
             rcv: Rcv::new(now, irs, offer.options.timestamps, config),
             state: State::SynRcvd(half),
             touched: false,
+            probes: 0,
         };
         if self.table.len() == self.table.capacity()
             && let Some(oldest) = self.time_waits.oldest()

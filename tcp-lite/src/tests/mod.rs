@@ -6,6 +6,7 @@ mod cookies;
 mod ecn;
 mod handshake;
 mod hostile;
+mod keep_alive;
 mod path;
 mod receive;
 mod send;
