@@ -432,29 +432,4 @@ impl<A: App> Connection<A> {
             | State::Closed) => self.state = state,
         }
     }
-
-    fn in_time_wait<O: Out<A::Link>>(
-        &mut self,
-        seg: &Segment<'_>,
-        cx: &mut Cx<'_, A, O>,
-    ) -> Result<(), DropReason> {
-        if seg.flags.has(Flags::RST) {
-            return Err(DropReason::TimeWaitReset);
-        }
-        if seg.flags.has(Flags::SYN) {
-            self.challenge(cx);
-            return Err(DropReason::UnexpectedSyn);
-        }
-        if seg.flags.has(Flags::FIN) && seg.seq + seg.seq_len == self.rcv.nxt {
-            // Our last ACK was lost.
-            self.wait_out(cx.now, cx.shared, cx.app);
-            self.acknowledge(cx);
-            return Ok(());
-        }
-        if seg.seq_len > 0 || seg.seq != self.rcv.nxt {
-            self.challenge(cx);
-            return Err(DropReason::OutOfWindow);
-        }
-        Ok(())
-    }
 }

@@ -117,7 +117,8 @@ impl<A: App> Stack<A> {
             return self.by_cookie(now, seg, segment, app, out);
         }
         let before = connection.state.class();
-        if before == Class::TimeWait && opens && connection.may_be_replaced(segment) {
+        let timestamps = self.shared.config.timestamps;
+        if before == Class::TimeWait && opens && connection.may_be_replaced(segment, timestamps) {
             let last = connection.state.snd_nxt();
             self.end_time_wait(id);
             self.shared.counters.time_wait_recycled += 1;

@@ -1,11 +1,13 @@
 //! TIME-WAIT: who has waited longest, and who may be replaced.
 
-use crate::app::App;
+use crate::app::{App, Out};
 use crate::arrive::Segment;
-use crate::connection::Connection;
+use crate::connection::{Connection, Cx};
+use crate::counters::DropReason;
 use crate::seq::SeqNum;
 use crate::state::{State, TimeWait};
 use crate::table::Table;
+use crate::wire::Flags;
 
 const NIL: u32 = u32::MAX;
 
@@ -73,14 +75,43 @@ fn get<A: App>(id: u32, table: &mut Table<Connection<A>>) -> Option<&mut TimeWai
 
 impl<A: App> Connection<A> {
     /// May this SYN begin a new connection in the place of one in TIME-WAIT (RFC 6191 section 2, RFC 9293 section 3.6.1)?
-    pub fn may_be_replaced(&self, syn: &Segment<'_>) -> bool {
+    /// `timestamps`: we agree to them.
+    pub fn may_be_replaced(&self, syn: &Segment<'_>, timestamps: bool) -> bool {
         let later_seq = self.rcv.nxt.lt(syn.seq);
         match syn.options.timestamps {
             Some(ts) if self.terms.timestamps => {
                 let recent = SeqNum(self.rcv.ts_recent());
                 recent.lt(SeqNum(ts.val)) || recent == SeqNum(ts.val) && later_seq
             }
+            // What is left of the old connection has none, and does not get into the new one.
+            Some(_) if timestamps => true,
             Some(_) | None => later_seq,
         }
+    }
+
+    /// SEGMENT ARRIVES in TIME-WAIT (RFC 9293 section 3.10.7.4, RFC 1337).
+    pub fn in_time_wait<O: Out<A::Link>>(
+        &mut self,
+        seg: &Segment<'_>,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), DropReason> {
+        if seg.flags.has(Flags::RST) {
+            return Err(DropReason::TimeWaitReset);
+        }
+        if seg.flags.has(Flags::SYN) {
+            self.challenge(cx);
+            return Err(DropReason::UnexpectedSyn);
+        }
+        if seg.flags.has(Flags::FIN) && seg.seq + seg.seq_len == self.rcv.nxt {
+            // Our last ACK was lost.
+            self.wait_out(cx.now, cx.shared, cx.app);
+            self.acknowledge(cx);
+            return Ok(());
+        }
+        if seg.seq_len > 0 || seg.seq != self.rcv.nxt {
+            self.challenge(cx);
+            return Err(DropReason::OutOfWindow);
+        }
+        Ok(())
     }
 }

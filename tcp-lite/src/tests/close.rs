@@ -193,6 +193,46 @@ fn time_wait_gives_way_to_a_later_timestamp() {
     assert_eq!((jar.stack.len(), jar.stack.time_wait()), (1, 0));
 }
 
+/// The cases of RFC 6191 section 2: did the old connection have timestamps, TSval of the SYN (the last one seen was 102),
+/// is its sequence number later, is it taken?
+#[test]
+fn time_wait_reuse_case_by_case() {
+    for (had, ts, later, taken) in [
+        (true, Some(103), false, true),
+        (true, Some(102), true, true),
+        (true, Some(102), false, false),
+        (true, Some(101), true, false),
+        (true, None, true, true),
+        (true, None, false, false),
+        (false, Some(1), false, true),
+        (false, None, true, true),
+        (false, None, false, false),
+    ] {
+        let mut jar = Jar::new(|_| {});
+        let stamp = |s: crate::testing::Seg, ts: u32| if had { s.ts(ts, 0) } else { s };
+        jar.send(stamp(seg("S", 0, 0).mss(1000), 100));
+        let _ = jar.sent();
+        jar.send(stamp(seg("PA", 1, 1), 101).data("BYE\n"));
+        jar.send(stamp(seg("FA", 5, 2), 102));
+        let _ = jar.sent();
+        assert_eq!(jar.stack.time_wait(), 1);
+        let mut syn = seg("S", if later { 100 } else { 3 }, 0);
+        if let Some(ts) = ts {
+            syn = syn.ts(ts, 0);
+        }
+        let _ = jar.hand(syn);
+        let left = (jar.stack.len(), jar.stack.time_wait());
+        let want = if taken { (1, 0) } else { (0, 1) };
+        assert_eq!(left, want, "{had} {ts:?} {later}");
+    }
+    // Where we do not agree to timestamps theirs mean nothing.
+    let mut jar = Jar::established(|config| config.timestamps = false);
+    jar.send(seg("PA", 1, 1).data("BYE\n"));
+    jar.send(seg("FA", 5, 2));
+    let _ = jar.hand(seg("S", 3, 0).ts(1, 0));
+    assert_eq!((jar.stack.len(), jar.stack.time_wait()), (0, 1));
+}
+
 #[test]
 fn peer_reset_releases_everything() {
     let mut jar = Jar::established(|_| {});

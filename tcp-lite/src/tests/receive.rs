@@ -274,6 +274,33 @@ fn challenge_acks_are_limited() {
     assert!(jar.stack.counters().challenge_acks_limited >= 990);
 }
 
+/// RFC 5961 section 7 with CVE-2016-5696 in mind: one budget for all connections, and nobody can tell how large it is.
+#[test]
+fn challenge_ack_budget_is_shared_and_unsteady() {
+    let mut jar = Jar::established(|config| config.challenge_acks_per_second = 100);
+    let first = (jar.flow, jar.iss);
+    jar.flow.remote.port += 1;
+    jar.send(seg("S", 0, 0).mss(1000));
+    let _ = jar.sent();
+    jar.send(seg("A", 1, 1));
+    let mut sizes = Vec::new();
+    for _ in 0..20 {
+        for _ in 0..60 {
+            let here = (jar.flow, jar.iss);
+            jar.drops(seg("R", 2, 0), DropReason::InexactReset);
+            (jar.flow, jar.iss) = first;
+            jar.drops(seg("S", 1, 0), DropReason::UnexpectedSyn);
+            (jar.flow, jar.iss) = here;
+        }
+        sizes.push(jar.out.sent.drain(..).count());
+        jar.pass_ms(1_000);
+    }
+    assert!(sizes.iter().all(|n| (50..=100).contains(n)), "{sizes:?}");
+    sizes.sort_unstable();
+    sizes.dedup();
+    assert!(sizes.len() > 5);
+}
+
 /// RFC 7323: TS.Recent is taken from segments at or before Last.ACK.sent, PAWS drops what is older, across the wrap.
 #[test]
 fn timestamps() {
