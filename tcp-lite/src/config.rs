@@ -44,7 +44,7 @@ pub struct Config {
     pub initial_rto: Duration,
     /// SYN-ACKs sent before a half-open connection is given up.
     pub syn_ack_tries: u8,
-    /// How long an ACK may wait for data to ride on (RFC 9293 MUST-59 bounds it by 0.5 s).
+    /// How long an ACK may wait for data to ride on (RFC 9293 MUST-40 bounds it by 0.5 s).
     pub delayed_ack: Duration,
     /// A connection whose oldest unacknowledged byte has not moved for this long is reset, also if its peer answers
     /// zero-window probes (RFC 9293 section 3.8.3).

@@ -9,5 +9,6 @@ mod hostile;
 mod keep_alive;
 mod path;
 mod receive;
+mod rfc;
 mod send;
 mod size;
