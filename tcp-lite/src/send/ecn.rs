@@ -8,13 +8,17 @@ impl Snd {
     /// peer echoes until it has seen our CWR, which goes with new data: before that is acknowledged an echo is no news.
     pub fn on_ecn(&mut self, ack: SeqNum) -> bool {
         let news = self.una.le(ack) && self.ecn_end.lt(ack) && self.una != self.nxt;
-        if !news || self.congestion.recovering {
-            return false;
+        if news {
+            self.congestion.on_ecn(self.flight(), self.mss());
+            self.window_reduced();
         }
-        self.congestion.on_ecn(self.flight(), self.mss());
-        self.ecn_end = self.nxt;
+        news
+    }
+
+    /// For whatever reason: CWR is owed, and echoes of marks on what is outstanding were answered with it.
+    pub fn window_reduced(&mut self) {
         self.cwr = true;
-        true
+        self.ecn_end = self.nxt;
     }
 
     /// May a router mark this segment? Not one that is sent again, nor a probe of the window (section 6.1.5, 6.1.6).

@@ -158,7 +158,7 @@ impl Snd {
                 .on_duplicate(self.una, self.nxt, self.flight(), self.mss())
         {
             counters.fast_retransmits += 1;
-            self.cwr = true;
+            self.window_reduced();
             self.repaired = self.una;
             self.repair();
         } else if self.congestion.recovering
@@ -282,7 +282,7 @@ impl Snd {
             self.again = (self.una, self.wnd.clamp(1, self.mss()) as u16);
         } else {
             counters.timeouts += 1;
-            self.cwr = true;
+            self.window_reduced();
             let again = self.rtt.is_backed_off();
             self.congestion
                 .on_timeout(self.nxt, self.flight(), self.mss(), again);

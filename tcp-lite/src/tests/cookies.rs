@@ -112,6 +112,35 @@ fn timestamps_carry_the_options() {
     }
 }
 
+/// Never more than what was offered, but for what is too little for anybody.
+#[test]
+fn the_mss_that_is_kept_is_not_above_the_offer() {
+    let mut last = 0;
+    for offer in (0..9_000)
+        .step_by(41)
+        .chain([88, 536, 1220, 1440, 1460, 8940, 65_535])
+    {
+        let mut jar = Jar::new(|config| {
+            config.half_open = 0;
+            config.mtu = 9_000;
+        });
+        syn_ack(&mut jar, seg("S", 0, 0).mss(offer));
+        jar.send(seg("PA", 1, 1).data("GET 20000\n"));
+        let kept = jar.sent()[0].data.len();
+        match offer {
+            // As good as none.
+            0 => assert_eq!(kept, 536),
+            88 | 536 | 1220 | 1440 | 1460 | 8940 => assert_eq!(kept, usize::from(offer)),
+            _ => assert!(
+                kept <= usize::from(offer.max(88)) && kept >= 88,
+                "{offer}: {kept}"
+            ),
+        }
+        last = last.max(kept);
+    }
+    assert_eq!(last, 8_940);
+}
+
 #[test]
 fn half_open_connections_come_first() {
     let mut jar = Jar::new(|config| config.half_open = 1);

@@ -18,6 +18,8 @@ pub struct Link {
     corruption: u64,
     delay: u64,
     jitter: u64,
+    /// Larger packets to the client vanish without a word.
+    pub hole: usize,
     pub lost: u64,
 }
 
@@ -31,12 +33,14 @@ impl Link {
             corruption: rng.pick(&[0, 0, 0, 10]),
             delay: rng.pick(&[10, 50, 1_000, 20_000, 80_000]),
             jitter: rng.pick(&[0, 0, 100, 5_000, 40_000]),
+            hole: usize::MAX,
             lost: 0,
         }
     }
 
     pub fn put(&mut self, now: u64, to: To, mut packet: Vec<u8>, rng: &mut Rng) {
-        if rng.chance(self.loss) {
+        let vanishes = to == To::Client && packet.len() > self.hole;
+        if vanishes || rng.chance(self.loss) {
             self.lost += 1;
             return;
         }

@@ -23,6 +23,7 @@ pub struct Report {
     pub probes: u64,
     pub out_of_order: u64,
     pub cookies: u64,
+    pub black_holes: u64,
     pub bytes: u64,
 }
 
@@ -37,6 +38,7 @@ impl Report {
         self.probes += other.probes;
         self.out_of_order += other.out_of_order;
         self.cookies += other.cookies;
+        self.black_holes += other.black_holes;
         self.bytes += other.bytes;
     }
 }
@@ -44,6 +46,11 @@ impl Report {
 pub fn run(seed: u64, verbose: bool) -> Report {
     let mut rng = Rng::new(seed);
     let mut link = Link::new(&mut rng);
+    link.hole = match seed % 32 {
+        5 => 1280,
+        20 => 576,
+        _ => usize::MAX,
+    };
     let mtu = rng.pick(&[1500, 1500, 576, 9000]);
     let plan = Plan::new(&mut rng);
     let slow = plan.pause > 0;
@@ -66,6 +73,8 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         window_scale: rng.chance(700),
         // A FIN that is lost again and again takes smoltcp tens of seconds.
         linger: Duration::from_secs(100),
+        // A tenth of all packets lost, or those of more than 576 bytes: among many seeds a minute is not enough.
+        user_timeout: Duration::from_secs(600),
         ..Config::default()
     };
     let mut stack: Stack<Server> = Stack::new(config);
@@ -171,6 +180,7 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         probes: counters.probes,
         out_of_order: counters.out_of_order,
         cookies: counters.cookies_taken,
+        black_holes: counters.black_holes,
         bytes: counters.bytes_out,
     }
 }
