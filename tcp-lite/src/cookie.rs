@@ -41,11 +41,15 @@ const ECN: u32 = 0x20;
 /// Cookies remembered as used, at most: 256 KiB.
 const MAX_USED: usize = 1 << 16;
 
+/// By what a used cookie is remembered; 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tag(u32);
+
 /// What an ACK says that may complete a handshake by cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Check {
-    /// It does; so much of the peer's SYN is known.
-    Good(Offer),
+    /// It does; so much of the peer's SYN is known, and by the tag the cookie will be.
+    Good(Offer, Tag),
     /// Our ISN is right, the peer's sequence number is not that of its first segment.
     Early,
     /// It does not: forged, too old, used before, or nothing of ours.
@@ -59,7 +63,7 @@ pub(crate) struct Cookies {
     last: Option<Instant>,
     /// Tags of cookies that opened a connection, each in the one place it can have: the first segment of a connection
     /// that ended must not open it again. A tag may be overwritten by another's, which costs only this protection.
-    used: Box<[u32]>,
+    used: Box<[Tag]>,
 }
 
 impl Cookies {
@@ -68,7 +72,7 @@ impl Cookies {
         Cookies {
             key: secret,
             last: None,
-            used: vec![0; places].into_boxed_slice(),
+            used: vec![Tag(0); places].into_boxed_slice(),
         }
     }
 
@@ -138,30 +142,20 @@ impl Cookies {
             } else if self.used[self.place(tag)] == tag {
                 return Check::Wrong;
             } else {
-                return Check::Good(unpack(index, bits, echo));
+                return Check::Good(unpack(index, bits, echo), tag);
             }
         }
         answer
     }
 
-    /// The cookie of `ack`, found good, opened a connection.
-    pub fn spend(&mut self, now: Instant, flow: &Flow, ack: &Segment<'_>, kept: &Offer) {
-        let iss = (ack.ack - 1).0;
-        let echo = kept.options.timestamps;
-        let bits = echo.map(|ts| ts.ecr & TS_BITS);
-        for age in 0..2 {
-            let count = counter(now).wrapping_sub(age);
-            let (mask, _) = self.known(flow, count);
-            let (bound, tag) = self.bound(flow, count, ack.seq - 1, iss >> 28 ^ mask, bits);
-            if iss & BOUND_MASK == bound {
-                let place = self.place(tag);
-                self.used[place] = tag;
-            }
-        }
+    /// A cookie that was found good opened its connection.
+    pub fn spend(&mut self, tag: Tag) {
+        let place = self.place(tag);
+        self.used[place] = tag;
     }
 
-    fn place(&self, tag: u32) -> usize {
-        (tag >> 1) as usize % self.used.len()
+    fn place(&self, tag: Tag) -> usize {
+        (tag.0 >> 1) as usize % self.used.len()
     }
 
     /// The mask of the MSS, and `known` in its place.
@@ -174,7 +168,7 @@ impl Cookies {
         ((mac >> 60) as u32, mac as u32 & KNOWN_MASK)
     }
 
-    /// `bound` in its place, and the tag by which the cookie is remembered, never 0.
+    /// `bound` in its place, and the cookie's tag.
     fn bound(
         &self,
         flow: &Flow,
@@ -182,7 +176,7 @@ impl Cookies {
         irs: SeqNum,
         index: u32,
         bits: Option<u32>,
-    ) -> (u32, u32) {
+    ) -> (u32, Tag) {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write(b"bound");
         hasher.write_u64(count);
@@ -192,7 +186,7 @@ impl Cookies {
         // Another value than any six bits where there are no timestamps.
         hasher.write_u32(bits.unwrap_or(u32::MAX));
         let mac = hasher.finish();
-        (mac as u32 & BOUND_MASK, (mac >> 32) as u32 | 1)
+        (mac as u32 & BOUND_MASK, Tag((mac >> 32) as u32 | 1))
     }
 }
 

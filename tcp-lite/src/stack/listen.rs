@@ -141,8 +141,8 @@ impl<A: App> Stack<A> {
         if !bare || self.shared.draining {
             return Disposition::Unknown;
         }
-        let kept = match self.cookies.check(now, &seg.flow, segment, timestamps) {
-            Check::Good(kept) => kept,
+        let (kept, tag) = match self.cookies.check(now, &seg.flow, segment, timestamps) {
+            Check::Good(kept, tag) => (kept, tag),
             Check::Early | Check::Wrong => return Disposition::Unknown,
         };
         if let Some(half) = self.table.find(&seg.flow) {
@@ -164,7 +164,7 @@ impl<A: App> Stack<A> {
         let Some(connection) = self.table.get_mut(id) else {
             return Disposition::Unknown;
         };
-        self.cookies.spend(now, &seg.flow, segment, &kept);
+        self.cookies.spend(tag);
         self.shared.counters.cookies_taken += 1;
         let mut cx = Cx {
             now,

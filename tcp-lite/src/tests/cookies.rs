@@ -267,6 +267,24 @@ fn old_cookies_are_strangers() {
     assert_eq!(jar.hand(seg("A", 1, 1)), Disposition::Unknown);
 }
 
+/// A stack that sent none believes none, not even one that another with the same secret sent just now: as long as there
+/// is no pressure there is nothing to guess.
+#[test]
+fn cookies_count_under_pressure_only() {
+    let mut jar = jar();
+    syn_ack(&mut jar, seg("S", 0, 0).mss(1460));
+    let mut calm = Jar::new(|_| {});
+    calm.iss = jar.iss;
+    assert_eq!(calm.hand(seg("A", 1, 1)), Disposition::Unknown);
+    // Under pressure itself it would have taken it: secret and counter are the same.
+    let mut pressed = Jar::new(|config| config.half_open = 0);
+    pressed.flow.remote.port += 1;
+    syn_ack(&mut pressed, seg("S", 0, 0).mss(1460));
+    pressed.flow.remote.port -= 1;
+    pressed.iss = jar.iss;
+    assert_eq!(pressed.hand(seg("A", 1, 1)), Disposition::Handled);
+}
+
 /// The second segment of the peer says nothing of its ISN: it is neither believed nor reset, and comes again.
 #[test]
 fn a_segment_ahead_of_the_first_waits() {
