@@ -70,8 +70,7 @@ fn a_peer_that_answers_lives() {
 /// What is outstanding asks by itself.
 #[test]
 fn no_probe_while_data_is_outstanding() {
-    let mut jar = kept();
-    jar.pass_ms(99_000);
+    let mut jar = Jar::established(|config| config.keep_alive = Some(Duration::from_secs(5)));
     jar.send(seg("PA", 1, 1).data("GET 3\n"));
     let _ = jar.sent();
     jar.pass_ms(50_000);
