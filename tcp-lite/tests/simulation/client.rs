@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
@@ -175,6 +175,13 @@ impl Client {
     pub fn finished(&mut self) -> bool {
         let open = self.sockets.get::<Socket>(self.handle).is_open();
         self.done() && !open
+    }
+
+    /// All answers read, and a lost FIN that smoltcp 0.14 never repeats: three duplicate ACKs that come while only its FIN is
+    /// outstanding stop its timer.
+    pub fn forgot_its_fin(&self) -> bool {
+        let state = self.sockets.get::<Socket>(self.handle).state();
+        self.done() && state == State::FinWait1
     }
 
     pub fn progress(&self) -> String {

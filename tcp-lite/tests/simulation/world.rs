@@ -24,6 +24,7 @@ pub struct Report {
     pub out_of_order: u64,
     pub cookies: u64,
     pub black_holes: u64,
+    pub forgotten_fins: u64,
     pub bytes: u64,
 }
 
@@ -39,6 +40,7 @@ impl Report {
         self.out_of_order += other.out_of_order;
         self.cookies += other.cookies;
         self.black_holes += other.black_holes;
+        self.forgotten_fins += other.forgotten_fins;
         self.bytes += other.bytes;
     }
 }
@@ -150,8 +152,15 @@ pub fn run(seed: u64, verbose: bool) -> Report {
             None => break,
         }
     }
+    let forgotten = client.forgot_its_fin();
+    if forgotten {
+        // Nothing is under way any more, and nothing ever will be.
+        stack.abort_all(Instant(epoch + now), &mut server, &mut out);
+        server.closed.clear();
+        server.established = 0;
+    }
     assert!(
-        client.finished(),
+        forgotten || client.finished(),
         "stuck: {} server {:?}",
         client.progress(),
         server.closed
@@ -181,6 +190,7 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         out_of_order: counters.out_of_order,
         cookies: counters.cookies_taken,
         black_holes: counters.black_holes,
+        forgotten_fins: u64::from(forgotten),
         bytes: counters.bytes_out,
     }
 }
