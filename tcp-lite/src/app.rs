@@ -2,7 +2,7 @@
 
 use crate::counters::{CloseReason, DropReason, RefuseReason};
 use crate::flow::Flow;
-use crate::send::{Pieces, SendQueue};
+use crate::send::{Pieces, Snd};
 use crate::time::{Instant, Timer};
 use crate::wire;
 
@@ -93,7 +93,7 @@ pub trait App: Sized {
 pub struct Io<'a, A: App> {
     pub(crate) conn: &'a mut A::Conn,
     pub(crate) flow: &'a Flow,
-    pub(crate) queue: &'a mut SendQueue,
+    pub(crate) snd: &'a mut Snd,
     pub(crate) pieces: &'a mut Pieces<A::Piece>,
     pub(crate) limit: u16,
     pub(crate) deadline: &'a mut Timer,
@@ -132,7 +132,7 @@ impl<A: App> Io<'_, A> {
         if len == 0 {
             return Ok(());
         }
-        let pushed = self.queue.push(self.pieces, piece, len, self.limit);
+        let pushed = self.snd.push(self.pieces, piece, len, self.limit);
         self.wish.blocked |= pushed.is_err();
         pushed
     }
@@ -143,13 +143,13 @@ impl<A: App> Io<'_, A> {
         if self.wish.close || self.wish.abort {
             return 0;
         }
-        usize::from(self.limit.saturating_sub(self.queue.len())).min(self.pieces.room())
+        usize::from(self.limit.saturating_sub(self.snd.pieces())).min(self.pieces.room())
     }
 
     /// Is anything queued that the peer has not acknowledged?
     #[must_use]
     pub fn sending(&self) -> bool {
-        !self.queue.is_empty()
+        self.snd.has_queued()
     }
 
     /// Sends FIN behind what is queued. Later input is acknowledged and discarded until the peer's FIN, bounded by

@@ -196,6 +196,7 @@ impl<A: App> Connection<A> {
             wnd: self.terms.scale(seg.window),
             seq: seg.seq,
             mss: self.terms.payload(),
+            sack: self.terms.sack,
             // Karn: no sample from a SYN-ACK that was sent twice.
             rtt: (half.tries == 1).then(|| cx.now.since(half.sent)),
             handshake_lost: half.tries > 1,
@@ -224,6 +225,7 @@ impl<A: App> Connection<A> {
             wnd: self.terms.scale(seg.window),
             pure: seg.seq_len == 0,
             sack: &seg.options.sack,
+            echo: self.terms.ecn && seg.flags.has(Flags::ECE),
             echoed_rtt: match seg.options.timestamps {
                 Some(ts) if self.terms.timestamps => self.terms.echoed(cx.now, ts.ecr),
                 Some(_) | None => None,
@@ -242,13 +244,11 @@ impl<A: App> Connection<A> {
             return Err(DropReason::BadAck);
         }
         let shared = &mut *cx.shared;
-        if self.terms.ecn && seg.flags.has(Flags::ECE) && snd.on_ecn(seg.ack) {
+        if info.echo && snd.on_ecn(seg.ack, &shared.config) {
             shared.counters.ecn_responses += 1;
         }
         let acked: Acked = snd.on_ack(cx.now, &info, fin, &shared.config, &mut shared.counters);
-        if acked.bytes > 0 {
-            snd.queue.acked(&mut shared.pieces, acked.bytes, cx.app);
-        }
+        snd.release(&mut shared.pieces, acked.bytes, cx.app);
         if acked.fin {
             self.on_fin_acked(cx);
         }
@@ -313,8 +313,7 @@ impl<A: App> Connection<A> {
         let fin = fin.then(|| seq + payload.len() as u32);
         match &mut self.state {
             State::Established { inbox, .. } => {
-                let end = inbox.fin.or(fin);
-                inbox.fin = end;
+                let end = inbox.note_fin(fin);
                 // Nothing is behind a FIN.
                 let payload = match end {
                     Some(end) if end.lt(seq) => &[],

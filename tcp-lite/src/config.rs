@@ -2,6 +2,16 @@
 
 use core::time::Duration;
 
+/// How the congestion window grows and shrinks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CongestionControl {
+    /// RFC 9438: by the time since the last loss, and never less than Reno would.
+    #[default]
+    Cubic,
+    /// RFC 5681: one segment per round trip; halves at a loss.
+    NewReno,
+}
+
 /// Everything a [`crate::Stack`] is told once. All tables get their final size from it.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -42,6 +52,12 @@ pub struct Config {
     pub max_rto: Duration,
     /// Retransmission timeout before the first measurement (RFC 6298 section 2.1).
     pub initial_rto: Duration,
+    /// How the window grows behind a loss.
+    pub congestion: CongestionControl,
+    /// How long a peer is thought to delay the ACK of a lone segment; a tail loss probe waits as much longer. RFC 8985
+    /// assumes the worst case of 200 ms, which leaves most of a lost short answer to the timeout. Linux delays by 40 ms;
+    /// for a peer that delays more, the probe is one segment for nothing, and its D-SACK says so.
+    pub peer_ack_delay: Duration,
     /// SYN-ACKs sent before a half-open connection is given up.
     pub syn_ack_tries: u8,
     /// How long an ACK may wait for data to ride on (RFC 9293 MUST-40 bounds it by 0.5 s).
@@ -87,6 +103,8 @@ impl Default for Config {
             min_rto: Duration::from_millis(200),
             max_rto: Duration::from_secs(60),
             initial_rto: Duration::from_secs(1),
+            congestion: CongestionControl::Cubic,
+            peer_ack_delay: Duration::from_millis(50),
             syn_ack_tries: 5,
             delayed_ack: Duration::from_millis(40),
             user_timeout: Duration::from_secs(60),

@@ -164,7 +164,7 @@ impl<A: App> Connection<A> {
         let mut io = Io {
             conn: &mut self.conn,
             flow: &self.flow,
-            queue: &mut snd.queue,
+            snd,
             pieces: &mut cx.shared.pieces,
             limit: cx.shared.config.pieces_per_connection,
             deadline: &mut self.deadline,
@@ -185,10 +185,7 @@ impl<A: App> Connection<A> {
             self.close(cx.shared);
             return;
         }
-        let waits = self
-            .state
-            .snd()
-            .is_none_or(|(snd, _)| !snd.queue.is_empty());
+        let waits = self.state.snd().is_none_or(|(snd, _)| snd.has_queued());
         if let Some(inbox) = self.state.inbox() {
             inbox.blocked = wish.blocked;
             inbox.retry = if wish.blocked && !waits {
@@ -252,13 +249,13 @@ impl<A: App> Connection<A> {
                 eof: _,
             } => {
                 inbox.release(&mut shared.buffers);
-                snd.queue.clear(&mut shared.pieces, app);
+                snd.clear(&mut shared.pieces, app);
                 true
             }
             State::FinWait1 { mut snd, linger: _ }
             | State::Closing { mut snd }
             | State::LastAck { mut snd } => {
-                snd.queue.clear(&mut shared.pieces, app);
+                snd.clear(&mut shared.pieces, app);
                 true
             }
             State::FinWait2 { .. } => true,

@@ -189,6 +189,10 @@ pub struct Counters {
     pub timeouts: u64,
     /// Fast retransmits (entries into fast recovery).
     pub fast_retransmits: u64,
+    /// Tail loss probes (RFC 8985).
+    pub tail_probes: u64,
+    /// Recoveries taken back: nothing had been lost (RFC 4015).
+    pub spurious: u64,
     /// Zero-window probes.
     pub probes: u64,
     /// Keep-alive probes.
@@ -264,6 +268,8 @@ impl Counters {
             ("tcp_retransmits", self.retransmits),
             ("tcp_timeouts", self.timeouts),
             ("tcp_fast_retransmits", self.fast_retransmits),
+            ("tcp_tail_probes", self.tail_probes),
+            ("tcp_spurious", self.spurious),
             ("tcp_probes", self.probes),
             ("tcp_keep_alives", self.keep_alives),
             ("tcp_congestion_marks", self.congestion_marks),

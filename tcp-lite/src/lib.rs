@@ -41,7 +41,7 @@ mod wheel;
 pub mod wire;
 
 pub use app::{App, Arrival, Disposition, Ecn, Full, Io, Out};
-pub use config::Config;
+pub use config::{Config, CongestionControl};
 pub use counters::{CloseReason, Counters, DropReason, RefuseReason};
 pub use flow::{Addr, Endpoint, Flow};
 pub use seq::SeqNum;

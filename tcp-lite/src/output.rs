@@ -67,7 +67,7 @@ impl<A: App> Connection<A> {
             self.send_syn_ack(cx)?;
         }
         if let Some((snd, fin)) = self.state.snd() {
-            snd.keep_timer(cx.now, fin, &cx.shared.config);
+            snd.keep_timer(cx.now, fin, &cx.shared.config, &mut cx.shared.pieces);
         }
         while let Some((snd, fin)) = self.state.snd()
             && let Some(chunk) = snd.next_chunk(fin)
@@ -126,7 +126,7 @@ impl<A: App> Connection<A> {
         let len = header.len() + chunk.len as usize;
         cx.out.emit(&self.flow, &self.link, ecn, len, |buf| {
             header.emit(&self.flow, buf, |payload| {
-                snd.queue.fill(&shared.pieces, at, payload, cx.app)
+                snd.fill(&shared.pieces, at, payload, cx.app)
             });
         })?;
         shared.counters.segments_out += 1;
@@ -221,10 +221,10 @@ impl<A: App> Connection<A> {
             self.rcv.ack_now = true;
         }
         if let Some((snd, fin)) = self.state.snd()
-            && snd.timer.is_due(now)
+            && snd.timer().is_due(now)
         {
             if !snd.is_busy(fin) {
-                snd.timer = Timer::OFF;
+                snd.stop_timers();
             } else if snd.on_timer(now, &cx.shared.config, &mut cx.shared.counters)
                 == TimerVerdict::GiveUp
             {

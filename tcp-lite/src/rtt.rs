@@ -9,6 +9,8 @@ use crate::config::Config;
 pub(crate) struct Rtt {
     srtt: u32,
     rttvar: u32,
+    /// The least round trip seen (`RACK.min_RTT`).
+    least: u32,
     /// Timeouts in a row: each doubles the RTO (section 5.5).
     backoff: u8,
 }
@@ -28,6 +30,39 @@ impl Rtt {
             self.rttvar = self.rttvar - self.rttvar / 4 + self.srtt.abs_diff(r) / 4;
             self.srtt = (self.srtt - self.srtt / 8 + r / 8).max(1);
         }
+    }
+
+    /// `SRTT` in µs; 0: not measured yet.
+    pub fn smoothed(&self) -> u32 {
+        self.srtt
+    }
+
+    /// A round trip that is sure to be one.
+    pub fn least(&mut self, rtt_micros: u32) {
+        let rtt = rtt_micros.clamp(1, MAX_SAMPLE_MICROS);
+        self.least = if self.least == 0 {
+            rtt
+        } else {
+            self.least.min(rtt)
+        };
+    }
+
+    /// µs; 0: not measured yet.
+    pub fn least_seen(&self) -> u32 {
+        self.least
+    }
+
+    /// What was measured may be of another path.
+    pub fn forget_least(&mut self) {
+        self.least = 0;
+    }
+
+    /// A timeout was spurious because a round trip took this long: the next one waits for such (RFC 4015 section 3.2
+    /// step 5).
+    pub fn adapt_to(&mut self, rtt_micros: u32) {
+        let r = rtt_micros.clamp(1, MAX_SAMPLE_MICROS);
+        self.srtt = self.srtt.max(r);
+        self.rttvar = self.rttvar.max(r / 2);
     }
 
     pub fn back_off(&mut self) {

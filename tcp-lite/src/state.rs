@@ -141,17 +141,17 @@ impl State {
     pub fn timer(&self) -> Timer {
         match self {
             State::SynRcvd(half) => half.timer,
-            State::Established { snd, inbox } => snd.timer.min(inbox.retry),
-            State::FinWait1 { snd, linger } => snd.timer.min(linger.until),
+            State::Established { snd, inbox } => snd.timer().min(inbox.retry),
+            State::FinWait1 { snd, linger } => snd.timer().min(linger.until),
             State::FinWait2 { snd_nxt: _, linger } => linger.until,
             State::CloseWait { snd, inbox, eof } => {
                 let close = match eof {
                     Eof::Pending => Timer::OFF,
                     Eof::Told(until) => *until,
                 };
-                snd.timer.min(inbox.retry).min(close)
+                snd.timer().min(inbox.retry).min(close)
             }
-            State::Closing { snd } | State::LastAck { snd } => snd.timer,
+            State::Closing { snd } | State::LastAck { snd } => snd.timer(),
             State::TimeWait(wait) => wait.until,
             State::Closed => Timer::OFF,
         }

@@ -10,8 +10,9 @@ use crate::wire::SackBlocks;
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     store: Option<Box<Store>>,
-    /// Where the peer's FIN lies, when it came ahead of a gap.
-    pub fin: Option<SeqNum>,
+    /// Where the peer's FIN lies, and whether one came, ahead of a gap.
+    fin: SeqNum,
+    has_fin: bool,
     /// `on_data` met a full queue and waits for room.
     pub blocked: bool,
     /// Ask again by then: set while blocked with nothing of our own queued, so that no ACK will come to ask for us.
@@ -19,6 +20,14 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    /// A FIN came that ends the data at `fin`; where the first one came that did.
+    pub fn note_fin(&mut self, fin: Option<SeqNum>) -> Option<SeqNum> {
+        if let (Some(fin), false) = (fin, self.has_fin) {
+            (self.fin, self.has_fin) = (fin, true);
+        }
+        self.has_fin.then_some(self.fin)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.store.is_none()
     }

@@ -1,22 +1,35 @@
-//! NewReno congestion control: slow start, congestion avoidance, fast recovery (RFC 5681, 6582, 6928).
+//! The congestion window: slow start, congestion avoidance, the answer to a loss (RFC 5681, 6928, 9438).
 
-use crate::seq::SeqNum;
+use super::cubic::{self, Curve};
+use crate::config::CongestionControl;
+use crate::time::Instant;
 
 /// Above every window that a peer can offer (RFC 7323: 2^30): the arithmetic then needs no overflow checks.
-const MAX_CWND: u32 = 1 << 30;
+pub(super) const MAX_CWND: u32 = 1 << 30;
+/// Most segments by which one ACK opens the window in slow start: RFC 9406 section 4.2 has L = 8 for a sender that does
+/// not pace. A peer whose NIC joins segments acknowledges many at once; with less it would be served more slowly for it.
+const SLOW_START_LIMIT: u32 = 8;
 
+/// What is remembered between answers too.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Congestion {
+pub(super) struct Congestion {
     pub cwnd: u32,
-    ssthresh: u32,
-    /// SND.NXT when the last loss was seen: ACKs up to it belong to that loss (RFC 6582 section 3.2).
-    recover: SeqNum,
-    pub dup_acks: u8,
-    pub recovering: bool,
+    pub ssthresh: u32,
+    /// CUBIC's `W_max`, bytes; 0: none.
+    pub w_max: u32,
+}
+
+/// What an ACK did, as far as growth asks.
+pub(super) struct Growth {
+    pub now: Instant,
+    pub acked: u32,
+    pub mss: u32,
+    /// µs
+    pub srtt: u32,
 }
 
 impl Congestion {
-    pub fn new(mss: u32, iss: SeqNum, handshake_lost: bool) -> Congestion {
+    pub fn new(mss: u32, handshake_lost: bool) -> Congestion {
         // RFC 6928 section 2; one segment if the SYN-ACK was lost (RFC 5681 section 3.1).
         let cwnd = if handshake_lost {
             mss
@@ -26,9 +39,7 @@ impl Congestion {
         Congestion {
             cwnd,
             ssthresh: MAX_CWND,
-            recover: iss,
-            dup_acks: 0,
-            recovering: false,
+            w_max: 0,
         }
     }
 
@@ -37,85 +48,138 @@ impl Congestion {
         self.cwnd = self.cwnd.min(initial_window(mss));
     }
 
-    /// `acked` new bytes were acknowledged up to `una`, with `flight` bytes outstanding before.
-    /// Returns true when this is a partial ACK of a recovery: the next gap must be sent again.
-    pub fn on_ack(&mut self, una: SeqNum, acked: u32, flight: u32, mss: u32) -> bool {
-        self.dup_acks = 0;
-        if self.recovering {
-            if una.lt(self.recover) {
-                // RFC 6582 section 3.2 step 3, partial: deflate by what left the network, and one segment back.
-                self.cwnd =
-                    self.cwnd.saturating_sub(acked).max(mss) + if acked >= mss { mss } else { 0 };
-                return true;
+    pub fn in_slow_start(&self) -> bool {
+        self.cwnd < self.ssthresh
+    }
+
+    /// New data was acknowledged, of a flight that the window had limited.
+    pub fn grow(&mut self, which: CongestionControl, curve: &mut Curve, by: &Growth) {
+        let Growth { acked, mss, .. } = *by;
+        self.cwnd = if self.in_slow_start() {
+            self.cwnd + acked.min(SLOW_START_LIMIT * mss)
+        } else {
+            match which {
+                CongestionControl::NewReno => {
+                    // RFC 5681 section 3.1, equation (3)
+                    let acked = acked.min(SLOW_START_LIMIT * mss);
+                    let more = u64::from(mss) * u64::from(acked) / u64::from(self.cwnd);
+                    self.cwnd + more.max(1) as u32
+                }
+                CongestionControl::Cubic => curve.grow(self, by),
             }
-            // Full: do not let a burst out.
-            self.recovering = false;
-            self.cwnd = self
-                .ssthresh
-                .min((flight - acked.min(flight)).max(mss) + mss);
-            return false;
         }
-        // Kept near `una`, so that the comparison above holds across a wrap.
-        self.recover = self.recover.max(una);
-        // A window that was not used proves nothing.
-        if flight.saturating_mul(2) < self.cwnd {
-            return false;
-        }
-        let growth = if self.cwnd < self.ssthresh {
-            acked.min(2 * mss) // RFC 3465 with L = 2
-        } else {
-            (u64::from(mss) * u64::from(acked.min(2 * mss)) / u64::from(self.cwnd)).max(1) as u32
+        .min(MAX_CWND);
+    }
+
+    /// A loss at a window of `window` bytes of which `flight` were used: lowers `ssthresh`. The caller lowers `cwnd` as
+    /// fits the recovery.
+    pub fn on_loss(
+        &mut self,
+        which: CongestionControl,
+        curve: &mut Curve,
+        flight: u32,
+        window: u32,
+        mss: u32,
+    ) {
+        let kept = match which {
+            // RFC 5681 section 3.1, equation (4); what limited transmit added MUST NOT count.
+            CongestionControl::NewReno => flight.min(window) / 2,
+            // RFC 9438 section 4.6 lets the window stand for the flight size where it does not grow unused: else the
+            // last segments of a short answer would take all that was learned of the path with them.
+            CongestionControl::Cubic => {
+                self.w_max = cubic::plateau(window, self.w_max);
+                curve.reduced(window);
+                cubic::reduced(window)
+            }
         };
-        self.cwnd = (self.cwnd + growth).min(MAX_CWND);
-        false
+        // RFC 5681 section 3.1, RFC 9438 section 4.6: MUST NOT fall below two segments.
+        self.ssthresh = kept.max(2 * mss);
     }
 
-    /// A duplicate ACK; returns true when it begins a recovery: the first gap must be sent again.
-    pub fn on_duplicate(&mut self, una: SeqNum, nxt: SeqNum, flight: u32, mss: u32) -> bool {
-        self.dup_acks = self.dup_acks.saturating_add(1);
-        if self.recovering {
-            self.cwnd = (self.cwnd + mss).min(MAX_CWND);
-            return false;
-        }
-        // ACKs of what was sent before the last loss do not tell of a new one (RFC 6582 section 3.2 step 2).
-        if self.dup_acks < 3 || una.lt(self.recover) {
-            return false;
-        }
-        self.recovering = true;
-        self.recover = nxt;
-        self.ssthresh = (flight / 2).max(2 * mss);
-        self.cwnd = self.ssthresh + 3 * mss;
-        true
-    }
-
-    /// What may be outstanding now: the first two duplicates let out a new segment each (RFC 3042).
-    pub fn allowed(&self, mss: u32) -> u32 {
-        let limited = if self.recovering {
-            0
-        } else {
-            u32::from(self.dup_acks.min(2)) * mss
-        };
-        self.cwnd + limited
-    }
-
-    /// A router marked a segment where it might have dropped it (RFC 3168 section 6.1.2).
-    pub fn on_ecn(&mut self, flight: u32, mss: u32) {
-        self.ssthresh = (flight / 2).max(2 * mss);
-        self.cwnd = self.cwnd.min(self.ssthresh);
-    }
-
-    /// The retransmission timer rang (RFC 5681 section 3.1).
-    pub fn on_timeout(&mut self, nxt: SeqNum, flight: u32, mss: u32, again: bool) {
-        if !again {
-            self.ssthresh = (flight / 2).max(2 * mss);
-        }
+    /// The retransmission timer rang: the window MUST be no more than one segment (RFC 5681 section 3.1).
+    pub fn on_timeout(&mut self, mss: u32) {
         self.cwnd = mss;
-        self.recover = nxt;
-        self.recovering = false;
-        self.dup_acks = 0;
+        // RFC 9438 section 4.8: the next curve begins where congestion avoidance does.
+        self.w_max = 0;
+    }
+
+    /// The loss was none. RFC 4015 section 3.2 (steps 2 and 4): back to the old threshold, without a burst.
+    pub fn undo(&mut self, before: Congestion, flying: u32, acked: u32, mss: u32) {
+        let now = flying + acked.min(initial_window(mss));
+        *self = Congestion {
+            cwnd: before.cwnd.min(now.max(self.cwnd)),
+            ssthresh: before.ssthresh.max(before.cwnd),
+            w_max: before.w_max,
+        };
     }
 }
 
-fn initial_window(mss: u32) -> u32 {
+pub(super) fn initial_window(mss: u32) -> u32 {
     (10 * mss).min((2 * mss).max(14_600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Congestion, CongestionControl, Curve, Growth, Instant, MAX_CWND, initial_window};
+
+    const MSS: u32 = 1000;
+
+    fn grow(window: &mut Congestion, which: CongestionControl, acked: u32) {
+        let by = Growth {
+            now: Instant(0),
+            acked,
+            mss: MSS,
+            srtt: 1000,
+        };
+        window.grow(which, &mut Curve::default(), &by);
+    }
+
+    #[test]
+    fn initial_windows() {
+        for (mss, window) in [(100, 1000), (1460, 14_600), (8960, 17_920), (2000, 14_600)] {
+            assert_eq!(initial_window(mss), window);
+        }
+        assert_eq!(Congestion::new(1460, true).cwnd, 1460);
+    }
+
+    #[test]
+    fn slow_start_is_bounded_per_ack() {
+        for which in [CongestionControl::NewReno, CongestionControl::Cubic] {
+            let mut window = Congestion::new(MSS, false);
+            grow(&mut window, which, 2000);
+            assert_eq!(window.cwnd, 12_000);
+            grow(&mut window, which, 12_000);
+            assert_eq!(window.cwnd, 20_000);
+            window.cwnd = MAX_CWND - 1;
+            grow(&mut window, which, 8000);
+            assert_eq!(window.cwnd, MAX_CWND);
+        }
+    }
+
+    #[test]
+    fn newreno_opens_one_segment_per_round() {
+        let mut window = Congestion {
+            cwnd: 20_000,
+            ssthresh: 20_000,
+            w_max: 0,
+        };
+        for _ in 0..10 {
+            grow(&mut window, CongestionControl::NewReno, 2000);
+        }
+        assert!((20_950..=21_000).contains(&window.cwnd), "{}", window.cwnd);
+    }
+
+    #[test]
+    fn loss_keeps_half_or_seven_tenths() {
+        for (which, flight, kept) in [
+            (CongestionControl::NewReno, 20_000, 10_000),
+            (CongestionControl::Cubic, 20_000, 14_000),
+            (CongestionControl::NewReno, 3000, 2000),
+            (CongestionControl::Cubic, 2000, 2000),
+        ] {
+            let mut window = Congestion::new(MSS, false);
+            window.on_loss(which, &mut Curve::default(), flight, flight, MSS);
+            assert_eq!(window.ssthresh, kept);
+        }
+    }
 }

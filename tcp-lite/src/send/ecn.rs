@@ -1,15 +1,19 @@
 //! Explicit congestion notification, the data sender's part (RFC 3168 section 6.1.2).
 
 use super::{Chunk, Snd};
+use crate::config::Config;
 use crate::seq::SeqNum;
 
 impl Snd {
     /// A plausible `ack` came with ECN-Echo. True if the congestion window was reduced for it: once per window of data. The
     /// peer echoes until it has seen our CWR, which goes with new data: before that is acknowledged an echo is no news.
-    pub fn on_ecn(&mut self, ack: SeqNum) -> bool {
+    ///
+    /// A mark is answered like a loss (RFC 3168 section 6.1.2, RFC 9438 section 4.6).
+    pub fn on_ecn(&mut self, ack: SeqNum, config: &Config) -> bool {
         let news = self.una.le(ack) && self.ecn_end.lt(ack) && self.una != self.nxt;
         if news {
-            self.congestion.on_ecn(self.flight(), self.mss());
+            self.lower_threshold(config);
+            self.congestion.cwnd = self.congestion.cwnd.min(self.congestion.ssthresh);
             self.window_reduced();
         }
         news

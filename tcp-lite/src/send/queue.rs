@@ -1,5 +1,6 @@
 //! What a connection has to send: a chain of response pieces in a slab of the whole stack.
 
+use super::busy::Spares;
 use crate::app::{App, Full};
 use crate::wire::Sum;
 
@@ -17,6 +18,8 @@ pub(crate) struct Pieces<P> {
     free: u32,
     used: usize,
     capacity: usize,
+    /// What else a connection needs while it has pieces here.
+    pub(super) spares: Spares,
 }
 
 impl<P: Copy> Pieces<P> {
@@ -27,6 +30,7 @@ impl<P: Copy> Pieces<P> {
             free: NIL,
             used: 0,
             capacity,
+            spares: Spares::default(),
         }
     }
 
@@ -64,7 +68,7 @@ impl<P: Copy> Pieces<P> {
 ///          ^ snd_una            ^ snd_una + cursor_at  ^ snd_una + bytes
 /// ```
 #[derive(Debug)]
-pub(crate) struct SendQueue {
+pub(super) struct SendQueue {
     head: u32,
     tail: u32,
     /// Bytes of the head piece that are acknowledged.
@@ -93,10 +97,6 @@ impl SendQueue {
     /// Bytes from `snd_una` on.
     pub fn bytes(&self) -> u32 {
         self.bytes
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
     }
 
     /// Pieces not acknowledged whole.

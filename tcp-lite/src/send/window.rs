@@ -1,6 +1,7 @@
 //! What may go out now: peer's window, congestion window, silly window avoidance.
 
-use super::Snd;
+use super::sent::MAX_SEGMENTS;
+use super::{Pieces, Snd, millis, stamp};
 use crate::config::Config;
 use crate::seq::SeqNum;
 use crate::time::Instant;
@@ -20,74 +21,93 @@ pub(crate) struct Chunk {
 impl Snd {
     /// The next segment that may go out, or nothing. `fin`: FIN stands behind the queue.
     pub fn next_chunk(&mut self, fin: bool) -> Option<Chunk> {
-        if self.again.1 > 0 {
-            if self.una.le(self.again.0)
-                && let Some(chunk) = self.chunk(self.again.0, u32::from(self.again.1), fin)
+        let (una, mss) = (self.una, self.mss());
+        let busy = self.busy.as_mut()?;
+        if let Some((seq, len)) = busy.forced {
+            // Into a closed window goes a FIN alone, not behind data that uses up what is open.
+            let at = seq.since(una);
+            let data = len.min(busy.queue.bytes().saturating_sub(at));
+            let fin = fin && (data == 0 || self.wnd > at + data);
+            if una.le(seq)
+                && let Some(chunk) = self.chunk(seq, len, fin)
             {
                 return Some(chunk);
             }
-            self.again.1 = 0;
+            self.busy.as_mut()?.forced = None;
         }
-        if self.ptr != self.nxt
-            && let Some(board) = &self.scoreboard
-        {
-            // What the peer holds is not sent again.
-            while let Some(end) = board.skip(self.ptr) {
-                self.ptr = end;
-            }
+        let busy = self.busy.as_mut()?;
+        let room = self.congestion.cwnd.saturating_sub(busy.pipe(mss));
+        if busy.sheet.has_lost() {
+            self.repetition(room, fin)
+        } else {
+            self.new_data(room, fin)
         }
-        let sent = self.ptr.since(self.una);
-        let unsent = self.queue.bytes().saturating_sub(sent);
+    }
+
+    /// The first segment that is lost, joined with the lost ones behind it, and with new data behind those.
+    fn repetition(&mut self, room: u32, fin: bool) -> Option<Chunk> {
+        let mss = self.mss();
+        let busy = self.busy.as_mut()?;
+        let seq = busy.sheet.next_lost()?.seq;
+        let sent = seq.since(self.una);
         let window = self.wnd.saturating_sub(sent);
-        if unsent == 0 {
-            // FIN alone: it takes one number of the window and no congestion window.
-            let open = fin && sent == self.queue.bytes() && window > 0;
-            return if open {
-                self.chunk(self.ptr, 0, fin)
+        let full = busy.queue.bytes().saturating_sub(sent).min(mss);
+        if full == 0 {
+            return if window > 0 {
+                self.chunk(seq, 0, fin)
             } else {
                 None
             };
         }
-        let room = window.min(self.congestion.allowed(self.mss()).saturating_sub(sent));
-        let want = unsent.min(self.mss());
-        let mut len = want.min(room);
-        // A congestion window that splits a segment waits for the next ACK; what is outstanding brings it.
-        if len == 0 || len < want && room < window {
+        let until = busy.sheet.lost_until(seq, full);
+        let lost = until.since(seq).min(full);
+        let want = if until == self.nxt { full } else { lost };
+        let mut len = want.min(window);
+        if len < want || len > room {
+            // No silly segment of new data, none that the congestion window would split.
+            len = len.min(lost);
+        }
+        if len == 0 || len > room {
             return None;
         }
-        if len < want {
-            let resend = self.nxt.since(self.ptr);
-            // RFC 9293 section 3.8.6.2.1: a full segment, or all there is, or half of the largest window ever offered.
-            // What is sent again was through this before.
-            if resend == 0 && len < self.max_wnd / 2 {
-                return None;
-            }
-            len = if resend > 0 { len.min(resend) } else { len };
-        }
-        let len = if self.ptr == self.nxt {
-            len
-        } else {
-            self.until_sacked(len)
-        };
-        self.chunk(self.ptr, len, fin && window > len)
+        self.chunk(seq, len, fin && window > len)
     }
 
-    /// Cuts a retransmission off where the peer already holds the bytes.
-    fn until_sacked(&self, len: u32) -> u32 {
-        match self
-            .scoreboard
-            .as_ref()
-            .and_then(|board| board.gap(self.ptr))
-        {
-            Some((start, gap)) if start == self.ptr => len.min(gap),
-            Some(_) | None => len,
+    fn new_data(&mut self, room: u32, fin: bool) -> Option<Chunk> {
+        let mss = self.mss();
+        let busy = self.busy.as_mut()?;
+        let sent = self.nxt.since(self.una);
+        let queued = busy.queue.bytes();
+        let window = self.wnd.saturating_sub(sent);
+        let want = queued.saturating_sub(sent).min(mss);
+        if want == 0 {
+            // FIN alone: it takes one number of the window and no congestion window.
+            return if fin && sent == queued && window > 0 {
+                self.chunk(self.nxt, 0, fin)
+            } else {
+                None
+            };
         }
+        let len = want.min(window);
+        if busy.sheet.len() >= MAX_SEGMENTS || len == 0 {
+            return None;
+        }
+        // A congestion window that splits a segment waits for the next ACK; what is outstanding brings it.
+        if len > room {
+            busy.full = self.nxt;
+            return None;
+        }
+        // RFC 9293 section 3.8.6.2.1: a full segment, or all there is, or half of the largest window ever offered.
+        if len < want && len < self.max_wnd / 2 {
+            return None;
+        }
+        self.chunk(self.nxt, len, fin && window > len)
     }
 
     /// The segment at `seq` of at most `len` bytes, as far as there is something.
     fn chunk(&self, seq: SeqNum, len: u32, fin: bool) -> Option<Chunk> {
         let at = seq.since(self.una);
-        let queued = self.queue.bytes();
+        let queued = self.queued();
         let len = len.min(queued.saturating_sub(at)).min(self.mss());
         let last = at + len == queued;
         let chunk = Chunk {
@@ -102,34 +122,47 @@ impl Snd {
 
     /// The chunk was emitted.
     pub fn sent(&mut self, now: Instant, chunk: Chunk, config: &Config) {
+        let Some(busy) = &mut self.busy else { return };
         let end = chunk.seq + chunk.len + u32::from(chunk.fin);
-        if self.again.1 > 0 && self.again.0 == chunk.seq {
-            self.again.1 = 0;
-            self.ptr = self.ptr.max(end);
-        } else {
-            self.ptr = end;
+        busy.sheet.send(chunk.seq, end, stamp(now));
+        if busy.forced.is_some_and(|(seq, _)| seq == chunk.seq) {
+            busy.forced = None;
         }
-        if chunk.again {
-            self.timed = None;
-        } else if self.timed.is_none() {
-            self.timed = Some((end, now.0 as u32));
-        }
+        busy.recovery
+            .sent(end.since(chunk.seq), chunk.again, millis(now));
         self.nxt = self.nxt.max(end);
-        if !self.timer.is_set() {
-            self.start_timer(now, config);
+        // The first segment, sent again, gets its whole time: else the timer that ran for its predecessor would ring
+        // while the ACK is on its way.
+        if !busy.rto.is_set() || chunk.again && chunk.seq == self.una {
+            self.start_rto(now, config);
+        }
+        if !chunk.again {
+            self.schedule_probe(now, config);
         }
     }
 
     /// Before output: whatever is queued or outstanding has the timer running, also when no window lets it out
     /// (then it is the persist timer).
-    pub fn keep_timer(&mut self, now: Instant, fin: bool, config: &Config) {
-        if self.timer.is_set() || !self.is_busy(fin) {
+    pub fn keep_timer<P>(
+        &mut self,
+        now: Instant,
+        fin: bool,
+        config: &Config,
+        pieces: &mut Pieces<P>,
+    ) {
+        if !self.is_busy(fin) {
             return;
         }
-        if now.since(self.progress) > self.rtt.rto(config) {
+        let una = self.una;
+        let busy = self.busy.get_or_insert_with(|| pieces.spares.take(una));
+        if busy.rto.is_set() {
+            return;
+        }
+        busy.progress = now;
+        let pause = u64::from(millis(now).wrapping_sub(self.resting));
+        if self.una == self.nxt && u128::from(pause) > self.rtt.rto(config).as_millis() {
             self.congestion.restart(self.mss());
         }
-        self.progress = now;
-        self.start_timer(now, config);
+        self.start_rto(now, config);
     }
 }

@@ -182,7 +182,9 @@ fn a_flood_of_echoes_does_not_stop_the_answer() {
     }
     assert_eq!((next, jar.app.held), (100_001, 0));
     let counters = jar.stack.counters();
-    assert!(counters.ecn_responses > 5 && counters.timeouts == 0);
+    // Three stale ones in a row look like a loss besides.
+    let reductions = counters.ecn_responses + counters.fast_retransmits;
+    assert!(reductions > 5 && counters.timeouts == 0);
 }
 
 /// Without ECN an echo means nothing.

@@ -9,6 +9,7 @@ mod hostile;
 mod keep_alive;
 mod path;
 mod receive;
+mod recovery;
 mod rfc;
 mod send;
 mod size;

@@ -80,54 +80,6 @@ fn third_duplicate_repairs_without_sack() {
     assert_eq!(jar.stack.counters().timeouts, 0);
 }
 
-/// With SACK blocks exactly the gaps are sent again, one per duplicate.
-#[test]
-fn sack_repairs_the_gaps_only() {
-    let mut jar = Jar::established(|_| {});
-    let end = ask(&mut jar, 10_000);
-    assert_eq!(lengths(&mut jar), full(1, 10));
-    // 1, 3001 and 4001 are lost.
-    jar.send(seg("A", end, 1).sack(&[(1001, 2001)]));
-    jar.send(seg("A", end, 1).sack(&[(1001, 3001)]));
-    assert_eq!(lengths(&mut jar), []);
-    jar.send(seg("A", end, 1).sack(&[(5001, 6001), (1001, 3001)]));
-    assert_eq!(lengths(&mut jar), [(1, 1000)]);
-    jar.send(seg("A", end, 1).sack(&[(5001, 7001), (1001, 3001)]));
-    assert_eq!(lengths(&mut jar), [(3001, 1000)]);
-    jar.send(seg("A", end, 1).sack(&[(5001, 8001), (1001, 3001)]));
-    assert_eq!(lengths(&mut jar), [(4001, 1000)]);
-    jar.send(seg("A", end, 1).sack(&[(5001, 10_001), (1001, 3001)]));
-    assert_eq!(lengths(&mut jar), []);
-    jar.send(seg("A", end, 3001).sack(&[(5001, 10_001)]));
-    jar.send(seg("A", end, 4001).sack(&[(5001, 10_001)]));
-    assert_eq!(lengths(&mut jar), []);
-    jar.send(seg("A", end, 10_001));
-    assert_eq!((lengths(&mut jar), jar.app.held), (vec![], 0));
-    assert_eq!(jar.stack.counters().retransmits, 3);
-}
-
-/// Blocks outside of what is outstanding, or upside down, say nothing.
-#[test]
-fn hostile_sack_blocks() {
-    let mut jar = Jar::established(|_| {});
-    let end = ask(&mut jar, 5000);
-    assert_eq!(lengths(&mut jar), full(1, 5));
-    for block in [
-        (1, 1001),
-        (3001, 2001),
-        (4001, 90_000),
-        (0, 5001),
-        (2001, 2001),
-    ] {
-        jar.send(seg("A", end, 1).sack(&[block]).win(65_000));
-    }
-    let _ = jar.sent();
-    jar.pass(Duration::from_secs(1));
-    assert_eq!(jar.sent()[0].seq, 1);
-    jar.send(seg("A", end, 5001));
-    assert_eq!(jar.app.held, 0);
-}
-
 #[test]
 fn zero_window_is_probed_then_given_up() {
     let mut jar = Jar::established(|_| {});
@@ -389,7 +341,7 @@ fn late_acks_change_nothing() {
     let _ = jar.sent();
     jar.send(seg("A", end, 3001).win(0));
     jar.drops(seg("A", end - 1, 5001).win(0), DropReason::OutOfWindow);
-    jar.expect(&[seg("A", 17_001, end)]);
+    jar.expect(&[seg("A", 20_001, end)]);
     // The window is still open: a timeout, not a probe.
     jar.pass_ms(250);
     assert_eq!(lengths(&mut jar), [(5001, 1000)]);

@@ -7,7 +7,7 @@ use crate::testing::Lines;
 #[test]
 fn slot_size() {
     assert!(
-        size_of::<Connection<Lines>>() <= 296,
+        size_of::<Connection<Lines>>() <= 216,
         "{}",
         size_of::<Connection<Lines>>()
     );

@@ -1,0 +1,408 @@
+//! What is outstanding, segment by segment: when each was last sent, and what became of it.
+
+use std::collections::VecDeque;
+
+use crate::seq::SeqNum;
+
+/// Most segments outstanding on one connection: bounds its memory (16 bytes each) and the work of one ACK. Lower stalls
+/// a long fat path (this is 11 MB of full segments, 1 Gbit/s at 90 ms); higher lets a peer that acknowledges every
+/// other byte make each of its ACKs expensive.
+pub(super) const MAX_SEGMENTS: usize = 8192;
+
+/// What is known of a segment's last transmission.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// Nothing: it counts as in the network.
+    Flying,
+    /// It must be sent again.
+    Lost,
+    /// The peer holds it (RFC 2018).
+    Sacked,
+}
+
+/// One segment `[seq, end)`, FIN's number included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sent {
+    pub seq: SeqNum,
+    pub end: SeqNum,
+    /// When it was last sent: µs, low half.
+    pub at: u32,
+    pub fate: Fate,
+    /// It was sent more than once.
+    pub again: bool,
+}
+
+impl Sent {
+    pub fn len(&self) -> u32 {
+        self.end.since(self.seq)
+    }
+
+    /// RFC 8985 section 6.2, `RACK_sent_after`: was this sent behind one sent at `at` that ends at `end`? What one
+    /// flush sent has one time and is told apart by its place.
+    pub fn is_behind(&self, at: u32, end: SeqNum) -> bool {
+        is_after(self.at, at) || self.at == at && end.lt(self.end)
+    }
+}
+
+/// `a > b` for times less than 35 minutes apart.
+pub(super) fn is_after(a: u32, b: u32) -> bool {
+    (b.wrapping_sub(a) as i32) < 0
+}
+
+/// The segments outstanding: ascending, contiguous from `snd_una` to `snd_nxt`.
+#[derive(Debug, Default)]
+pub(super) struct Sheet {
+    list: VecDeque<Sent>,
+    /// Sequence numbers flying: `pipe` of RFC 6675.
+    flying: u32,
+    lost: u32,
+    sacked: u32,
+    sacked_segments: u32,
+    /// Nothing below is lost.
+    lost_from: SeqNum,
+}
+
+impl Sheet {
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.list.capacity()
+    }
+
+    pub fn flying(&self) -> u32 {
+        self.flying
+    }
+
+    pub fn has_lost(&self) -> bool {
+        self.lost > 0
+    }
+
+    /// Sequence numbers, and segments, that the peer reported.
+    pub fn sacked(&self) -> (u32, u32) {
+        (self.sacked, self.sacked_segments)
+    }
+
+    pub fn first(&self) -> Option<&Sent> {
+        self.list.front()
+    }
+
+    pub fn last(&self) -> Option<&Sent> {
+        self.list.back()
+    }
+
+    pub fn clear(&mut self) {
+        self.list.clear();
+        (self.flying, self.lost, self.sacked, self.sacked_segments) = (0, 0, 0, 0);
+    }
+
+    fn count(&mut self, fate: Fate, len: u32) {
+        match fate {
+            Fate::Flying => self.flying += len,
+            Fate::Lost => self.lost += len,
+            Fate::Sacked => {
+                self.sacked += len;
+                self.sacked_segments += 1;
+            }
+        }
+    }
+
+    fn discount(&mut self, fate: Fate, len: u32) {
+        match fate {
+            Fate::Flying => self.flying -= len,
+            Fate::Lost => self.lost -= len,
+            Fate::Sacked => {
+                self.sacked -= len;
+                self.sacked_segments -= 1;
+            }
+        }
+    }
+
+    fn set(&mut self, at: usize, fate: Fate) {
+        let Sent {
+            seq,
+            end,
+            fate: before,
+            ..
+        } = self.list[at];
+        self.discount(before, end.since(seq));
+        self.count(fate, end.since(seq));
+        self.list[at].fate = fate;
+        if fate == Fate::Lost {
+            self.lost_from = self.lost_from.min(seq);
+        }
+    }
+
+    /// `[seq, end)` goes out: new data, or a repetition that may cover several segments, parts of them, and new data
+    /// behind.
+    pub fn send(&mut self, seq: SeqNum, end: SeqNum, at: u32) {
+        let mut sent = Sent {
+            seq,
+            end,
+            at,
+            fate: Fate::Flying,
+            again: false,
+        };
+        if self.list.is_empty() {
+            self.lost_from = seq;
+        }
+        let mut place = self.list.partition_point(|s| s.end.le(seq));
+        if let Some(old) = self.list.get(place).copied() {
+            sent.again = true;
+            if old.seq != seq {
+                // Its beginning stays as it was.
+                let head = Sent { end: seq, ..old };
+                self.list[place].seq = seq;
+                self.list.insert(place, head);
+                if old.fate == Fate::Sacked {
+                    self.sacked_segments += 1;
+                }
+                place += 1;
+            }
+        }
+        while let Some(old) = self.list.get(place).copied()
+            && old.seq.lt(end)
+        {
+            if end.lt(old.end) {
+                self.discount(old.fate, end.since(old.seq));
+                if old.fate == Fate::Sacked {
+                    self.sacked_segments += 1;
+                }
+                self.list[place].seq = end;
+                break;
+            }
+            self.discount(old.fate, old.len());
+            if old.end == end {
+                // Nearly always the first and only one.
+                self.count(Fate::Flying, sent.len());
+                self.list[place] = sent;
+                return;
+            }
+            self.list.remove(place);
+        }
+        self.count(Fate::Flying, sent.len());
+        self.list.insert(place, sent);
+    }
+
+    /// The peer holds `[left, right)`: `tell` gets each segment in it that was not reported before.
+    pub fn sack(&mut self, left: SeqNum, right: SeqNum, mut tell: impl FnMut(&Sent)) {
+        let mut place = self.list.partition_point(|s| s.seq.lt(left));
+        while let Some(sent) = self.list.get(place)
+            && sent.end.le(right)
+        {
+            if sent.fate != Fate::Sacked {
+                tell(sent);
+                self.set(place, Fate::Sacked);
+            }
+            place += 1;
+        }
+    }
+
+    /// Everything below `una` is acknowledged: `tell` gets each segment that was not reported before. Returns how many
+    /// sequence numbers that were.
+    pub fn ack(&mut self, una: SeqNum, mut tell: impl FnMut(&Sent)) -> u32 {
+        let mut news = 0;
+        while let Some(sent) = self.list.front().copied()
+            && sent.seq.lt(una)
+        {
+            let part = sent.end.min(una).since(sent.seq);
+            if sent.fate != Fate::Sacked {
+                news += part;
+            }
+            self.discount(sent.fate, part);
+            if una.lt(sent.end) {
+                if sent.fate == Fate::Sacked {
+                    self.sacked_segments += 1;
+                }
+                self.list[0].seq = una;
+                break;
+            }
+            if sent.fate != Fate::Sacked {
+                tell(&sent);
+            }
+            self.list.pop_front();
+        }
+        self.lost_from = self.lost_from.max(una);
+        news
+    }
+
+    /// Marks as lost each segment that `is_lost` says so of, oldest first, until it says to stop with `None`.
+    pub fn judge(&mut self, mut is_lost: impl FnMut(&Sent) -> Option<bool>) {
+        for place in 0..self.list.len() {
+            match is_lost(&self.list[place]) {
+                Some(true) => self.set(place, Fate::Lost),
+                Some(false) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn replace(&mut self, from: Fate, to: Fate) {
+        for place in 0..self.list.len() {
+            if self.list[place].fate == from {
+                self.set(place, to);
+            }
+        }
+    }
+
+    /// Everything flying must be sent again.
+    pub fn lose_all(&mut self) {
+        self.replace(Fate::Flying, Fate::Lost);
+    }
+
+    /// The first segment must be sent again.
+    pub fn lose_first(&mut self) {
+        if self.list.front().is_some_and(|s| s.fate == Fate::Flying) {
+            self.set(0, Fate::Lost);
+        }
+    }
+
+    /// Nothing was lost after all.
+    pub fn find_all(&mut self) {
+        self.replace(Fate::Lost, Fate::Flying);
+    }
+
+    /// Did the peer take back what it reported? It cannot wait for what it holds.
+    pub fn has_reneged(&self) -> bool {
+        self.list.front().is_some_and(|s| s.fate == Fate::Sacked)
+    }
+
+    /// What the peer reported must be sent again.
+    pub fn forget_reports(&mut self) {
+        self.replace(Fate::Sacked, Fate::Lost);
+    }
+
+    /// The oldest segment that must be sent again.
+    pub fn next_lost(&mut self) -> Option<Sent> {
+        if self.lost == 0 {
+            return None;
+        }
+        let from = self.list.partition_point(|s| s.seq.lt(self.lost_from));
+        let found = self
+            .list
+            .iter()
+            .skip(from)
+            .find(|s| s.fate == Fate::Lost)
+            .copied()?;
+        self.lost_from = found.seq;
+        Some(found)
+    }
+
+    /// Where the run of lost segments that begins at `seq` ends: what one repetition may cover.
+    pub fn lost_until(&self, seq: SeqNum, most: u32) -> SeqNum {
+        let from = self.list.partition_point(|s| s.end.le(seq));
+        let mut end = seq;
+        for sent in self.list.iter().skip(from) {
+            if sent.fate != Fate::Lost || end.since(seq) >= most {
+                break;
+            }
+            end = sent.end;
+        }
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fate, Sent, SeqNum, Sheet, is_after};
+
+    const BASE: SeqNum = SeqNum(u32::MAX - 1500);
+
+    fn sheet(count: u32) -> Sheet {
+        let mut sheet = Sheet::default();
+        for n in 0..count {
+            sheet.send(BASE + n * 1000, BASE + (n + 1) * 1000, n);
+        }
+        sheet
+    }
+
+    fn ranges(sheet: &Sheet) -> Vec<(u32, u32, Fate, bool)> {
+        let at = |seq: SeqNum| seq.since(BASE);
+        let row = |s: &Sent| (at(s.seq), at(s.end), s.fate, s.again);
+        let sums = sheet.list.iter().fold([0; 4], |mut sums, s| {
+            sums[s.fate as usize] += s.len();
+            sums[3] += u32::from(s.fate == Fate::Sacked);
+            sums
+        });
+        assert_eq!(
+            sums,
+            [
+                sheet.flying,
+                sheet.lost,
+                sheet.sacked,
+                sheet.sacked_segments
+            ]
+        );
+        sheet.list.iter().map(row).collect()
+    }
+
+    #[test]
+    fn blocks_and_acks_are_told_once() {
+        let mut sheet = sheet(5);
+        let mut told = Vec::new();
+        let mut tell = |s: &Sent| told.push(s.seq.since(BASE));
+        // Half a segment is not held.
+        sheet.sack(BASE + 1000, BASE + 3500, &mut tell);
+        sheet.sack(BASE + 1000, BASE + 4000, &mut tell);
+        assert_eq!(sheet.ack(BASE + 500, &mut tell), 500);
+        assert_eq!(sheet.ack(BASE + 1000, &mut tell), 500);
+        assert_eq!(sheet.ack(BASE + 5000, &mut tell), 1000);
+        assert_eq!(told, [1000, 2000, 3000, 500, 4000]);
+        assert_eq!(ranges(&sheet), []);
+    }
+
+    #[test]
+    fn repetitions_cut_and_join() {
+        use Fate::{Flying, Lost, Sacked};
+        let mut sheet = sheet(3);
+        sheet.judge(|_| Some(true));
+        assert_eq!(sheet.lost_until(BASE, 1500), BASE + 2000);
+        sheet.send(BASE, BASE + 600, 9);
+        sheet.send(BASE + 600, BASE + 1200, 9);
+        assert_eq!(
+            ranges(&sheet),
+            [
+                (0, 600, Flying, true),
+                (600, 1200, Flying, true),
+                (1200, 2000, Lost, false),
+                (2000, 3000, Lost, false)
+            ]
+        );
+        assert_eq!(sheet.next_lost().map(|s| s.seq.since(BASE)), Some(1200));
+        sheet.sack(BASE + 2000, BASE + 3000, |_| {});
+        assert_eq!(sheet.lost_until(BASE + 1200, 9999), BASE + 2000);
+        // From the middle of a segment to past the last.
+        sheet.send(BASE + 1500, BASE + 3300, 10);
+        assert_eq!(
+            ranges(&sheet)[2..],
+            [(1200, 1500, Lost, false), (1500, 3300, Flying, true)]
+        );
+        // A part in the middle of one that the peer holds.
+        sheet.sack(BASE + 1500, BASE + 3300, |_| {});
+        sheet.send(BASE + 2000, BASE + 2100, 11);
+        assert_eq!(
+            ranges(&sheet)[3..],
+            [
+                (1500, 2000, Sacked, true),
+                (2000, 2100, Flying, true),
+                (2100, 3300, Sacked, true)
+            ]
+        );
+        sheet.ack(BASE + 2500, |_| {});
+        assert_eq!(ranges(&sheet), [(2500, 3300, Sacked, true)]);
+    }
+
+    #[test]
+    fn sent_after_survives_the_wrap() {
+        assert!(is_after(5, u32::MAX - 5) && !is_after(u32::MAX - 5, 5) && !is_after(7, 7));
+        let mut sent = sheet(1).list[0];
+        sent.at = 3;
+        assert!(sent.is_behind(u32::MAX, sent.end) && sent.is_behind(3, sent.seq));
+        assert!(!sent.is_behind(3, sent.end) && !sent.is_behind(4, sent.seq));
+    }
+}
