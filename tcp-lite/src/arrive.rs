@@ -100,8 +100,7 @@ impl<A: App> Connection<A> {
         let place = self.rcv.place(seg.seq, seg.seq_len);
         if place == Place::Outside {
             if seg.seq_len > 0 {
-                // A retransmission: our ACK was lost.
-                self.acknowledge(cx);
+                self.acknowledge_again(seg, cx);
             } else {
                 self.challenge(cx);
             }

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::app::{App, Ecn, Full, Out};
+use crate::arrive::Segment;
 use crate::config::Config;
 use crate::connection::{Connection, Cx};
 use crate::counters::{CloseReason, Counters};
@@ -75,7 +76,7 @@ impl<A: App> Connection<A> {
             self.send_chunk(chunk, cx)?;
         }
         if self.rcv.ack_now {
-            self.send_ack(cx)?;
+            self.send_ack(None, cx)?;
         }
         Ok(())
     }
@@ -138,10 +139,15 @@ impl<A: App> Connection<A> {
         Ok(())
     }
 
-    fn send_ack<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
+    /// An ACK; `twice` came although it had been acknowledged.
+    fn send_ack<O: Out<A::Link>>(
+        &mut self,
+        twice: Option<(SeqNum, SeqNum)>,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Result<(), Full> {
         // RFC 9293 section 3.10.7.4: SEQ=SND.NXT, also while older data is being sent again.
         let mut header = self.header(self.state.snd_nxt(), Flags::ACK, cx);
-        header.options.sack = self.sack_blocks();
+        header.options.sack = self.sack_blocks(twice);
         self.emit(&header, cx)?;
         self.rcv.acked();
         Ok(())
@@ -149,7 +155,17 @@ impl<A: App> Connection<A> {
 
     /// An ACK at once, since the peer counts them; with the next flush if there is no room.
     pub fn acknowledge<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
-        if self.send_ack(cx).is_err() {
+        if self.send_ack(None, cx).is_err() {
+            self.rcv.ack_now = true;
+        }
+    }
+
+    /// The ACK of a segment below the window: the one that acknowledged it was lost, or it was sent for nothing, which
+    /// the peer wants to know (RFC 2883 section 4).
+    pub fn acknowledge_again<O: Out<A::Link>>(&mut self, seg: &Segment<'_>, cx: &mut Cx<'_, A, O>) {
+        let end = seg.seq + seg.payload.len() as u32;
+        let twice = seg.seq.lt(end) && end.le(self.rcv.nxt);
+        if self.send_ack(twice.then_some((seg.seq, end)), cx).is_err() {
             self.rcv.ack_now = true;
         }
     }
@@ -203,14 +219,22 @@ impl<A: App> Connection<A> {
         }
     }
 
-    fn sack_blocks(&mut self) -> SackBlocks {
+    fn sack_blocks(&mut self, twice: Option<(SeqNum, SeqNum)>) -> SackBlocks {
         // 40 bytes of options take four blocks, or three beside timestamps (RFC 2018 section 3).
         let limit = if self.terms.timestamps { 3 } else { 4 };
         let (wanted, nxt) = (self.terms.sack, self.rcv.nxt);
-        match self.state.inbox() {
-            Some(inbox) if wanted => inbox.sack(nxt, limit),
-            Some(_) | None => SackBlocks::NONE,
+        let mut blocks = SackBlocks::NONE;
+        if !wanted {
+            return blocks;
         }
+        if let Some((left, right)) = twice {
+            blocks.push(left, right);
+        }
+        if let Some(inbox) = self.state.inbox() {
+            let held = inbox.sack(nxt, limit - blocks.as_slice().len());
+            held.as_slice().iter().for_each(|&(l, r)| blocks.push(l, r));
+        }
+        blocks
     }
 
     /// Looks at every deadline of the connection but TIME-WAIT's, which is the stack's.

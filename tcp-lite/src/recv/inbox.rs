@@ -63,9 +63,9 @@ impl Inbox {
     }
 
     /// The islands as SACK blocks (see [`Store::sack`]).
-    pub fn sack(&self, rcv_nxt: SeqNum, limit: usize) -> SackBlocks {
+    pub fn sack(&mut self, rcv_nxt: SeqNum, limit: usize) -> SackBlocks {
         self.store
-            .as_ref()
+            .as_mut()
             .map_or(SackBlocks::NONE, |store| store.sack(rcv_nxt, limit))
     }
 

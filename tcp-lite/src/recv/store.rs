@@ -17,6 +17,8 @@ pub(crate) struct Store {
     islands: Vec<(usize, usize)>,
     /// Where the island begins that a segment came for last: it leads the SACK option (RFC 2018 section 4).
     newest: usize,
+    /// What came last was there already, in an island; not reported yet.
+    duplicate: Option<(usize, usize)>,
 }
 
 /// What became of a segment's bytes.
@@ -45,12 +47,15 @@ impl Store {
         self.ready = 0;
         self.islands.clear();
         self.newest = 0;
+        self.duplicate = None;
     }
 
     /// Keeps bytes that begin `ahead` bytes behind those in order.
     pub fn place(&mut self, ahead: usize, bytes: &[u8], buffers: &mut Buffers) -> Placed {
         let (start, end) = (self.ready + ahead, self.ready + ahead + bytes.len());
         let touching = |i: &(usize, usize)| start <= i.1 && i.0 <= end;
+        let holds = |i: &(usize, usize)| i.0 <= start && end <= i.1;
+        self.duplicate = self.islands.iter().any(holds).then_some((start, end));
         if ahead > 0 && self.islands.len() >= MAX_ISLANDS && !self.islands.iter().any(touching) {
             return Placed::NoRoom;
         }
@@ -87,19 +92,23 @@ impl Store {
         self.bytes.drain(..n);
         self.ready -= n;
         self.newest = self.newest.saturating_sub(n);
+        self.duplicate = None;
         for island in &mut self.islands {
             island.0 -= n;
             island.1 -= n;
         }
     }
 
-    /// The islands as SACK blocks, at most `limit`, the newest first; `rcv_nxt` is the number behind the bytes in order.
-    pub fn sack(&self, rcv_nxt: SeqNum, limit: usize) -> SackBlocks {
+    /// The islands as SACK blocks, at most `limit`, the newest first, behind what came in it twice (RFC 2883 section 4);
+    /// `rcv_nxt` is the number behind the bytes in order.
+    pub fn sack(&mut self, rcv_nxt: SeqNum, limit: usize) -> SackBlocks {
         let mut blocks = SackBlocks::NONE;
+        let duplicate = self.duplicate.take();
         let seq = |at: usize| rcv_nxt + (at - self.ready) as u32;
         let newest = self.islands.iter().filter(|i| i.0 == self.newest);
         let others = self.islands.iter().filter(|i| i.0 != self.newest);
-        for &(start, end) in newest.chain(others).take(limit) {
+        let all = duplicate.iter().chain(newest).chain(others);
+        for &(start, end) in all.take(limit) {
             blocks.push(seq(start), seq(end));
         }
         blocks

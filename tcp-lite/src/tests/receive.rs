@@ -49,6 +49,35 @@ fn islands_are_reported_and_joined() {
     assert_eq!(jar.stack.counters().out_of_order, 5);
 }
 
+/// What came twice leads the SACK option (RFC 2883 section 4): below the ACK, or before the island that it lies in; once.
+#[test]
+fn duplicates_are_reported() {
+    let mut jar = with_sack(|_| {});
+    jar.send(seg("A", 11, 1).data("GET 5\n"));
+    jar.expect(&[seg("A", 1, 1).sack(&[(11, 17)])]);
+    jar.send(seg("A", 12, 1).data("ET"));
+    jar.expect(&[seg("A", 1, 1).sack(&[(12, 14), (11, 17)])]);
+    // More than there was is no duplicate.
+    jar.send(seg("A", 12, 1).data("ET 5\n\n"));
+    jar.expect(&[seg("A", 1, 1).sack(&[(11, 18)])]);
+    jar.send(seg("A", 1, 1).data("GET 10000\n"));
+    let ack = 18;
+    let _ = jar.sent();
+    for (seq, text, block) in [(1, "GET 10000\n", (1, 11)), (11, "GET 5\n\n", (11, 18))] {
+        jar.drops(seg("A", seq, 1).data(text), DropReason::OutOfWindow);
+        let last = jar.sent().pop().expect("an ACK");
+        assert_eq!(
+            (last.ack, last.options.sack),
+            (ack, seg("A", 0, 0).sack(&[block]).options.sack)
+        );
+    }
+    // Not agreed on: not reported.
+    let mut jar = Jar::established(|_| {});
+    jar.send(seg("A", 1, 1).data("x"));
+    jar.drops(seg("A", 1, 1).data("x"), DropReason::OutOfWindow);
+    jar.expect(&[seg("A", 1, 2)]);
+}
+
 #[test]
 fn too_many_islands_are_dropped_not_kept() {
     let mut jar = with_sack(|_| {});
