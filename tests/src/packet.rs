@@ -205,7 +205,13 @@ fn stripped_tag(head: &libc::msghdr) -> Option<[u8; 4]> {
     Some([a, b, c, d])
 }
 
-fn set(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// setsockopt(2) with an integer.
+pub(crate) fn set(
+    fd: RawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the option value is one live c_int and the length says so.
     let done = unsafe {
         libc::setsockopt(

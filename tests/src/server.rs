@@ -2,6 +2,7 @@
 
 use crate::clock::{PATIENCE, wait_for};
 use crate::net::Host;
+use crate::packet;
 use crate::process;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -95,6 +96,13 @@ impl Server {
                 }
             }
         })
+    }
+
+    /// Lets ACKs wait for an answer to ride on from the first request of a connection on; the kernel acknowledges the
+    /// first ones at once otherwise. Accepted sockets have it from the listener.
+    pub fn delay_acks(&self) -> io::Result<()> {
+        let listener = self.listener.as_raw_fd();
+        packet::set(listener, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0)
     }
 
     /// Connections accepted so far.

@@ -78,6 +78,12 @@ impl RawClient {
         }
     }
 
+    /// Takes its ports from `first` on, so that several clients can share the address.
+    pub fn from_port(mut self, first: u16) -> Self {
+        self.next_port = first;
+        self
+    }
+
     /// A port not used before by this client.
     pub fn port(&mut self) -> u16 {
         let port = self.next_port;

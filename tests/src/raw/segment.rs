@@ -14,6 +14,12 @@ pub mod flag {
     pub const PSH: u8 = 0x08;
     /// The acknowledgment field counts.
     pub const ACK: u8 = 0x10;
+    /// The urgent pointer counts.
+    pub const URG: u8 = 0x20;
+    /// Congestion was experienced (RFC 3168).
+    pub const ECE: u8 = 0x40;
+    /// The congestion window was reduced (RFC 3168).
+    pub const CWR: u8 = 0x80;
 }
 
 const ETHER_IPV4: u16 = 0x0800;
@@ -42,6 +48,8 @@ pub struct Segment {
     pub flags: u8,
     /// Receive window, unscaled.
     pub window: u16,
+    /// Urgent pointer.
+    pub urgent: u16,
     /// TCP options, a multiple of 4 bytes.
     pub options: Vec<u8>,
     /// Data.
@@ -72,6 +80,7 @@ impl Segment {
             ack: 0,
             flags: 0,
             window: 64_000,
+            urgent: 0,
             options: Vec::new(),
             payload: Vec::new(),
             ip_options: Vec::new(),
@@ -94,7 +103,8 @@ impl Segment {
         bytes.push(self.data_offset.unwrap_or(words) << 4);
         bytes.push(self.flags);
         bytes.extend(self.window.to_be_bytes());
-        bytes.extend([0; 4]);
+        bytes.extend([0; 2]);
+        bytes.extend(self.urgent.to_be_bytes());
         bytes.extend(&self.options);
         bytes.resize(usize::from(words) * 4, 0);
         bytes.extend(&self.payload);
