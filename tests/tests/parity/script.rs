@@ -71,6 +71,8 @@ pub struct Spec {
     /// Without the timestamps that the connection has agreed to.
     pub no_ts: bool,
     pub sack: Vec<(i64, i64)>,
+    /// How long the ACK of a handshake lets wait for itself: the round trip that the server measures.
+    pub rtt: Duration,
     /// Data that differs from the client's stream.
     pub garbled: bool,
     pub bad_sum: bool,
@@ -221,6 +223,7 @@ fn options(words: &mut Words<'_>, mut spec: Spec) -> Result<Spec, String> {
                 }
                 spec.ts = Some((value, echo.map(number).transpose()?));
             }
+            "rtt" => spec.rtt = Duration::from_millis(words.number()?),
             "nots" => spec.no_ts = true,
             "sack" => spec.sack.push(pair(words.next()?)?),
             "raw" => {
