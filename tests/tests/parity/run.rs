@@ -19,7 +19,7 @@ const STALL: Duration = Duration::from_millis(5);
 /// machine answers within a fraction of this.
 const AT_ONCE: Duration = Duration::from_millis(150);
 
-/// How often an exchange is run until no step stalls; on a machine that always stalls the last run counts.
+/// How often an exchange is run until no step stalls and every timer is in time; the last run counts in any case.
 const RUNS: usize = 6;
 
 /// Our TSval unless the script says otherwise.
@@ -54,6 +54,7 @@ struct Conn<'a> {
     last: Instant,
     /// How long the last `next` took.
     pace: Duration,
+    /// A step took so long that a timer may have come first, or a timer was not in time.
     stalled: bool,
     transcript: Vec<String>,
 }
@@ -142,6 +143,7 @@ impl Conn<'_> {
                         self.record(&std::mem::take(&mut segments));
                         self.transcript.push("    (after a timeout)".to_owned());
                     }
+                    self.stalled |= !segments.is_empty() && self.last - since > STALL;
                     since = self.last;
                     segments.push(segment);
                 }
@@ -237,12 +239,13 @@ impl Conn<'_> {
     fn next(&mut self, pace: &Pace) {
         let range = match pace {
             Pace::Within(range) => range.clone(),
-            Pace::Doubled => self.pace.mul_f32(1.5)..self.pace * 3,
+            Pace::Doubled => self.pace.mul_f32(1.4)..self.pace * 3,
         };
         let since = self.last;
         let Some(segment) = self.receive(range.end) else {
             self.transcript
                 .push("    (nothing in that time)".to_owned());
+            self.stalled = true;
             return;
         };
         self.pace = self.last - since;
@@ -250,6 +253,7 @@ impl Conn<'_> {
         if self.pace < range.start {
             let early = format!("    (too early: {})", coarse(self.pace));
             self.transcript.push(early);
+            self.stalled = true;
         }
     }
 
@@ -282,6 +286,7 @@ impl Conn<'_> {
     /// had caused at once is among it. Two: the kernel may look at a segment after the next one, when its socket is in use.
     fn fence(&mut self) -> Vec<Received> {
         let mut before = Vec::new();
+        let since = self.last;
         for _ in 0..2 {
             let port = self.raw.port();
             let mut syn = self.raw.segment(port, self.to);
@@ -308,7 +313,7 @@ impl Conn<'_> {
                 }
             }
         }
-        self.stalled |= now() - self.last > STALL;
+        self.stalled |= now() - since > STALL;
         before
     }
 
