@@ -12,7 +12,7 @@ mod script;
 #[path = "parity/target.rs"]
 mod target;
 
-use differences::Listed;
+use differences::{Difference, Listed};
 use script::Exchange;
 use sidestep_tests::daemon::Daemon;
 use sidestep_tests::net::Net;
@@ -50,7 +50,9 @@ const PORTS: u16 = 5_000;
 fn exchanges() -> Vec<Exchange> {
     let all: Vec<Exchange> = SCRIPTS
         .iter()
-        .flat_map(|(file, text)| script::parse(file, text))
+        .flat_map(|(file, text)| {
+            script::parse(file, text).unwrap_or_else(|error| panic!("{error}"))
+        })
         .collect();
     let mut names = HashSet::new();
     for exchange in &all {
@@ -86,12 +88,7 @@ fn judge(
         let text = linux.join("\n");
         println!("[{}] to {}\n{text}\n", exchange.name, raw.peer);
     }
-    (found != expected).then(|| {
-        let what = match (found.is_none(), expected.is_none()) {
-            (true, _) => "is answered alike but listed as different",
-            (false, true) => "is answered differently",
-            (false, false) => "is answered differently, and not as listed",
-        };
+    differences::fault(&found, &expected).map(|what| {
         format!(
             "[{}] to {} {what}\nlinux = {:#?}\nours = {:#?}\n--- whole, Linux ---\n{}\n--- whole, ours ---\n{}\n",
             exchange.name,
@@ -159,4 +156,42 @@ fn every_exchange_is_answered_as_linux_answers_it_or_listed() {
         faults.len(),
         faults.join("\n")
     );
+}
+
+#[test]
+fn an_unlisted_difference_and_a_listed_one_that_is_gone_are_faults() {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let linux = lines("> S 0\nsync\n    S. 0 ack 1\n    . 1 ack 1");
+    let ours = lines("> S 0\nsync\n    . 1 ack 1\n    R 1");
+    let found = differences::between(&linux, &ours);
+    assert_eq!(found.linux, ["S. 0 ack 1"]);
+    assert_eq!(found.ours, ["R 1"]);
+    let (none, same) = (Difference::default(), found.clone());
+    let mut other = found.clone();
+    other.ours.clear();
+    assert_eq!(differences::fault(&found, &same), None);
+    assert_eq!(differences::fault(&none, &none), None);
+    assert_eq!(differences::between(&linux, &linux), none);
+    for (found, expected) in [(&found, &none), (&none, &found), (&found, &other)] {
+        assert!(differences::fault(found, expected).is_some());
+    }
+}
+
+#[test]
+fn a_script_with_a_mistake_is_refused() {
+    for line in [
+        "> Q 0",
+        "> S",
+        "> S 0 mss",
+        "> S 0 mss 70000",
+        "> S 0 raw 0z",
+        "> . 1 ack x",
+        "until soon",
+        "next 5",
+        "sync now",
+        "wait",
+    ] {
+        let script = format!("[mistake]\n{line}\n");
+        assert!(script::parse("a test", &script).is_err(), "{line}");
+    }
 }

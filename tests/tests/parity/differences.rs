@@ -70,6 +70,19 @@ pub fn listed() -> Vec<Listed> {
     file.difference
 }
 
+/// What is wrong with a difference when another one, or none, is listed.
+pub fn fault(found: &Difference, listed: &Difference) -> Option<&'static str> {
+    if found == listed {
+        None
+    } else if found.is_none() {
+        Some("is answered alike but listed as different")
+    } else if listed.is_none() {
+        Some("is answered differently")
+    } else {
+        Some("is answered differently, and not as listed")
+    }
+}
+
 /// The lines that are not common to both, by a longest common subsequence.
 pub fn between(linux: &[String], ours: &[String]) -> Difference {
     // common[i][j]: length of the longest common subsequence of linux[i..] and ours[j..].

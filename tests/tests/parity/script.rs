@@ -79,34 +79,29 @@ pub struct Spec {
     pub data_offset: Option<u8>,
 }
 
-/// Reads a script.
-///
-/// # Panics
-/// With the line that is wrong.
-pub fn parse(file: &str, text: &str) -> Vec<Exchange> {
+/// Reads a script; an error names the line and the word that is wrong.
+pub fn parse(file: &str, text: &str) -> Result<Vec<Exchange>, String> {
     let mut exchanges: Vec<Exchange> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.split(']').next())
-        {
+        let name = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        if let Some((name, _about)) = name {
             exchanges.push(Exchange {
                 name: name.to_owned(),
                 steps: Vec::new(),
             });
             continue;
         }
-        let step = step(line).unwrap_or_else(|word| panic!("{file}:{number}: {word:?} in: {line}"));
+        let step = step(line).map_err(|word| format!("{file}:{number}: {word:?} in: {line}"))?;
         let exchange = exchanges
             .last_mut()
-            .unwrap_or_else(|| panic!("{file}:{number}: a step before the first [name]"));
+            .ok_or_else(|| format!("{file}:{number}: a step before the first [name]"))?;
         exchange.steps.push((line.to_owned(), step));
     }
-    exchanges
+    Ok(exchanges)
 }
 
 /// The words of a line, taken one by one; an error is the word that is wrong.
