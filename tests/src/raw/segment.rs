@@ -60,6 +60,8 @@ pub struct Segment {
     pub extensions: Vec<(u8, Vec<u8>)>,
     /// VLAN ids, the outermost first.
     pub vlans: Vec<u16>,
+    /// ECN field of the IP header (RFC 3168).
+    pub ecn: u8,
     /// Written in place of the true TCP data offset (in 32-bit words).
     pub data_offset: Option<u8>,
     /// Added to the TCP checksum to spoil it.
@@ -86,6 +88,7 @@ impl Segment {
             ip_options: Vec::new(),
             extensions: Vec::new(),
             vlans: Vec::new(),
+            ecn: 0,
             data_offset: None,
             sum_error: 0,
             ip_sum_error: 0,
@@ -129,7 +132,9 @@ impl Segment {
                     behind.splice(0..0, header);
                     next = *kind;
                 }
-                [ipv6_header(src, dst, behind.len(), next), behind].concat()
+                let mut header = ipv6_header(src, dst, behind.len(), next);
+                header[1] |= self.ecn << 4;
+                [header, behind].concat()
             }
             _ => panic!("{} and {} are of different IP versions", self.src, self.dst),
         }
@@ -179,7 +184,7 @@ impl Segment {
 
     fn ipv4_header(&self, src: Ipv4Addr, dst: Ipv4Addr, data: usize, flags: u16) -> Vec<u8> {
         let len = 20 + self.ip_options.len();
-        let mut header = vec![0x40 | (len / 4) as u8, 0];
+        let mut header = vec![0x40 | (len / 4) as u8, self.ecn];
         header.extend(((len + data) as u16).to_be_bytes());
         header.extend([0, 0]);
         header.extend(flags.to_be_bytes());
@@ -217,6 +222,8 @@ pub struct Received {
     pub src: IpAddr,
     /// IP destination.
     pub dst: IpAddr,
+    /// ECN field of the IP header (RFC 3168).
+    pub ecn: u8,
     /// Source port.
     pub sport: u16,
     /// Destination port.
@@ -242,7 +249,7 @@ impl Received {
     /// On a wrong length or checksum: whoever sent it is broken.
     pub fn parse(frame: &[u8]) -> Option<Self> {
         let (vlans, kind, packet) = untag(frame)?;
-        let (src, dst, protocol, tcp) = match kind {
+        let (src, dst, ecn, protocol, tcp) = match kind {
             ETHER_IPV4 => {
                 let header = usize::from(packet.first()? & 15) * 4;
                 let total = usize::from(be16(packet, 2)?);
@@ -256,7 +263,7 @@ impl Received {
                 let data = packet
                     .get(header..total)
                     .unwrap_or_else(|| panic!("IPv4 length of {packet:02x?}"));
-                (IpAddr::from(src), IpAddr::from(dst), packet[9], data)
+                (src.into(), dst.into(), packet[1] & 3, packet[9], data)
             }
             ETHER_IPV6 => {
                 let src = <[u8; 16]>::try_from(packet.get(8..24)?).ok()?;
@@ -265,7 +272,7 @@ impl Received {
                 let data = packet
                     .get(40..total)
                     .unwrap_or_else(|| panic!("IPv6 length of {packet:02x?}"));
-                (IpAddr::from(src), IpAddr::from(dst), packet[6], data)
+                (src.into(), dst.into(), packet[1] >> 4 & 3, packet[6], data)
             }
             _ => return None,
         };
@@ -279,6 +286,7 @@ impl Received {
             vlans,
             src,
             dst,
+            ecn,
             sport: be16(tcp, 0)?,
             dport: be16(tcp, 2)?,
             seq: be32(tcp, 4)?,

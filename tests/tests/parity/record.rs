@@ -22,7 +22,8 @@ impl Conn<'_> {
             let rides = |later: &Received| {
                 later.end() != later.seq && self.ours(later.ack) >= self.ours(segment.ack)
             };
-            let bare = segment.flags & !flag::PSH == flag::ACK && segment.payload.is_empty();
+            let bare =
+                segment.flags & !(flag::PSH | flag::ECE) == flag::ACK && segment.payload.is_empty();
             let news = segment.window == 0 || segment.option(5).is_some();
             if bare && !news && segments[at + 1..].iter().any(rides) {
                 continue;
@@ -58,6 +59,7 @@ impl Conn<'_> {
         if segment.window == 0 && !segment.has(flag::RST) {
             rest += " win 0";
         }
+        rest += ["", " ect1", " ect", " ce"][usize::from(segment.ecn)];
         rest += &self.options(segment);
         if segment.has(flag::RST) && segment.seq == 0 {
             return vec![format!("{flags} number zero{rest}")];

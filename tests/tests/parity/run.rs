@@ -193,6 +193,7 @@ impl Conn<'_> {
         segment.ack = spec.ack.map_or(0, |ack| irs.wrapping_add(ack as u32));
         segment.window = spec.window.unwrap_or(segment.window);
         segment.urgent = spec.urgent;
+        segment.ecn = spec.ecn;
         segment.data_offset = spec.data_offset;
         segment.sum_error = u16::from(spec.bad_sum);
         segment.options.clone_from(&spec.options);

@@ -71,6 +71,8 @@ pub struct Spec {
     /// Without the timestamps that the connection has agreed to.
     pub no_ts: bool,
     pub sack: Vec<(i64, i64)>,
+    /// ECN field of the IP header.
+    pub ecn: u8,
     /// How long the ACK of a handshake lets wait for itself: the round trip that the server measures.
     pub rtt: Duration,
     /// Data that differs from the client's stream.
@@ -218,6 +220,8 @@ fn options(words: &mut Words<'_>, mut spec: Spec) -> Result<Spec, String> {
                 }
                 spec.ts = Some((value, echo.map(number).transpose()?));
             }
+            "ect" => spec.ecn = 2,
+            "ce" => spec.ecn = 3,
             "rtt" => spec.rtt = Duration::from_millis(words.number()?),
             "nots" => spec.no_ts = true,
             "sack" => spec.sack.push(pair(words.next()?)?),
