@@ -56,6 +56,8 @@ struct Conn<'a> {
     pace: Duration,
     /// A step took so long that a timer may have come first, or a timer was not in time.
     stalled: bool,
+    /// What came before the step that records it.
+    early: Vec<Received>,
     transcript: Vec<String>,
 }
 
@@ -102,6 +104,7 @@ fn run_once(
         last: now(),
         pace: Duration::ZERO,
         stalled: false,
+        early: Vec::new(),
         transcript: Vec::new(),
     };
     for (line, step) in &exchange.steps {
@@ -121,6 +124,7 @@ impl Conn<'_> {
             }
             Step::Open(spec) => self.open(spec),
             Step::Send(spec) => {
+                self.wait(spec.rtt);
                 let segment = self.segment(spec);
                 self.raw.send(&segment);
                 self.last = now();
@@ -131,7 +135,7 @@ impl Conn<'_> {
             }
             Step::Until(goal) => {
                 let deadline = Deadline::after(LONGEST);
-                let mut segments = Vec::new();
+                let mut segments = std::mem::take(&mut self.early);
                 let mut since = self.last;
                 while !segments.iter().any(|segment| self.reaches(segment, goal)) {
                     let Some(segment) = self.receive(deadline.left()) else {
@@ -157,6 +161,16 @@ impl Conn<'_> {
         }
     }
 
+    /// Lets a round trip pass; what comes meanwhile belongs to the next step.
+    fn wait(&mut self, rtt: Duration) {
+        let arrival = Deadline::after(rtt);
+        while !rtt.is_zero()
+            && let Some(segment) = self.receive(arrival.left())
+        {
+            self.early.push(segment);
+        }
+    }
+
     fn open(&mut self, spec: &Spec) {
         let mut syn = self.segment(spec);
         syn.flags = flag::SYN;
@@ -169,8 +183,8 @@ impl Conn<'_> {
                 break segment;
             }
         };
-        let arrived = Deadline::after(spec.rtt);
-        while self.receive(arrived.left()).is_some() {}
+        self.wait(spec.rtt);
+        self.early.clear();
         self.timestamps = spec.ts.is_some() && syn_ack.option(8).is_some();
         let ack = Spec {
             flags: flag::ACK,
@@ -286,7 +300,7 @@ impl Conn<'_> {
     /// What has come, up to the answer to two SYNs sent now. A NIC queue is served in order, so what the segments before
     /// had caused at once is among it. Two: the kernel may look at a segment after the next one, when its socket is in use.
     fn fence(&mut self) -> Vec<Received> {
-        let mut before = Vec::new();
+        let mut before = std::mem::take(&mut self.early);
         let since = self.last;
         for _ in 0..2 {
             let port = self.raw.port();

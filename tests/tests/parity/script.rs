@@ -73,7 +73,7 @@ pub struct Spec {
     pub sack: Vec<(i64, i64)>,
     /// ECN field of the IP header.
     pub ecn: u8,
-    /// How long the ACK of a handshake lets wait for itself: the round trip that the server measures.
+    /// How long the segment, or the ACK of a handshake, lets wait for itself: the round trip that the server measures.
     pub rtt: Duration,
     /// Data that differs from the client's stream.
     pub garbled: bool,
