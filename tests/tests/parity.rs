@@ -37,7 +37,7 @@ const SCRIPTS: [(&str, &str); 7] = [
 const FEWEST: usize = 80;
 
 /// Exchanges run at the same time. Most of their time is waiting for timers; more of them would delay each other's
-/// segments on a machine of two cores, fewer take longer than a minute.
+/// segments on a machine of two cores, fewer take longer: one lane needs more than a minute.
 const LANES: u16 = 8;
 
 /// How often Linux is asked: the thread that serves a connection may hold its socket while segments come, and the kernel
