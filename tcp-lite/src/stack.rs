@@ -173,18 +173,23 @@ impl<A: App> Stack<A> {
         self.table.remove(id);
     }
 
+    /// Did a segment that [`Stack::on_segment`] called [`Disposition::Unknown`] overtake the one that its SYN cookie
+    /// needs? Then nobody may reset it: both will be sent again.
+    pub fn is_early(&mut self, now: Instant, seg: &Arrival<'_, A::Link>) -> bool {
+        let timestamps = self.shared.config.timestamps;
+        let early = check(seg).is_ok_and(|segment| {
+            let found = self.cookies.check(now, &seg.flow, &segment, timestamps);
+            !segment.flags.has(Flags::RST) && found == Check::Early
+        });
+        self.shared.counters.cookies_early += u64::from(early);
+        early
+    }
+
     /// Answers a segment that [`Stack::on_segment`] called [`Disposition::Unknown`] with RST (RFC 9293 section
-    /// 3.10.7.1), never a RST, nor what waits for the segment that its SYN cookie needs; at most
-    /// `Config::resets_per_second`.
+    /// 3.10.7.1), never a RST; at most `Config::resets_per_second`. Not for what [`Stack::is_early`].
     pub fn reset(&mut self, now: Instant, seg: &Arrival<'_, A::Link>, out: &mut impl Out<A::Link>) {
         let Ok(segment) = check(seg) else { return };
         if segment.flags.has(Flags::RST) {
-            return;
-        }
-        let timestamps = self.shared.config.timestamps;
-        if self.cookies.check(now, &seg.flow, &segment, timestamps) == Check::Early {
-            // Its predecessor will be sent again.
-            self.shared.counters.cookies_early += 1;
             return;
         }
         if !self.shared.resets.allow(now) {

@@ -332,6 +332,13 @@ impl Jar {
             .on_segment(self.now, &arrival, &mut self.app, &mut self.out)
     }
 
+    /// Did a segment overtake the one that its cookie needs?
+    pub fn is_early(&mut self, seg: Seg) -> bool {
+        let bytes = self.bytes(seg);
+        let arrival = self.arrival(&bytes);
+        self.stack.is_early(self.now, &arrival)
+    }
+
     /// Has a segment answered that is nobody's.
     pub fn reset(&mut self, seg: Seg) {
         let bytes = self.bytes(seg);

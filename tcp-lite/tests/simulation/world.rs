@@ -116,6 +116,7 @@ pub fn run(seed: u64, verbose: bool) -> Report {
                         bytes,
                     };
                     match stack.on_segment(at, &arrival, &mut server, &mut out) {
+                        Disposition::Unknown if stack.is_early(at, &arrival) => {}
                         Disposition::Unknown => stack.reset(at, &arrival, &mut out),
                         Disposition::Handled | Disposition::Dropped(_) => {}
                         Disposition::Refused(why) => panic!("refused: {why:?}"),

@@ -131,6 +131,9 @@ impl Pipeline {
                 let Some(frame) = self.pass_on(stray()) else {
                     return;
                 };
+                if self.stack.is_early(now, segment) {
+                    return;
+                }
                 // It may be the ACK of a SYN cookie of the kernel's, or a flow that another network
                 // namespace owns: only where there is no kernel server is it ours to reset.
                 if self.service.steps_aside(&segment.flow.local) {
