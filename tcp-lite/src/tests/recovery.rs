@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::{ask, full, lengths};
 use crate::testing::{Jar, Seg, seg};
 use crate::{Config, CongestionControl};
 
@@ -36,21 +37,6 @@ fn stamped(change: impl FnOnce(&mut Config)) -> Jar {
 fn clock(sent: &[Seg]) -> u32 {
     let last = sent.last().and_then(|s| s.options.timestamps);
     last.expect("a timestamp").val
-}
-
-/// Asks for `n` bytes; the request ends at 1 + its length, which is returned.
-fn ask(jar: &mut Jar, n: u32) -> u32 {
-    let text = format!("GET {n}\n");
-    jar.send(seg("PA", 1, 1).data(&text));
-    1 + text.len() as u32
-}
-
-fn lengths(jar: &mut Jar) -> Vec<(u32, usize)> {
-    jar.sent().iter().map(|s| (s.seq, s.data.len())).collect()
-}
-
-fn full(from: u32, count: u32) -> Vec<(u32, usize)> {
-    (0..count).map(|n| (from + 1000 * n, 1000)).collect()
 }
 
 /// With SACK blocks exactly the gaps are sent again, one per segment that is reported (PRR).

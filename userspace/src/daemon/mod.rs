@@ -117,7 +117,7 @@ impl Daemon {
         }
         self.join();
         let status = self.reader.read();
-        self.steering().detach();
+        // Dropping `self` detaches.
         closed.map(|()| status)
     }
 

@@ -247,16 +247,6 @@ impl Rings {
         self.fill.needs_wakeup()
     }
 
-    /// Frames that the kernel dropped before we saw them (`XDP_STATISTICS`: full receive ring and empty
-    /// fill ring together).
-    pub fn kernel_drops(&self) -> u64 {
-        self.rx
-            .fd()
-            .xdp_statistics()
-            .map(|s| s.rx_dropped() + s.rx_ring_full())
-            .unwrap_or(0)
-    }
-
     /// Where every frame is now.
     pub fn audit(&self) -> Audit {
         Audit {
