@@ -153,7 +153,7 @@ impl<A: App> Connection<A> {
         };
         if self.rcv.is_old(cx.now, ts) {
             if seg.seq_len > 0 {
-                self.acknowledge(cx);
+                self.acknowledge_again(seg, cx);
             } else {
                 self.challenge(cx);
             }
@@ -296,7 +296,9 @@ impl<A: App> Connection<A> {
             return Ok(());
         }
         self.note_congestion(seg, &mut cx.shared.counters);
+        let twice = self.twice(seg);
         let old = if seg.seq.lt(self.rcv.nxt) {
+            self.rcv.quicken();
             self.rcv.nxt.since(seg.seq)
         } else {
             0
@@ -322,8 +324,9 @@ impl<A: App> Connection<A> {
                 let taken = self.take_wanted(ahead, payload, cx);
                 if end == Some(self.rcv.nxt) {
                     self.on_fin(cx);
-                } else if ahead > 0 {
-                    self.acknowledge(cx);
+                }
+                if ahead > 0 || twice.is_some() {
+                    self.report(twice, cx);
                 }
                 taken
             }

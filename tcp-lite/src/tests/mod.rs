@@ -10,6 +10,7 @@ mod keep_alive;
 mod path;
 mod receive;
 mod recovery;
+mod repeat;
 mod rfc;
 mod send;
 mod size;
