@@ -112,8 +112,8 @@ impl Store {
 mod tests {
     use super::{Buffers, Placed};
 
-    /// Against a plain map of bytes: whatever comes in whatever order, the bytes in order are those, and memory is
-    /// accounted for.
+    /// Against a plain map of bytes: whatever comes in whatever order, the bytes in order are those, what comes twice is
+    /// found, and memory is accounted for.
     #[test]
     fn agrees_with_a_map() {
         let mut rng = 77u64;
@@ -137,7 +137,13 @@ mod tests {
                 if nxt + ahead + len > have.len() {
                     break;
                 }
-                let bytes: Vec<u8> = (nxt + ahead..nxt + ahead + len).map(byte).collect();
+                let range = nxt + ahead..nxt + ahead + len;
+                let mut twice = range.clone().skip_while(|at| !have[*at]);
+                let first = twice.next();
+                let last = first.map(|at| twice.take_while(|at| have[*at]).last().unwrap_or(at));
+                let want = first.zip(last).map(|(from, to)| (from - nxt, to + 1 - nxt));
+                assert_eq!(store.overlap(ahead, len), want);
+                let bytes: Vec<u8> = range.map(byte).collect();
                 match store.place(ahead, &bytes, &mut buffers) {
                     Placed::InOrder(_) | Placed::Island => {
                         have[nxt + ahead..nxt + ahead + len].fill(true)
@@ -153,6 +159,8 @@ mod tests {
                         .enumerate()
                         .all(|(i, b)| *b == byte(consumed + i))
                 );
+                let runs = have[ready..].chunk_by(|a, b| a == b).filter(|run| run[0]);
+                assert_eq!(store.islands.len(), runs.count());
                 let take = random(store.unread().len() as u64 + 1) as usize;
                 store.consume(take);
                 consumed += take;
