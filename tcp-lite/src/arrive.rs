@@ -257,7 +257,7 @@ impl<A: App> Connection<A> {
     fn on_fin_acked<O>(&mut self, cx: &mut Cx<'_, A, O>) {
         match &self.state {
             State::FinWait1 { snd, linger } => {
-                let until = Timer::at(cx.now + cx.shared.config.linger);
+                let until = Timer::after(cx.now, cx.shared.config.linger);
                 self.state = State::FinWait2 {
                     snd_nxt: snd.nxt,
                     linger: Linger {

@@ -125,7 +125,7 @@ impl<A: App> Connection<A> {
         if inbox.blocked {
             return;
         }
-        *eof = Eof::Told(Timer::at(cx.now + cx.shared.config.linger));
+        *eof = Eof::Told(Timer::after(cx.now, cx.shared.config.linger));
         let lifted = self.call(cx, |app, now, io, unread| app.on_eof(now, io, unread));
         self.put_back(lifted, cx);
     }
@@ -162,6 +162,7 @@ impl<A: App> Connection<A> {
         let unread = self.state.inbox()?.lift();
         let (snd, _) = self.state.snd()?;
         let mut io = Io {
+            now: cx.now,
             conn: &mut self.conn,
             flow: &self.flow,
             snd,
@@ -189,7 +190,7 @@ impl<A: App> Connection<A> {
         if let Some(inbox) = self.state.inbox() {
             inbox.blocked = wish.blocked;
             inbox.retry = if wish.blocked && !waits {
-                Timer::at(cx.now + RETRY)
+                Timer::after(cx.now, RETRY)
             } else {
                 Timer::OFF
             };
@@ -268,7 +269,7 @@ impl<A: App> Connection<A> {
 
     /// Enters TIME-WAIT, or starts its 2 MSL again; to the application the connection ended when it entered.
     pub fn wait_out(&mut self, now: Instant, shared: &mut Shared<A>, app: &mut A) {
-        let until = Timer::at(now + shared.config.time_wait);
+        let until = Timer::after(now, shared.config.time_wait);
         let snd_nxt = self.state.snd_nxt();
         if let State::TimeWait(wait) = &mut self.state {
             wait.until = until;

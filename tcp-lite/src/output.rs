@@ -281,8 +281,10 @@ impl<A: App> Connection<A> {
                         self.end(CloseReason::HandshakeTimeout, cx.shared, cx.app);
                         return;
                     }
-                    half.timer =
-                        Timer::at(now + config.initial_rto.saturating_mul(1 << half.tries.min(16)));
+                    half.timer = Timer::after(
+                        now,
+                        config.initial_rto.saturating_mul(1 << half.tries.min(16)),
+                    );
                     half.tries += 1;
                     half.due = true;
                 }
@@ -300,7 +302,7 @@ impl<A: App> Connection<A> {
             } => {
                 if until.is_due(now) {
                     if snd.is_busy(false) || inbox.retry.is_set() || self.deadline.is_set() {
-                        *until = Timer::at(now + config.linger.max(Duration::from_millis(1)));
+                        *until = Timer::after(now, config.linger.max(Duration::from_millis(1)));
                     } else {
                         self.abort(CloseReason::HalfClosedTimeout, cx);
                     }

@@ -16,7 +16,7 @@ use crate::send::Pieces;
 use crate::seq::SeqNum;
 use crate::state::{Class, State};
 use crate::table::Table;
-use crate::time::{Instant, Timer};
+use crate::time::Instant;
 use crate::time_wait::TimeWaits;
 use crate::wheel::{TICK, Wheel};
 use crate::wire::{Flags, Header, Options};
@@ -40,14 +40,14 @@ pub struct Stack<A: App> {
     /// The other half of a double buffer for `touched`.
     flushing: Vec<u32>,
     /// When to try again after the transmit side was full.
-    retry: Timer,
+    retry: Option<Instant>,
 }
 
 impl<A: App> Stack<A> {
     /// All tables are allocated here, and never grow.
     #[must_use]
-    pub fn new(mut config: Config) -> Stack<A> {
-        config.receive_window = config.receive_window.clamp(1, u32::from(u16::MAX));
+    pub fn new(config: Config) -> Stack<A> {
+        let config = config.bounded();
         let mut reset_secret = config.secret;
         reset_secret[0] ^= 1;
         Stack {
@@ -58,7 +58,7 @@ impl<A: App> Stack<A> {
             cookies: Cookies::new(config.secret, config.capacity),
             touched: Vec::with_capacity(config.capacity),
             flushing: Vec::with_capacity(config.capacity),
-            retry: Timer::OFF,
+            retry: None,
             shared: Shared {
                 pieces: Pieces::new(config.pieces),
                 buffers: Buffers::new(config.receive_budget),
@@ -159,7 +159,7 @@ impl<A: App> Stack<A> {
             connection.touched = true;
             self.touched.push(id);
         }
-        if let Some(when) = connection.timer(now, &self.shared.config).get() {
+        if let Some(when) = connection.timer(now, &self.shared.config).get(now) {
             self.wheel.arm(id, when.max(now + TICK));
         }
         if after == Class::TimeWait && before != Class::TimeWait {
@@ -265,7 +265,7 @@ impl<A: App> Stack<A> {
     /// Sends everything that touched connections have to say: once per batch. What meets [`crate::Full`] stays queued
     /// for the next flush.
     pub fn flush(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
-        self.retry = Timer::OFF;
+        self.retry = None;
         let mut list = core::mem::replace(&mut self.touched, core::mem::take(&mut self.flushing));
         for id in list.drain(..) {
             let Some(connection) = self.table.get_mut(id) else {
@@ -274,7 +274,7 @@ impl<A: App> Stack<A> {
             if !connection.touched {
                 continue;
             }
-            let full = self.retry.is_set();
+            let full = self.retry.is_some();
             let mut cx = Cx {
                 now,
                 shared: &mut self.shared,
@@ -283,11 +283,11 @@ impl<A: App> Stack<A> {
             };
             if full || connection.output(&mut cx).is_err() {
                 self.touched.push(id);
-                self.retry = Timer::at(now + FLUSH_RETRY);
+                self.retry = Some(now + FLUSH_RETRY);
             } else {
                 connection.touched = false;
             }
-            if let Some(when) = connection.timer(now, &self.shared.config).get() {
+            if let Some(when) = connection.timer(now, &self.shared.config).get(now) {
                 self.wheel.arm(id, when.max(now + TICK));
             }
         }
@@ -298,12 +298,11 @@ impl<A: App> Stack<A> {
     /// connections were touched and not flushed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let flush = match self.retry.get() {
-            Some(retry) => Timer::at(retry),
-            None if self.touched.is_empty() => Timer::OFF,
-            None => Timer::at(Instant(0)),
-        };
-        Timer::from(self.wheel.next()).min(flush).get()
+        let unflushed = (!self.touched.is_empty()).then_some(Instant(0));
+        match (self.wheel.next(), self.retry.or(unflushed)) {
+            (Some(timer), Some(flush)) => Some(timer.min(flush)),
+            (timer, flush) => timer.or(flush),
+        }
     }
 
     /// Is there a connection of this flow, half-open and TIME-WAIT included?

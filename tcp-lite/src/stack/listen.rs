@@ -46,7 +46,7 @@ impl<A: App> Stack<A> {
             sent: now,
             tries: 1,
             due: true,
-            timer: Timer::at(now + config.initial_rto),
+            timer: Timer::after(now, config.initial_rto),
         };
         match self.insert(now, seg, segment.seq, &Offer::of(segment), half) {
             Ok(id) => {
