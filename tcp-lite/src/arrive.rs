@@ -129,7 +129,7 @@ impl<A: App> Connection<A> {
         cx: &mut Cx<'_, A, O>,
     ) -> Result<(), DropReason> {
         if seg.seq == self.rcv.nxt {
-            self.end(CloseReason::PeerReset, cx.shared, cx.app);
+            self.end(CloseReason::PeerReset, cx);
             Ok(())
         } else if seg.seq.within(self.rcv.nxt, self.rcv.wnd()) {
             self.challenge(cx);
@@ -266,8 +266,8 @@ impl<A: App> Connection<A> {
                     },
                 };
             }
-            State::Closing { .. } => self.wait_out(cx.now, cx.shared, cx.app),
-            State::LastAck { .. } => self.end(CloseReason::Finished, cx.shared, cx.app),
+            State::Closing { .. } => self.wait_out(cx),
+            State::LastAck { .. } => self.end(CloseReason::Finished, cx),
             // No FIN is queued in these.
             State::SynRcvd(_)
             | State::Established { .. }
@@ -419,7 +419,7 @@ impl<A: App> Connection<A> {
             State::FinWait1 { snd, linger: _ } => self.state = State::Closing { snd },
             state @ State::FinWait2 { .. } => {
                 self.state = state;
-                self.wait_out(cx.now, cx.shared, cx.app);
+                self.wait_out(cx);
             }
             // Reset meanwhile, or FIN was seen before.
             state @ (State::SynRcvd(_)

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::counters::{CloseReason, Counters, DropReason};
 use crate::flow::Flow;
 use crate::handshake::Negotiated;
+use crate::key::Key;
 use crate::limiter::Limiter;
 use crate::recv::{Buffers, Placed, Rcv, Unread};
 use crate::send::{Pieces, Snd};
@@ -31,13 +32,14 @@ pub(crate) struct Shared<A: App> {
 /// What a connection works with during one call.
 pub(crate) struct Cx<'a, A: App, O> {
     pub now: Instant,
+    pub flow: &'a Flow,
     pub shared: &'a mut Shared<A>,
     pub app: &'a mut A,
     pub out: &'a mut O,
 }
 
 pub(crate) struct Connection<A: App> {
-    pub flow: Flow,
+    pub key: Key,
     pub link: A::Link,
     pub conn: A::Conn,
     pub deadline: Timer,
@@ -51,8 +53,8 @@ pub(crate) struct Connection<A: App> {
 }
 
 impl<A: App> Keyed for Connection<A> {
-    fn flow(&self) -> &Flow {
-        &self.flow
+    fn key(&self) -> &Key {
+        &self.key
     }
 }
 
@@ -164,7 +166,7 @@ impl<A: App> Connection<A> {
         let mut io = Io {
             now: cx.now,
             conn: &mut self.conn,
-            flow: &self.flow,
+            flow: cx.flow,
             snd,
             pieces: &mut cx.shared.pieces,
             limit: cx.shared.config.pieces_per_connection,
@@ -231,15 +233,15 @@ impl<A: App> Connection<A> {
     /// Resets the connection. The RST is lost when the transmit side is full: the peer's next segment gets another.
     pub fn abort<O: Out<A::Link>>(&mut self, why: CloseReason, cx: &mut Cx<'_, A, O>) {
         self.send_reset(cx);
-        self.end(why, cx.shared, cx.app);
+        self.end(why, cx);
     }
 
     /// Ends the connection without a word to the peer.
-    pub fn end(&mut self, why: CloseReason, shared: &mut Shared<A>, app: &mut A) {
+    pub fn end<O>(&mut self, why: CloseReason, cx: &mut Cx<'_, A, O>) {
         let state = self.state.take();
         let told = match state {
             State::SynRcvd(_) => {
-                shared.counters.count_close(why);
+                cx.shared.counters.count_close(why);
                 false
             }
             State::TimeWait(_) | State::Closed => false,
@@ -249,43 +251,40 @@ impl<A: App> Connection<A> {
                 mut inbox,
                 eof: _,
             } => {
-                inbox.release(&mut shared.buffers);
-                snd.clear(&mut shared.pieces, app);
+                inbox.release(&mut cx.shared.buffers);
+                snd.clear(&mut cx.shared.pieces, cx.app);
                 true
             }
             State::FinWait1 { mut snd, linger: _ }
             | State::Closing { mut snd }
             | State::LastAck { mut snd } => {
-                snd.clear(&mut shared.pieces, app);
+                snd.clear(&mut cx.shared.pieces, cx.app);
                 true
             }
             State::FinWait2 { .. } => true,
         };
         self.deadline = Timer::OFF;
         if told {
-            self.tell_closed(why, shared, app);
+            cx.shared.counters.count_close(why);
+            cx.app
+                .on_closed(cx.flow, core::mem::take(&mut self.conn), why);
         }
     }
 
     /// Enters TIME-WAIT, or starts its 2 MSL again; to the application the connection ended when it entered.
-    pub fn wait_out(&mut self, now: Instant, shared: &mut Shared<A>, app: &mut A) {
-        let until = Timer::after(now, shared.config.time_wait);
+    pub fn wait_out<O>(&mut self, cx: &mut Cx<'_, A, O>) {
+        let until = Timer::after(cx.now, cx.shared.config.time_wait);
         let snd_nxt = self.state.snd_nxt();
         if let State::TimeWait(wait) = &mut self.state {
             wait.until = until;
             return;
         }
-        self.end(CloseReason::Finished, shared, app);
+        self.end(CloseReason::Finished, cx);
         self.state = State::TimeWait(TimeWait {
             snd_nxt,
             until,
             prev: u32::MAX,
             next: u32::MAX,
         });
-    }
-
-    fn tell_closed(&mut self, why: CloseReason, shared: &mut Shared<A>, app: &mut A) {
-        shared.counters.count_close(why);
-        app.on_closed(&self.flow, core::mem::take(&mut self.conn), why);
     }
 }

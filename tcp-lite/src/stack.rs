@@ -126,6 +126,7 @@ impl<A: App> Stack<A> {
         }
         let mut cx = Cx {
             now,
+            flow: &seg.flow,
             shared: &mut self.shared,
             app,
             out,
@@ -239,7 +240,7 @@ impl<A: App> Stack<A> {
     /// Does what is due by `now`, and flushes.
     pub fn on_timers(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
         while let Some(id) = self.wheel.pop(now) {
-            let Some(connection) = self.table.get_mut(id) else {
+            let Some((flow, connection)) = self.table.entry(id) else {
                 continue;
             };
             let before = connection.state.class();
@@ -252,6 +253,7 @@ impl<A: App> Stack<A> {
             if connection.timer(now, &self.shared.config).is_due(now) {
                 connection.on_timer(&mut Cx {
                     now,
+                    flow: &flow,
                     shared: &mut self.shared,
                     app: &mut *app,
                     out: &mut *out,
@@ -268,7 +270,7 @@ impl<A: App> Stack<A> {
         self.retry = None;
         let mut list = core::mem::replace(&mut self.touched, core::mem::take(&mut self.flushing));
         for id in list.drain(..) {
-            let Some(connection) = self.table.get_mut(id) else {
+            let Some((flow, connection)) = self.table.entry(id) else {
                 continue;
             };
             if !connection.touched {
@@ -277,6 +279,7 @@ impl<A: App> Stack<A> {
             let full = self.retry.is_some();
             let mut cx = Cx {
                 now,
+                flow: &flow,
                 shared: &mut self.shared,
                 app: &mut *app,
                 out: &mut *out,
@@ -327,7 +330,7 @@ impl<A: App> Stack<A> {
     /// Sends RST on every connection and forgets them all.
     pub fn abort_all(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
         for id in 0..self.table.slots() {
-            let Some(connection) = self.table.get_mut(id) else {
+            let Some((flow, connection)) = self.table.entry(id) else {
                 continue;
             };
             let before = connection.state.class();
@@ -337,6 +340,7 @@ impl<A: App> Stack<A> {
             }
             let mut cx = Cx {
                 now,
+                flow: &flow,
                 shared: &mut self.shared,
                 app: &mut *app,
                 out: &mut *out,
