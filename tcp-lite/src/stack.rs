@@ -37,8 +37,6 @@ pub struct Stack<A: App> {
     cookies: Cookies,
     /// Connections that may have something to say, in the order they were touched.
     touched: Vec<u32>,
-    /// The other half of a double buffer for `touched`.
-    flushing: Vec<u32>,
     /// When to try again after the transmit side was full.
     retry: Option<Instant>,
 }
@@ -57,7 +55,6 @@ impl<A: App> Stack<A> {
             half_open: 0,
             cookies: Cookies::new(config.secret, config.capacity),
             touched: Vec::with_capacity(config.capacity),
-            flushing: Vec::with_capacity(config.capacity),
             retry: None,
             shared: Shared {
                 pieces: Pieces::new(config.pieces),
@@ -267,16 +264,14 @@ impl<A: App> Stack<A> {
     /// Sends everything that touched connections have to say: once per batch. What meets [`crate::Full`] stays queued
     /// for the next flush.
     pub fn flush(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
-        self.retry = None;
-        let mut list = core::mem::replace(&mut self.touched, core::mem::take(&mut self.flushing));
-        for id in list.drain(..) {
+        let mut waits = false;
+        self.touched.retain(|&id| {
             let Some((flow, connection)) = self.table.entry(id) else {
-                continue;
+                return false;
             };
             if !connection.touched {
-                continue;
+                return false;
             }
-            let full = self.retry.is_some();
             let mut cx = Cx {
                 now,
                 flow: &flow,
@@ -284,17 +279,14 @@ impl<A: App> Stack<A> {
                 app: &mut *app,
                 out: &mut *out,
             };
-            if full || connection.output(&mut cx).is_err() {
-                self.touched.push(id);
-                self.retry = Some(now + FLUSH_RETRY);
-            } else {
-                connection.touched = false;
-            }
+            waits = waits || connection.output(&mut cx).is_err();
+            connection.touched = waits;
             if let Some(when) = connection.timer(now, &self.shared.config).get(now) {
                 self.wheel.arm(id, when.max(now + TICK));
             }
-        }
-        self.flushing = list;
+            waits
+        });
+        self.retry = waits.then_some(now + FLUSH_RETRY);
     }
 
     /// When [`Stack::on_timers`] has something to do, at the latest; it may turn out to be nothing. At once (time 0) if
