@@ -73,7 +73,7 @@ impl DropReason {
 /// Why a SYN was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RefuseReason {
-    /// Every connection slot is in use.
+    /// Every connection slot is in use, or every number for an endpoint of ours.
     TableFull,
     /// As many handshakes are under way as `Config::half_open` allows, and there are no SYN cookies.
     HalfOpenFull,
