@@ -1,15 +1,14 @@
 //! One connection: its parts, its end, and its talk with the application.
 
 use crate::app::{App, Io, Out, Wish};
-use crate::arrive::Segment;
 use crate::config::Config;
-use crate::counters::{CloseReason, Counters, DropReason};
+use crate::counters::{CloseReason, Counters};
 use crate::flow::Flow;
 use crate::handshake::Negotiated;
 use crate::key::Key;
 use crate::limiter::Limiter;
 use crate::recv::{Buffers, Placed, Rcv, Unread};
-use crate::send::{Pieces, Snd};
+use crate::send::Pieces;
 use crate::state::{Eof, Linger, State, TimeWait};
 use crate::table::Keyed;
 use crate::time::{Instant, Timer};
@@ -59,24 +58,6 @@ impl<A: App> Keyed for Connection<A> {
 }
 
 impl<A: App> Connection<A> {
-    /// May `seg`, with this result, change the way by which the peer is reached?
-    ///
-    /// Nothing but the frame's own checksum covers its link addresses, so one frame alone is not believed for ever. A
-    /// segment that takes sequence space corrects itself: if its addresses were damaged, our ACK goes astray and the
-    /// peer sends it again. A bare ACK is never repeated; with wrong addresses from it all we send would be lost, and
-    /// a peer that only waits would never tell us. It counts only once the timer rang, when the old way is in doubt.
-    pub fn may_move(&mut self, seg: &Segment<'_>, result: Result<(), DropReason>) -> bool {
-        let repeated = seg.seq_len > 0;
-        match result {
-            Ok(()) => {
-                let in_doubt = |(snd, _): (&mut Snd, bool)| snd.is_backed_off();
-                repeated || self.state.snd().is_some_and(in_doubt)
-            }
-            Err(DropReason::OutOfWindow) => repeated && seg.seq.lt(self.rcv.nxt),
-            Err(_) => false,
-        }
-    }
-
     /// The earliest of all its deadlines.
     pub fn timer(&self, now: Instant, config: &Config) -> Timer {
         self.state

@@ -11,7 +11,7 @@ pub enum DropReason {
     BadChecksum,
     /// Addresses or ports that no peer can have (unspecified, loopback, multicast, broadcast, our own; port 0).
     OddAddress,
-    /// SYN with FIN or RST, or none of SYN, ACK and RST.
+    /// SYN with RST, SYN with FIN where there is no connection, or none of SYN, ACK and RST.
     OddFlags,
     /// Its timestamp is older than the connection's (RFC 7323 section 5).
     Paws,

@@ -7,7 +7,7 @@ use crate::arrive::{Segment, check};
 use crate::config::Config;
 use crate::connection::{Connection, Cx, Shared};
 use crate::cookie::{Check, Cookies};
-use crate::counters::{CloseReason, Counters};
+use crate::counters::{CloseReason, Counters, DropReason};
 use crate::flow::Flow;
 use crate::limiter::Limiter;
 use crate::output::reply;
@@ -98,10 +98,15 @@ impl<A: App> Stack<A> {
         app: &mut A,
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
-        let opens = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
+        let flags = segment.flags;
+        let begins_and_ends = flags.has(Flags::SYN.with(Flags::FIN));
+        let opens = flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !begins_and_ends;
         let Some(id) = self.table.find(&seg.flow) else {
             return if opens {
                 self.accept(now, seg, segment, None, out)
+            } else if begins_and_ends {
+                // No TCP sends both; a connection that exists answers it like any SYN.
+                Disposition::Dropped(DropReason::OddFlags)
             } else {
                 self.by_cookie(now, seg, segment, app, out)
             };

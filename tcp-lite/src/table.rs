@@ -175,7 +175,7 @@ impl<T: Keyed> Table<T> {
 
     /// Where the search for a hash begins: as far along the index as the hash is along its range.
     fn home(&self, hash: u32) -> usize {
-        (u64::from(hash) * self.index.len() as u64 >> 32) as usize
+        ((u64::from(hash) * self.index.len() as u64) >> 32) as usize
     }
 
     /// The next place.
