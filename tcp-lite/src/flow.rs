@@ -1,6 +1,7 @@
 //! Who talks to whom: addresses, endpoints, flows.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IPv4 or IPv6 address; IPv4 is kept v4-mapped (`::ffff:a.b.c.d`), so both compare and hash alike.
@@ -95,7 +96,7 @@ pub struct Endpoint {
 }
 
 /// A connection's two ends, seen from this host.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flow {
     /// Our end: a received segment's destination.
     pub local: Endpoint,
@@ -121,6 +122,30 @@ impl Flow {
             && self.local.addr.is_unicast()
             && self.remote.addr != self.local.addr
             && self.remote.port != 0
+    }
+}
+
+/// In one piece, IPv4 without what is the same in all its addresses: every segment is looked up by this.
+impl Hash for Flow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Flow { local, remote } = self;
+        let mut buf = [0; 36];
+        let skip = if local.addr.is_v4() && remote.addr.is_v4() {
+            12
+        } else {
+            0
+        };
+        let mut len = 0;
+        for part in [
+            &local.addr.0[skip..],
+            &remote.addr.0[skip..],
+            &local.port.to_be_bytes(),
+            &remote.port.to_be_bytes(),
+        ] {
+            buf[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        state.write(&buf[..len]);
     }
 }
 

@@ -21,6 +21,7 @@ mod counters;
 mod flow;
 mod handshake;
 mod keep_alive;
+mod key;
 mod limiter;
 mod output;
 mod path;

@@ -92,7 +92,7 @@ impl<A: App> Connection<A> {
         let config = &cx.shared.config;
         let header = syn_ack(
             cx.now,
-            &self.flow,
+            cx.flow,
             half.iss,
             &self.terms,
             &mut self.rcv,
@@ -135,8 +135,8 @@ impl<A: App> Connection<A> {
         let shared = &mut *cx.shared;
         let ecn = if ect { Ecn::Ect0 } else { Ecn::NotEct };
         let len = header.len() + chunk.len as usize;
-        cx.out.emit(&self.flow, &self.link, ecn, len, |buf| {
-            header.emit(&self.flow, buf, |payload| {
+        cx.out.emit(cx.flow, &self.link, ecn, len, |buf| {
+            header.emit(cx.flow, buf, |payload| {
                 snd.fill(&shared.pieces, at, payload, cx.app)
             });
         })?;
@@ -242,7 +242,7 @@ impl<A: App> Connection<A> {
         cx: &mut Cx<'_, A, O>,
     ) -> Result<(), Full> {
         let counters = &mut cx.shared.counters;
-        reply(cx.out, counters, &self.flow, &self.link, header)
+        reply(cx.out, counters, cx.flow, &self.link, header)
     }
 
     /// The header of any segment but SYN-ACK and RST.
@@ -318,7 +318,7 @@ impl<A: App> Connection<A> {
             {
                 self.abort(CloseReason::UserTimeout, cx);
             } else {
-                self.suspect_black_hole(cx.shared);
+                self.suspect_black_hole(cx);
             }
         }
         if self.deadline.is_due(now) {
@@ -342,11 +342,13 @@ impl<A: App> Connection<A> {
             State::SynRcvd(half) => {
                 if half.timer.is_due(now) {
                     if half.tries >= config.syn_ack_tries {
-                        self.end(CloseReason::HandshakeTimeout, cx.shared, cx.app);
+                        self.end(CloseReason::HandshakeTimeout, cx);
                         return;
                     }
-                    half.timer =
-                        Timer::at(now + config.initial_rto.saturating_mul(1 << half.tries.min(16)));
+                    half.timer = Timer::after(
+                        now,
+                        config.initial_rto.saturating_mul(1 << half.tries.min(16)),
+                    );
                     half.tries += 1;
                     half.due = true;
                 }
@@ -354,7 +356,7 @@ impl<A: App> Connection<A> {
             State::FinWait1 { linger, .. } | State::FinWait2 { linger, .. } => {
                 if linger.until.is_due(now) {
                     // Silently: a RST could destroy what the peer has received and not read.
-                    self.end(CloseReason::LingerTimeout, cx.shared, cx.app);
+                    self.end(CloseReason::LingerTimeout, cx);
                 }
             }
             State::CloseWait {
@@ -364,7 +366,7 @@ impl<A: App> Connection<A> {
             } => {
                 if until.is_due(now) {
                     if snd.is_busy(false) || inbox.retry.is_set() || self.deadline.is_set() {
-                        *until = Timer::at(now + config.linger.max(Duration::from_millis(1)));
+                        *until = Timer::after(now, config.linger.max(Duration::from_millis(1)));
                     } else {
                         self.abort(CloseReason::HalfClosedTimeout, cx);
                     }

@@ -7,7 +7,7 @@ use crate::arrive::{Segment, check};
 use crate::config::Config;
 use crate::connection::{Connection, Cx, Shared};
 use crate::cookie::{Check, Cookies};
-use crate::counters::{CloseReason, Counters};
+use crate::counters::{CloseReason, Counters, DropReason};
 use crate::flow::Flow;
 use crate::limiter::Limiter;
 use crate::output::reply;
@@ -16,7 +16,7 @@ use crate::send::Pieces;
 use crate::seq::SeqNum;
 use crate::state::{Class, State};
 use crate::table::Table;
-use crate::time::{Instant, Timer};
+use crate::time::Instant;
 use crate::time_wait::TimeWaits;
 use crate::wheel::{TICK, Wheel};
 use crate::wire::{Flags, Header, Options};
@@ -37,17 +37,15 @@ pub struct Stack<A: App> {
     cookies: Cookies,
     /// Connections that may have something to say, in the order they were touched.
     touched: Vec<u32>,
-    /// The other half of a double buffer for `touched`.
-    flushing: Vec<u32>,
     /// When to try again after the transmit side was full.
-    retry: Timer,
+    retry: Option<Instant>,
 }
 
 impl<A: App> Stack<A> {
     /// All tables are allocated here, and never grow.
     #[must_use]
-    pub fn new(mut config: Config) -> Stack<A> {
-        config.receive_window = config.receive_window.clamp(1, u32::from(u16::MAX));
+    pub fn new(config: Config) -> Stack<A> {
+        let config = config.bounded();
         let mut reset_secret = config.secret;
         reset_secret[0] ^= 1;
         Stack {
@@ -57,8 +55,7 @@ impl<A: App> Stack<A> {
             half_open: 0,
             cookies: Cookies::new(config.secret, config.capacity),
             touched: Vec::with_capacity(config.capacity),
-            flushing: Vec::with_capacity(config.capacity),
-            retry: Timer::OFF,
+            retry: None,
             shared: Shared {
                 pieces: Pieces::new(config.pieces),
                 buffers: Buffers::new(config.receive_budget),
@@ -101,10 +98,15 @@ impl<A: App> Stack<A> {
         app: &mut A,
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
-        let opens = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
+        let flags = segment.flags;
+        let begins_and_ends = flags.has(Flags::SYN.with(Flags::FIN));
+        let opens = flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !begins_and_ends;
         let Some(id) = self.table.find(&seg.flow) else {
             return if opens {
                 self.accept(now, seg, segment, None, out)
+            } else if begins_and_ends {
+                // No TCP sends both; a connection that exists answers it like any SYN.
+                Disposition::Dropped(DropReason::OddFlags)
             } else {
                 self.by_cookie(now, seg, segment, app, out)
             };
@@ -126,6 +128,7 @@ impl<A: App> Stack<A> {
         }
         let mut cx = Cx {
             now,
+            flow: &seg.flow,
             shared: &mut self.shared,
             app,
             out,
@@ -159,7 +162,7 @@ impl<A: App> Stack<A> {
             connection.touched = true;
             self.touched.push(id);
         }
-        if let Some(when) = connection.timer(now, &self.shared.config).get() {
+        if let Some(when) = connection.timer(now, &self.shared.config).get(now) {
             self.wheel.arm(id, when.max(now + TICK));
         }
         if after == Class::TimeWait && before != Class::TimeWait {
@@ -239,7 +242,7 @@ impl<A: App> Stack<A> {
     /// Does what is due by `now`, and flushes.
     pub fn on_timers(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
         while let Some(id) = self.wheel.pop(now) {
-            let Some(connection) = self.table.get_mut(id) else {
+            let Some((flow, connection)) = self.table.entry(id) else {
                 continue;
             };
             let before = connection.state.class();
@@ -252,6 +255,7 @@ impl<A: App> Stack<A> {
             if connection.timer(now, &self.shared.config).is_due(now) {
                 connection.on_timer(&mut Cx {
                     now,
+                    flow: &flow,
                     shared: &mut self.shared,
                     app: &mut *app,
                     out: &mut *out,
@@ -265,45 +269,40 @@ impl<A: App> Stack<A> {
     /// Sends everything that touched connections have to say: once per batch. What meets [`crate::Full`] stays queued
     /// for the next flush.
     pub fn flush(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
-        self.retry = Timer::OFF;
-        let mut list = core::mem::replace(&mut self.touched, core::mem::take(&mut self.flushing));
-        for id in list.drain(..) {
-            let Some(connection) = self.table.get_mut(id) else {
-                continue;
+        let mut waits = false;
+        self.touched.retain(|&id| {
+            let Some((flow, connection)) = self.table.entry(id) else {
+                return false;
             };
             if !connection.touched {
-                continue;
+                return false;
             }
-            let full = self.retry.is_set();
             let mut cx = Cx {
                 now,
+                flow: &flow,
                 shared: &mut self.shared,
                 app: &mut *app,
                 out: &mut *out,
             };
-            if full || connection.output(&mut cx).is_err() {
-                self.touched.push(id);
-                self.retry = Timer::at(now + FLUSH_RETRY);
-            } else {
-                connection.touched = false;
-            }
-            if let Some(when) = connection.timer(now, &self.shared.config).get() {
+            waits = waits || connection.output(&mut cx).is_err();
+            connection.touched = waits;
+            if let Some(when) = connection.timer(now, &self.shared.config).get(now) {
                 self.wheel.arm(id, when.max(now + TICK));
             }
-        }
-        self.flushing = list;
+            waits
+        });
+        self.retry = waits.then_some(now + FLUSH_RETRY);
     }
 
     /// When [`Stack::on_timers`] has something to do, at the latest; it may turn out to be nothing. At once (time 0) if
     /// connections were touched and not flushed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let flush = match self.retry.get() {
-            Some(retry) => Timer::at(retry),
-            None if self.touched.is_empty() => Timer::OFF,
-            None => Timer::at(Instant(0)),
-        };
-        Timer::from(self.wheel.next()).min(flush).get()
+        let unflushed = (!self.touched.is_empty()).then_some(Instant(0));
+        match (self.wheel.next(), self.retry.or(unflushed)) {
+            (Some(timer), Some(flush)) => Some(timer.min(flush)),
+            (timer, flush) => timer.or(flush),
+        }
     }
 
     /// Is there a connection of this flow, half-open and TIME-WAIT included?
@@ -328,7 +327,7 @@ impl<A: App> Stack<A> {
     /// Sends RST on every connection and forgets them all.
     pub fn abort_all(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
         for id in 0..self.table.slots() {
-            let Some(connection) = self.table.get_mut(id) else {
+            let Some((flow, connection)) = self.table.entry(id) else {
                 continue;
             };
             let before = connection.state.class();
@@ -338,6 +337,7 @@ impl<A: App> Stack<A> {
             }
             let mut cx = Cx {
                 now,
+                flow: &flow,
                 shared: &mut self.shared,
                 app: &mut *app,
                 out: &mut *out,

@@ -21,22 +21,22 @@ const NIL: u32 = u32::MAX;
 const DUE: u16 = (LEVELS * SLOTS) as u16;
 const UNARMED: u16 = u16::MAX;
 
+/// An entry's neighbours in the list of its place.
 #[derive(Clone, Copy)]
 struct Entry {
     prev: u32,
     next: u32,
-    /// `level * SLOTS + slot`, [`DUE`] or [`UNARMED`].
-    place: u16,
 }
 
-const IDLE: Entry = Entry {
+const ALONE: Entry = Entry {
     prev: NIL,
     next: NIL,
-    place: UNARMED,
 };
 
 pub(crate) struct Wheel {
     entries: Vec<Entry>,
+    /// Of each entry: `level * SLOTS + slot`, [`DUE`] or [`UNARMED`]. Mostly all that `arm` looks at.
+    places: Vec<u16>,
     heads: [u32; LEVELS * SLOTS + 1],
     occupied: [u64; LEVELS],
     /// Every entry outside [`DUE`] lies in a slot that begins after this tick.
@@ -47,6 +47,7 @@ impl Wheel {
     pub fn new(capacity: usize) -> Wheel {
         Wheel {
             entries: Vec::with_capacity(capacity),
+            places: Vec::with_capacity(capacity),
             heads: [NIL; LEVELS * SLOTS + 1],
             occupied: [0; LEVELS],
             current: 0,
@@ -57,7 +58,8 @@ impl Wheel {
     pub fn arm(&mut self, id: u32, when: Instant) {
         let at = id as usize;
         if at >= self.entries.len() {
-            self.entries.resize(at + 1, IDLE);
+            self.entries.resize(at + 1, ALONE);
+            self.places.resize(at + 1, UNARMED);
         }
         let tick = when
             .0
@@ -65,17 +67,14 @@ impl Wheel {
             .min(HORIZON - 1)
             .max(self.current + 1);
         let place = self.place_for(tick);
-        let armed = self.entries[at].place;
+        let armed = self.places[at];
         if armed != UNARMED && self.starts(armed) <= self.starts(place) {
             return;
         }
         self.cancel(id);
         let head = self.heads[usize::from(place)];
-        self.entries[at] = Entry {
-            prev: NIL,
-            next: head,
-            place,
-        };
+        self.places[at] = place;
+        self.entries[at].next = head;
         if head != NIL {
             self.entries[head as usize].prev = id;
         }
@@ -85,13 +84,14 @@ impl Wheel {
     }
 
     pub fn cancel(&mut self, id: u32) {
-        let Some(entry) = self.entries.get_mut(id as usize) else {
+        let Some(place) = self.places.get_mut(id as usize) else {
             return;
         };
-        let Entry { prev, next, place } = core::mem::replace(entry, IDLE);
+        let place = core::mem::replace(place, UNARMED);
         if place == UNARMED {
             return;
         }
+        let Entry { prev, next } = core::mem::replace(&mut self.entries[id as usize], ALONE);
         if next != NIL {
             self.entries[next as usize].prev = prev;
         }
@@ -130,7 +130,7 @@ impl Wheel {
         self.occupied[level] &= !(1 << slot);
         let mut id = head;
         while id != NIL {
-            self.entries[id as usize].place = DUE;
+            self.places[id as usize] = DUE;
             id = self.entries[id as usize].next;
         }
         self.heads[usize::from(DUE)] = head;

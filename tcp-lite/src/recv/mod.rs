@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use crate::config::Config;
 use crate::seq::SeqNum;
-use crate::time::{Instant, Timer};
+use crate::time::{Instant, Timer, millis};
 use crate::wire::Timestamps;
 
 /// TS.Recent is not trusted after so much silence: the peer's clock may have wrapped (RFC 7323 section 5.5, 24 days).
@@ -66,10 +66,6 @@ pub(crate) enum Place {
     /// The window is closed, the segment is at its edge: its data is refused, its ACK counts (RFC 9293 section 3.10.7.4).
     AtClosedWindow,
     Outside,
-}
-
-fn millis(now: Instant) -> u32 {
-    (now.0 / 1000) as u32
 }
 
 impl Rcv {

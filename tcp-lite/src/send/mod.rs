@@ -17,7 +17,7 @@ use core::time::Duration;
 use crate::app::{App, Full};
 use crate::rtt::Rtt;
 use crate::seq::SeqNum;
-use crate::time::{Instant, Timer};
+use crate::time::{Instant, Timer, millis};
 use crate::wire::{SackBlocks, Sum};
 
 use busy::Busy;
@@ -100,11 +100,6 @@ pub(crate) struct SndStart {
 /// A time as it is kept with each segment: µs, low half.
 fn stamp(now: Instant) -> u32 {
     now.0 as u32
-}
-
-/// A time in the timestamps' clock, without its offset.
-fn millis(now: Instant) -> u32 {
-    (now.0 / 1000) as u32
 }
 
 impl Snd {

@@ -280,6 +280,9 @@ fn resets_and_syns_in_the_window_are_challenged() {
         (seg("S", 0, 0), DropReason::UnexpectedSyn, true),
         (seg("S", 1, 0), DropReason::UnexpectedSyn, true),
         (seg("SA", 100_000, 1), DropReason::UnexpectedSyn, true),
+        (seg("SF", 1, 0), DropReason::UnexpectedSyn, true),
+        (seg("SFA", 1, 1), DropReason::UnexpectedSyn, true),
+        (seg("SR", 1, 0), DropReason::OddFlags, false),
     ] {
         jar.drops(given, why);
         let answer = seg("A", 1, 1);

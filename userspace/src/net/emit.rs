@@ -38,9 +38,8 @@ where
             *self.full += 1;
             return Err(Full);
         };
-        let link = link.header();
         let ip_len = if flow.local.addr.is_v4() { 20 } else { 40 };
-        let len = link.len() + ip_len + tcp_len;
+        let len = link.header_len() + ip_len + tcp_len;
         let Some(buf) = self.memory.buffer(&mut frame, len) else {
             // The MSS is bounded by the MTU, and the MTU by the frame size when the queue is opened.
             debug_assert!(false, "a segment of {tcp_len} bytes does not fit a frame");
@@ -48,9 +47,9 @@ where
             *self.full += 1;
             return Err(Full);
         };
-        let (head, tcp) = buf.split_at_mut(link.len() + ip_len);
-        let (eth, ip) = head.split_at_mut(link.len());
-        eth.copy_from_slice(link);
+        let (head, tcp) = buf.split_at_mut(link.header_len() + ip_len);
+        let (eth, ip) = head.split_at_mut(link.header_len());
+        link.write(eth);
         if flow.local.addr.is_v4() {
             ipv4(ip, flow, ecn, tcp_len);
         } else {
