@@ -75,7 +75,7 @@ impl<A: App> Connection<A> {
             snd.keep_timer(cx.now, fin, &cx.shared.config, &mut cx.shared.pieces);
         }
         while let Some((snd, fin)) = self.state.snd()
-            && let Some(chunk) = snd.next_chunk(fin)
+            && let Some(chunk) = snd.next_chunk(cx.now, fin)
         {
             self.send_chunk(chunk, cx)?;
         }
@@ -83,6 +83,11 @@ impl<A: App> Connection<A> {
             self.send_ack(None, cx)?;
         }
         Ok(())
+    }
+
+    /// Is there data that waits for the peer's ACKs to let it out, for the first time or again?
+    pub fn is_mid_answer(&mut self) -> bool {
+        self.state.snd().is_some_and(|(snd, _)| snd.has_unsent())
     }
 
     fn send_syn_ack<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {

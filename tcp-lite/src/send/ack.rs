@@ -96,9 +96,11 @@ impl Snd {
             .filter(|_| moved)
             .map(|rtt| at.wrapping_sub(rtt.as_micros() as u32));
         let (rtt, reordering, rack) = (&mut self.rtt, &mut self.reordering, &mut busy.rack);
+        let carried = &mut self.carried;
         let mut tell = |sent: &Sent, echoed: Option<u32>| {
+            *carried = (*carried).max(sent.len().min(u32::from(self.mss)) as u16);
             if !sent.again {
-                rtt.least(at.wrapping_sub(sent.at));
+                rtt.least(sent.age(at));
             }
             rack.delivered(sent, at, rtt.least_seen(), echoed, reordering);
         };
@@ -106,7 +108,7 @@ impl Snd {
             let (mut oldest, mut twice) = (None, false);
             news.gone = info.ack.since(una);
             news.delivered = busy.sheet.ack(info.ack, |sent| {
-                oldest = oldest.or(Some(at.wrapping_sub(sent.at)));
+                oldest = oldest.or(Some(sent.age(at)));
                 twice |= sent.again;
                 tell(sent, echoed);
             });
@@ -145,8 +147,10 @@ impl Snd {
     ) -> bool {
         let mss = self.mss();
         let echoed = info.echoed_rtt.map(|rtt| rtt.as_micros() as u32);
-        // Where something was sent twice, the echo still tells which one arrived (RFC 7323 section 4).
-        let sample = news.rtt.or(echoed);
+        // Where something was sent twice, the echo still tells which one arrived (RFC 7323 section 4). An ACK with a
+        // D-SACK is of the second one and echoes the first: another ACK was lost, and the echo's age is no round trip.
+        let echoed_rtt = echoed.filter(|_| !news.dsack);
+        let sample = news.rtt.or(echoed_rtt);
         if let Some(rtt) = sample {
             self.rtt.sample(rtt);
         }
@@ -167,7 +171,7 @@ impl Snd {
             busy.forced = None;
             let pipe = busy.pipe(mss);
             self.congestion.undo(before, pipe, news.gone, mss);
-            if let Some(rtt) = echoed {
+            if let Some(rtt) = echoed_rtt {
                 self.rtt.adapt_to(rtt);
             }
             return true;

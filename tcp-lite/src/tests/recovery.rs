@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::{ask, full, lengths};
 use crate::testing::{Jar, Seg, seg};
-use crate::{Config, CongestionControl};
+use crate::{Config, CongestionControl, Disposition};
 
 /// Round trip of the paths here, ms.
 const RTT: u64 = 20;
@@ -90,6 +90,33 @@ fn hostile_sack_blocks() {
         jar.send(seg("A", end, 5001));
         assert_eq!(jar.app.held, 0);
     }
+}
+
+/// ACKs of one batch let out what they would have let out one by one, so that recovery begins with as much in the
+/// network. The repetition behind that new data, sent at the same time, is not overtaken by it.
+#[test]
+fn acks_of_one_batch_are_answered_in_turn() {
+    let mut jar = sacking(|_| {});
+    let end = ask(&mut jar, 60_000);
+    assert_eq!(lengths(&mut jar), full(1, 10));
+    jar.pass_ms(RTT);
+    for ack in [1001, 2001, 3001] {
+        assert_eq!(jar.hand(seg("A", end, ack)), Disposition::Handled);
+    }
+    for right in [5001, 6001, 7001] {
+        let report = seg("A", end, 3001).sack(&[(4001, right)]);
+        assert_eq!(jar.hand(report), Disposition::Handled);
+    }
+    jar.flush();
+    let sent = lengths(&mut jar);
+    // Two for each ACK, and limited transmit.
+    assert_eq!(sent[..8], full(10_001, 8));
+    assert_eq!(sent[8..], full(3001, 1));
+    jar.pass_ms(RTT);
+    jar.send(seg("A", end, 3001).sack(&[(4001, 18_001)]));
+    assert!(lengths(&mut jar).iter().all(|s| s.0 >= 18_001));
+    jar.send(seg("A", end, 18_001));
+    assert_eq!(jar.stack.counters().retransmits, 1);
 }
 
 /// Everything but the last segment arrived: it is sent again after two round trips, not after the timeout.
@@ -256,7 +283,34 @@ fn spurious_timeout_is_taken_back() {
     assert_eq!(jar.stack.counters().retransmits, 1);
 }
 
-/// The same with an echo of the repetition: the loss was one.
+/// Again and again the data arrives and its ACK is lost. The ACK of the repetition echoes the first one and reports a
+/// duplicate: the age of that echo is the timeout's, and must not become the measure of the next one.
+#[test]
+fn lost_acks_do_not_make_the_timer_grow() {
+    let mut jar = stamped(|_| {});
+    let mut una = 1;
+    let mut asked = 1;
+    for round in 0..4 {
+        let text = "GET 1000\n";
+        jar.send(seg("PA", asked, una).data(text).ts(100, 0));
+        asked += text.len() as u32;
+        let first = clock(&jar.sent());
+        let mut waited = 0;
+        while jar.stack.counters().timeouts <= round {
+            jar.pass_ms(10);
+            waited += 10;
+        }
+        assert!(waited < 1_500, "round {round}: {waited} ms");
+        jar.pass_ms(RTT);
+        una += 1000;
+        let twice = (una - 1000, una);
+        jar.send(seg("A", asked, una).ts(100, first).sack(&[twice]));
+        assert_eq!(jar.app.held, 0);
+    }
+    assert_eq!(jar.stack.counters().spurious, 4);
+}
+
+/// A timeout of which the ACK echoes the repetition: the loss was one.
 #[test]
 fn true_timeout_is_not_taken_back() {
     let mut jar = stamped(|_| {});
