@@ -145,8 +145,10 @@ impl Snd {
     ) -> bool {
         let mss = self.mss();
         let echoed = info.echoed_rtt.map(|rtt| rtt.as_micros() as u32);
-        // Where something was sent twice, the echo still tells which one arrived (RFC 7323 section 4).
-        let sample = news.rtt.or(echoed);
+        // Where something was sent twice, the echo still tells which one arrived (RFC 7323 section 4). An ACK with a
+        // D-SACK is of the second one and echoes the first: another ACK was lost, and the echo's age is no round trip.
+        let echoed_rtt = echoed.filter(|_| !news.dsack);
+        let sample = news.rtt.or(echoed_rtt);
         if let Some(rtt) = sample {
             self.rtt.sample(rtt);
         }
@@ -167,7 +169,7 @@ impl Snd {
             busy.forced = None;
             let pipe = busy.pipe(mss);
             self.congestion.undo(before, pipe, news.gone, mss);
-            if let Some(rtt) = echoed {
+            if let Some(rtt) = echoed_rtt {
                 self.rtt.adapt_to(rtt);
             }
             return true;

@@ -256,7 +256,34 @@ fn spurious_timeout_is_taken_back() {
     assert_eq!(jar.stack.counters().retransmits, 1);
 }
 
-/// The same with an echo of the repetition: the loss was one.
+/// Again and again the data arrives and its ACK is lost. The ACK of the repetition echoes the first one and reports a
+/// duplicate: the age of that echo is the timeout's, and must not become the measure of the next one.
+#[test]
+fn lost_acks_do_not_make_the_timer_grow() {
+    let mut jar = stamped(|_| {});
+    let mut una = 1;
+    let mut asked = 1;
+    for round in 0..4 {
+        let text = "GET 1000\n";
+        jar.send(seg("PA", asked, una).data(text).ts(100, 0));
+        asked += text.len() as u32;
+        let first = clock(&jar.sent());
+        let mut waited = 0;
+        while jar.stack.counters().timeouts <= round {
+            jar.pass_ms(10);
+            waited += 10;
+        }
+        assert!(waited < 1_500, "round {round}: {waited} ms");
+        jar.pass_ms(RTT);
+        una += 1000;
+        let twice = (una - 1000, una);
+        jar.send(seg("A", asked, una).ts(100, first).sack(&[twice]));
+        assert_eq!(jar.app.held, 0);
+    }
+    assert_eq!(jar.stack.counters().spurious, 4);
+}
+
+/// A timeout of which the ACK echoes the repetition: the loss was one.
 #[test]
 fn true_timeout_is_not_taken_back() {
     let mut jar = stamped(|_| {});
