@@ -81,6 +81,11 @@ impl<A: App> Connection<A> {
         Ok(())
     }
 
+    /// Is there data that waits for the peer's ACKs to let it out, for the first time or again?
+    pub fn is_mid_answer(&mut self) -> bool {
+        self.state.snd().is_some_and(|(snd, _)| snd.has_unsent())
+    }
+
     fn send_syn_ack<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
         let State::SynRcvd(half) = &self.state else {
             return Ok(());

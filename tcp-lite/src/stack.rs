@@ -71,8 +71,8 @@ impl<A: App> Stack<A> {
         }
     }
 
-    /// Takes one segment. Its checksum is verified; answers wait for [`Stack::flush`], but for ACKs that a peer counts
-    /// one by one and resets.
+    /// Takes one segment. Its checksum is verified; what is to be said waits for [`Stack::flush`], but for resets, ACKs
+    /// that a peer counts one by one, and the part of a long answer that an ACK lets out.
     pub fn on_segment(
         &mut self,
         now: Instant,
@@ -131,6 +131,11 @@ impl<A: App> Stack<A> {
             out,
         };
         let result = connection.on_segment(segment, &mut cx);
+        if segment.seq_len == 0 && connection.is_mid_answer() {
+            // What one ACK lets out goes before the next one is looked at: should that tell of a loss, recovery counts
+            // what was in the network by then. What meets a full ring is sent by the flush.
+            let _ = connection.output(&mut cx);
+        }
         if connection.may_move(segment, result) {
             connection.link = seg.link;
         }

@@ -98,7 +98,7 @@ impl Snd {
         let (rtt, reordering, rack) = (&mut self.rtt, &mut self.reordering, &mut busy.rack);
         let mut tell = |sent: &Sent, echoed: Option<u32>| {
             if !sent.again {
-                rtt.least(at.wrapping_sub(sent.at));
+                rtt.least(sent.age(at));
             }
             rack.delivered(sent, at, rtt.least_seen(), echoed, reordering);
         };
@@ -106,7 +106,7 @@ impl Snd {
             let (mut oldest, mut twice) = (None, false);
             news.gone = info.ack.since(una);
             news.delivered = busy.sheet.ack(info.ack, |sent| {
-                oldest = oldest.or(Some(at.wrapping_sub(sent.at)));
+                oldest = oldest.or(Some(sent.age(at)));
                 twice |= sent.again;
                 tell(sent, echoed);
             });

@@ -199,6 +199,13 @@ impl Snd {
         self.queued() > 0
     }
 
+    /// Is anything queued that was not sent yet, or lost?
+    pub fn has_unsent(&self) -> bool {
+        self.busy.as_ref().is_some_and(|busy| {
+            busy.sheet.has_lost() || busy.queue.bytes() > self.nxt.since(self.una)
+        })
+    }
+
     /// Pieces not acknowledged whole.
     pub fn pieces(&self) -> u16 {
         self.busy.as_ref().map_or(0, |busy| busy.queue.len())

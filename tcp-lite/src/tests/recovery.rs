@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::{ask, full, lengths};
 use crate::testing::{Jar, Seg, seg};
-use crate::{Config, CongestionControl};
+use crate::{Config, CongestionControl, Disposition};
 
 /// Round trip of the paths here, ms.
 const RTT: u64 = 20;
@@ -90,6 +90,33 @@ fn hostile_sack_blocks() {
         jar.send(seg("A", end, 5001));
         assert_eq!(jar.app.held, 0);
     }
+}
+
+/// ACKs of one batch let out what they would have let out one by one, so that recovery begins with as much in the
+/// network. The repetition behind that new data, sent at the same time, is not overtaken by it.
+#[test]
+fn acks_of_one_batch_are_answered_in_turn() {
+    let mut jar = sacking(|_| {});
+    let end = ask(&mut jar, 60_000);
+    assert_eq!(lengths(&mut jar), full(1, 10));
+    jar.pass_ms(RTT);
+    for ack in [1001, 2001, 3001] {
+        assert_eq!(jar.hand(seg("A", end, ack)), Disposition::Handled);
+    }
+    for right in [5001, 6001, 7001] {
+        let report = seg("A", end, 3001).sack(&[(4001, right)]);
+        assert_eq!(jar.hand(report), Disposition::Handled);
+    }
+    jar.flush();
+    let sent = lengths(&mut jar);
+    // Two for each ACK, and limited transmit.
+    assert_eq!(sent[..8], full(10_001, 8));
+    assert_eq!(sent[8..], full(3001, 1));
+    jar.pass_ms(RTT);
+    jar.send(seg("A", end, 3001).sack(&[(4001, 18_001)]));
+    assert!(lengths(&mut jar).iter().all(|s| s.0 >= 18_001));
+    jar.send(seg("A", end, 18_001));
+    assert_eq!(jar.stack.counters().retransmits, 1);
 }
 
 /// Everything but the last segment arrived: it is sent again after two round trips, not after the timeout.
