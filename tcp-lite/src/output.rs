@@ -71,7 +71,7 @@ impl<A: App> Connection<A> {
             snd.keep_timer(cx.now, fin, &cx.shared.config, &mut cx.shared.pieces);
         }
         while let Some((snd, fin)) = self.state.snd()
-            && let Some(chunk) = snd.next_chunk(fin)
+            && let Some(chunk) = snd.next_chunk(cx.now, fin)
         {
             self.send_chunk(chunk, cx)?;
         }

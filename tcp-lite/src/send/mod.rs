@@ -5,6 +5,7 @@ mod busy;
 mod congestion;
 mod cubic;
 mod ecn;
+mod pace;
 mod queue;
 mod rack;
 mod recovery;
@@ -213,9 +214,9 @@ impl Snd {
 
     /// The earliest of its timers.
     pub fn timer(&self) -> Timer {
-        self.busy
-            .as_ref()
-            .map_or(Timer::OFF, |busy| busy.rto.min(busy.early))
+        self.busy.as_ref().map_or(Timer::OFF, |busy| {
+            busy.rto.min(busy.early).min(busy.pace.timer)
+        })
     }
 
     /// The path takes only segments of `mss` payload bytes: sends what is outstanding again, without a congestion

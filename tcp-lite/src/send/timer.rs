@@ -34,6 +34,10 @@ impl Snd {
         if now.since(busy.progress) >= config.user_timeout {
             return TimerVerdict::GiveUp;
         }
+        if busy.pace.timer.is_due(now) {
+            // The output that follows goes on.
+            busy.pace.timer = Timer::OFF;
+        }
         if busy.early.is_due(now) {
             busy.early = Timer::OFF;
             match busy.early_for {
@@ -50,7 +54,7 @@ impl Snd {
     /// Nothing is queued or outstanding after all.
     pub fn stop_timers(&mut self) {
         if let Some(busy) = &mut self.busy {
-            (busy.rto, busy.early) = (Timer::OFF, Timer::OFF);
+            (busy.rto, busy.early, busy.pace.timer) = (Timer::OFF, Timer::OFF, Timer::OFF);
         }
     }
 

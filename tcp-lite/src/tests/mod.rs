@@ -7,6 +7,7 @@ mod ecn;
 mod handshake;
 mod hostile;
 mod keep_alive;
+mod pace;
 mod path;
 mod receive;
 mod recovery;
