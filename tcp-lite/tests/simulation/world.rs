@@ -129,13 +129,13 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         client.step(now);
         for packet in client.device.tx.drain(..) {
             if verbose {
-                println!("{now:>12} > {}", describe(&packet));
+                println!("{now:>12} > {}", describe(&packet[20..]));
             }
             link.put(now, To::Server, packet, &mut rng);
         }
         for packet in out.packets.drain(..) {
             if verbose {
-                println!("{now:>12} < {}", describe(&packet));
+                println!("{now:>12} < {}", describe(&packet[20..]));
             }
             link.put(now, To::Client, packet, &mut rng);
         }
@@ -196,8 +196,9 @@ pub fn run(seed: u64, verbose: bool) -> Report {
     }
 }
 
-fn describe(packet: &[u8]) -> String {
-    let view = tcp_lite::wire::SegmentView::parse(&packet[20..]).unwrap();
+/// A TCP segment in one line.
+pub fn describe(segment: &[u8]) -> String {
+    let view = tcp_lite::wire::SegmentView::parse(segment).unwrap();
     format!(
         "{:?} seq {} ack {} win {} len {} {:?}",
         view.flags(),
