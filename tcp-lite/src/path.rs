@@ -8,6 +8,10 @@ use crate::connection::{Connection, Shared};
 /// for a small one; more, and the peer gives up first.
 const STEPS: [(u8, u16); 2] = [(3, 1280), (5, 576)];
 
+/// So many timeouts more for a path that has carried larger segments on this connection: then it has become smaller since,
+/// which is rarer than three losses of ten.
+const PROVEN: u8 = 3;
+
 impl<A: App> Connection<A> {
     /// The retransmission timer rang. Never taken back: the connection is short, a wrong guess costs a few headers, and a
     /// probe that is lost costs a timeout.
@@ -18,7 +22,8 @@ impl<A: App> Connection<A> {
         };
         for (timeouts, mtu) in STEPS {
             let small = terms.payload_within(flow, mtu);
-            if snd.timeouts_above(small) >= timeouts && terms.lower_mtu(flow, mtu) {
+            let proven = if snd.has_carried(small) { PROVEN } else { 0 };
+            if snd.timeouts_above(small) >= timeouts + proven && terms.lower_mtu(flow, mtu) {
                 snd.lower_mss(terms.payload());
                 shared.counters.black_holes += 1;
             }

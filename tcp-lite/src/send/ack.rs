@@ -96,7 +96,9 @@ impl Snd {
             .filter(|_| moved)
             .map(|rtt| at.wrapping_sub(rtt.as_micros() as u32));
         let (rtt, reordering, rack) = (&mut self.rtt, &mut self.reordering, &mut busy.rack);
+        let carried = &mut self.carried;
         let mut tell = |sent: &Sent, echoed: Option<u32>| {
+            *carried = (*carried).max(sent.len().min(u32::from(self.mss)) as u16);
             if !sent.again {
                 rtt.least(sent.age(at));
             }

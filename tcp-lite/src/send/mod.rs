@@ -54,6 +54,8 @@ pub(crate) struct Snd {
     ecn_end: SeqNum,
     /// Payload of a full segment, options already taken off.
     mss: u16,
+    /// Payload of the largest segment that arrived.
+    carried: u16,
     /// The peer sends SACK blocks: losses are found by RACK, else by duplicate ACKs.
     sack: bool,
     /// The congestion window was reduced: the next new data says so (RFC 3168 section 6.1.2).
@@ -129,6 +131,7 @@ impl Snd {
             resting: millis(now),
             ecn_end: start.iss,
             mss: start.mss,
+            carried: 0,
             sack: start.sack,
             cwr: false,
             reordering: Reordering::NONE,
@@ -248,6 +251,11 @@ impl Snd {
     pub fn timeouts_above(&self, payload: u16) -> u8 {
         let large = self.nxt.since(self.una).min(self.wnd) > u32::from(payload);
         if large { self.rtt.timeouts() } else { 0 }
+    }
+
+    /// Did a segment with more than `payload` bytes ever arrive?
+    pub fn has_carried(&self, payload: u16) -> bool {
+        self.carried > payload
     }
 
     /// Something is queued or outstanding.
