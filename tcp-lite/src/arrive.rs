@@ -13,6 +13,11 @@ use crate::state::{Linger, State};
 use crate::time::Timer;
 use crate::wire::{Flags, Malformed, Options, SegmentView, Sum, pseudo_header};
 
+/// SYN-ACKs sent by the timer after which the initial window is still the full one. RFC 5681 section 3.1 has it for one,
+/// but is of a time when the timer was 3 s; with 1 s, as Linux says too, a second loss in a row tells of congestion, while
+/// one costs a long path four round trips of a short answer.
+const MAX_FORGIVEN_SYN_ACKS: u8 = 2;
+
 /// A segment whose checksum and options were found right.
 pub(crate) struct Segment<'a> {
     pub seq: SeqNum,
@@ -216,9 +221,13 @@ impl<A: App> Connection<A> {
             seq: seg.seq,
             mss: self.terms.payload(),
             sack: self.terms.sack,
-            // Karn: no sample from a SYN-ACK that was sent twice.
-            rtt: (half.tries == 1).then(|| cx.now.since(half.sent)),
-            handshake_lost: half.tries > 1,
+            // Karn: of a SYN-ACK that was sent twice, or as a cookie, only the echo tells when.
+            rtt: match seg.options.timestamps {
+                _ if half.tries == 1 => Some(cx.now.since(half.sent)),
+                Some(ts) if self.terms.timestamps => self.terms.echoed(cx.now, ts.ecr),
+                Some(_) | None => None,
+            },
+            handshake_lost: half.tries > MAX_FORGIVEN_SYN_ACKS,
         };
         self.state = State::Established {
             snd: Snd::new(cx.now, start),

@@ -56,7 +56,7 @@ pub struct Config {
     pub initial_rto: Duration,
     /// How the window grows behind a loss.
     pub congestion: CongestionControl,
-    /// How long a peer is thought to delay the ACK of a lone segment; a tail loss probe waits as much longer. RFC 8985
+    /// How long a peer is thought to delay the ACK of a lone segment; a tail loss probe waits for such. RFC 8985
     /// assumes the worst case of 200 ms, which leaves most of a lost short answer to the timeout. Linux delays by 40 ms;
     /// for a peer that delays more, the probe is one segment for nothing, and its D-SACK says so.
     pub peer_ack_delay: Duration,

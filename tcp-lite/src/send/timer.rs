@@ -161,9 +161,12 @@ impl Snd {
             }
             return;
         }
-        let mut wait = Duration::from_micros(2 * u64::from(srtt)).max(MIN_PTO);
+        let trip = Duration::from_micros(srtt.into());
+        let mut wait = (2 * trip).max(MIN_PTO);
         if busy.sheet.len() == 1 {
-            wait += config.peer_ack_delay;
+            // The delayed ACK is there one trip and the delay later; half a trip for its variance. A whole one as well,
+            // as the RFC has it, would only hold up what is lost on a long path.
+            wait = wait.max(trip + trip / 2 + config.peer_ack_delay);
         }
         busy.early = Timer::at(now + wait).min(busy.rto);
         busy.early_for = Early::Probe;

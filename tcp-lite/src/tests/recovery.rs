@@ -150,7 +150,7 @@ fn lone_segment_is_probed_behind_a_delayed_ack() {
     let mut jar = sacking(|config| config.peer_ack_delay = Duration::from_millis(45));
     let end = ask(&mut jar, 500);
     let _ = jar.sent();
-    jar.pass_ms(2 * RTT + 43);
+    jar.pass_ms(3 * RTT / 2 + 43);
     assert_eq!(lengths(&mut jar), []);
     jar.pass_ms(4);
     assert_eq!(lengths(&mut jar), [(1, 500)]);
