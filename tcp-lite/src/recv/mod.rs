@@ -63,7 +63,8 @@ pub(crate) struct Rcv {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
     InWindow,
-    /// The window is closed, the segment is at its edge: its data is refused, its ACK counts (RFC 9293 section 3.10.7.4).
+    /// The window is closed, the segment begins or ends just there: its data is refused, its ACK counts (RFC 9293 section
+    /// 3.10.7.4).
     AtClosedWindow,
     Outside,
 }
@@ -97,10 +98,15 @@ impl Rcv {
     pub fn place(&self, seq: SeqNum, seq_len: u32) -> Place {
         let wnd = self.wnd();
         if wnd == 0 {
-            return match (seq == self.nxt, seq_len) {
-                (true, 0) => Place::InWindow,
-                (true, _) => Place::AtClosedWindow,
-                (false, _) => Place::Outside,
+            if seq == self.nxt && seq_len == 0 {
+                return Place::InWindow;
+            }
+            // Also what begins below: a peer may join its probe with what it repeats. Were its ACK not heard, we could wait
+            // for it with the answer that would open the window.
+            return if seq.le(self.nxt) && self.nxt.lt(seq + seq_len) {
+                Place::AtClosedWindow
+            } else {
+                Place::Outside
             };
         }
         // An empty segment at the right edge counts, as with Linux: it is what a peer sends that has used the whole window

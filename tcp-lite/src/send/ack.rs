@@ -385,9 +385,11 @@ impl Snd {
             .grow(config.congestion, &mut busy.curve, &growth);
     }
 
-    /// RFC 9293 section 3.10.7.4, fifth check: SND.WND from the newest segment only.
+    /// RFC 9293 section 3.10.7.4, fifth check: SND.WND from the newest segment only. The ACK tells first which of two is
+    /// newer: a retransmission has a lower SEQ than what its sender said before, and its window must count, or `una`
+    /// moves and takes the old window past what was ever offered. Linux (`tcp_may_update_window`) also goes by it.
     fn update_window(&mut self, now: Instant, info: &AckInfo<'_>, config: &Config) {
-        if self.wl1.lt(info.seq) || self.wl1 == info.seq && self.wl2.le(info.ack) {
+        if self.wl2.lt(info.ack) || self.wl2 == info.ack && self.wl1.le(info.seq) {
             if self.wnd == 0 && info.wnd > 0 {
                 // Probes sent into the closed window were most likely dropped there.
                 if let Some(busy) = &mut self.busy {

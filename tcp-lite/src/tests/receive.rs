@@ -173,6 +173,13 @@ fn delayed_ack_waits_and_every_second_full_segment_does_not() {
 /// The right edge never moves left, the last byte of the window is taken, none behind it; ACKs count at a closed window.
 #[test]
 fn window_closes_and_opens() {
+    // The probe may be joined with what is repeated.
+    for from in [3001, 2900, 1] {
+        closes_and_opens(from);
+    }
+}
+
+fn closes_and_opens(probe_from: u32) {
     let mut jar = Jar::established(|config| {
         config.receive_window = 3000;
         config.pieces_per_connection = 1;
@@ -203,8 +210,9 @@ fn window_closes_and_opens() {
     // "GET 2000\n" was consumed: 9 bytes, less than half the buffer, which does not open the window.
     assert_eq!((acked, edge), (3001, 3001));
     // A probe: refused, answered, and its ACK field counts.
+    let probe = &text[probe_from as usize - 1..3001];
     jar.drops(
-        seg("A", 3001, 1001).win(1000).data("\n"),
+        seg("A", probe_from, 1001).win(1000).data(probe),
         DropReason::OutOfWindow,
     );
     let sent = jar.sent();
