@@ -167,9 +167,7 @@ impl<A: App> Io<'_, A> {
     /// Sets or clears the one deadline of this connection, after which [`App::on_deadline`] is called: 12 days ahead at
     /// most.
     pub fn set_deadline(&mut self, when: Option<Instant>) {
-        *self.deadline = when.map_or(Timer::OFF, |when| {
-            Timer::after(self.now, when.since(self.now))
-        });
+        *self.deadline = when.map_or(Timer::OFF, |when| Timer::within(self.now, when));
     }
 }
 

@@ -127,6 +127,8 @@ impl Config {
         Config {
             receive_window: self.receive_window.clamp(1, u32::from(u16::MAX)),
             max_rto: self.max_rto.min(LONGEST),
+            delayed_ack: self.delayed_ack.min(LONGEST),
+            peer_ack_delay: self.peer_ack_delay.min(LONGEST / 2),
             keep_alive: self.keep_alive.map(|idle| idle.min(LONGEST / 2)),
             // Up to 255 of them follow.
             keep_alive_interval: self.keep_alive_interval.min(LONGEST / 512),

@@ -129,23 +129,22 @@ impl Flow {
 impl Hash for Flow {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Flow { local, remote } = self;
-        let mut buf = [0; 36];
-        let skip = if local.addr.is_v4() && remote.addr.is_v4() {
-            12
+        let (to, from) = (local.port.to_be_bytes(), remote.port.to_be_bytes());
+        if let (Some(ours), Some(theirs)) = (local.addr.to_v4(), remote.addr.to_v4()) {
+            let mut buf = [0; 12];
+            buf[..4].copy_from_slice(&ours);
+            buf[4..8].copy_from_slice(&theirs);
+            buf[8..10].copy_from_slice(&to);
+            buf[10..].copy_from_slice(&from);
+            state.write(&buf);
         } else {
-            0
-        };
-        let mut len = 0;
-        for part in [
-            &local.addr.0[skip..],
-            &remote.addr.0[skip..],
-            &local.port.to_be_bytes(),
-            &remote.port.to_be_bytes(),
-        ] {
-            buf[len..len + part.len()].copy_from_slice(part);
-            len += part.len();
+            let mut buf = [0; 36];
+            buf[..16].copy_from_slice(&local.addr.0);
+            buf[16..32].copy_from_slice(&remote.addr.0);
+            buf[32..34].copy_from_slice(&to);
+            buf[34..].copy_from_slice(&from);
+            state.write(&buf);
         }
-        state.write(&buf[..len]);
     }
 }
 

@@ -9,8 +9,8 @@ pub(crate) struct Key {
     local: u16,
 }
 
-/// Most endpoints of ours at a time: the addresses and ports that are listened on, of all connections together. Nobody
-/// listens on so many; more would only make the search of a new connection's longer (4 µs for all of these).
+/// Most endpoints of ours at a time, of all connections together. The XDP program can be told of no more to listen on
+/// (`MAX_SERVICES`); fewer would refuse connections to some, more would lengthen the search that a new one begins with.
 const MAX: usize = 4096;
 
 /// Our ends of all connections.

@@ -18,7 +18,7 @@ use crate::state::{Class, State};
 use crate::table::Table;
 use crate::time::Instant;
 use crate::time_wait::TimeWaits;
-use crate::wheel::{TICK, Wheel};
+use crate::wheel::Wheel;
 use crate::wire::{Flags, Header, Options};
 use core::time::Duration;
 
@@ -167,8 +167,8 @@ impl<A: App> Stack<A> {
             connection.touched = true;
             self.touched.push(id);
         }
-        if let Some(when) = connection.timer(now, &self.shared.config).get(now) {
-            self.wheel.arm(id, when.max(now + TICK));
+        if let Some(tick) = connection.timer(now, &self.shared.config).tick(now) {
+            self.wheel.arm(id, tick);
         }
         if after == Class::TimeWait && before != Class::TimeWait {
             self.time_waits.push(id, &mut self.table);
@@ -291,8 +291,8 @@ impl<A: App> Stack<A> {
             };
             waits = waits || connection.output(&mut cx).is_err();
             connection.touched = waits;
-            if let Some(when) = connection.timer(now, &self.shared.config).get(now) {
-                self.wheel.arm(id, when.max(now + TICK));
+            if let Some(tick) = connection.timer(now, &self.shared.config).tick(now) {
+                self.wheel.arm(id, tick);
             }
             waits
         });

@@ -62,12 +62,17 @@ impl Timer {
     /// `when` is at most [`LONGEST`] from now.
     pub fn at(when: Instant) -> Timer {
         // One of 2^32 numbers means "none": then it rings 1 ms later.
-        Timer((when.0.div_ceil(1000) as u32).max(1))
+        Timer(((when.0.saturating_add(999) / 1000) as u32).max(1))
+    }
+
+    /// At `when`, or [`LONGEST`] from now if that is earlier.
+    pub fn within(now: Instant, when: Instant) -> Timer {
+        Timer::at(when.min(now + LONGEST))
     }
 
     /// In `wait`, or [`LONGEST`] if that is less.
     pub fn after(now: Instant, wait: Duration) -> Timer {
-        Timer::at(now + wait.min(LONGEST))
+        Timer::within(now, now + wait)
     }
 
     pub fn is_set(self) -> bool {
@@ -75,23 +80,27 @@ impl Timer {
     }
 
     pub fn is_due(self, now: Instant) -> bool {
-        self.is_set() && self.0.wrapping_sub(millis(now)) as i32 <= 0
+        self.is_set() && self.ahead(now) <= 0
     }
 
-    /// When it rings, or would have rung.
-    pub fn get(self, now: Instant) -> Option<Instant> {
-        let ahead = self.0.wrapping_sub(millis(now)) as i32;
-        let at = (now.0 / 1000).saturating_add_signed(ahead.into());
-        self.is_set().then_some(Instant(at.saturating_mul(1000)))
+    /// The wheel's tick for it, behind that of `now`.
+    pub fn tick(self, now: Instant) -> Option<u64> {
+        let tick = (now.0 / 1000) + u64::from(self.ahead(now).max(1).unsigned_abs());
+        self.is_set().then_some(tick)
+    }
+
+    /// ms from now.
+    fn ahead(self, now: Instant) -> i32 {
+        self.0.wrapping_sub(millis(now)) as i32
     }
 
     /// The earlier of two; `OFF` is later than all.
     pub fn min(self, other: Timer) -> Timer {
-        let later = self.0.wrapping_sub(other.0) as i32 > 0;
-        if !self.is_set() || later && other.is_set() {
-            other
-        } else {
+        let earlier = self.0.wrapping_sub(other.0) as i32 <= 0;
+        if !other.is_set() || self.is_set() && earlier {
             self
+        } else {
+            other
         }
     }
 }
@@ -113,13 +122,15 @@ mod tests {
             for wait in [0, 1, 1000, 2_000_001, LONGEST.as_micros() as u64] {
                 let wait = Duration::from_micros(wait);
                 let (when, timer) = (now + wait, Timer::at(now + wait));
-                let rings = timer.get(now).expect("it is set");
+                let rings =
+                    Instant((start / 1000 + u64::from(timer.ahead(now).unsigned_abs())) * 1000);
                 assert!(rings >= when && rings.since(when) < Duration::from_millis(2));
                 assert_eq!(Timer::after(now, wait), timer);
                 for passed in [Duration::ZERO, wait / 2, wait, 2 * wait] {
                     let later = now + passed;
-                    assert_eq!(timer.get(later), Some(rings));
                     assert_eq!(timer.is_due(later), rings <= later, "{now:?} {passed:?}");
+                    let tick = (rings.0 / 1000).max(later.0 / 1000 + 1);
+                    assert_eq!(timer.tick(later), Some(tick));
                 }
                 assert!(timer.is_due(rings) && timer.is_set());
                 for other in [Timer::OFF, Timer::at(when + Duration::from_millis(3))] {
@@ -128,7 +139,7 @@ mod tests {
             }
             assert!(!Timer::OFF.is_set() && !Timer::OFF.is_due(now));
             assert_eq!(
-                (Timer::OFF.get(now), Timer::OFF.min(Timer::OFF)),
+                (Timer::OFF.tick(now), Timer::OFF.min(Timer::OFF)),
                 (None, Timer::OFF)
             );
             assert_eq!(Timer::after(now, Duration::MAX), Timer::at(now + LONGEST));

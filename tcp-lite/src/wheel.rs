@@ -3,14 +3,11 @@
 //! An entry may ring early (its slot on an outer level begins), never late; the connection then looks at its own
 //! deadlines and arms again. Moving a deadline back therefore costs nothing, which is the common case.
 
-use core::time::Duration;
-
 use crate::time::Instant;
 
-/// Wheel resolution: finer makes more wake-ups, coarser makes every deadline later by up to this much.
+/// A tick, the same as a `Timer`'s millisecond: finer makes more wake-ups, coarser makes every deadline later by up to
+/// this much.
 const TICK_MICROS: u64 = 1000;
-/// The resolution. Arm for this much past `now` at least: an entry in the past would ring again in the same round.
-pub(crate) const TICK: Duration = Duration::from_micros(TICK_MICROS);
 const LEVELS: usize = 7;
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
@@ -54,18 +51,15 @@ impl Wheel {
         }
     }
 
-    /// Makes entry `id` ring at `when` (rounded up to a tick) or before; an entry that rings before already stays.
-    pub fn arm(&mut self, id: u32, when: Instant) {
+    /// Makes entry `id` ring at a tick or before; an entry that rings before already stays. While [`Wheel::pop`] is asked
+    /// again and again, a tick that is no later than now would ring in the same round.
+    pub fn arm(&mut self, id: u32, tick: u64) {
         let at = id as usize;
         if at >= self.entries.len() {
             self.entries.resize(at + 1, ALONE);
             self.places.resize(at + 1, UNARMED);
         }
-        let tick = when
-            .0
-            .div_ceil(TICK_MICROS)
-            .min(HORIZON - 1)
-            .max(self.current + 1);
+        let tick = tick.min(HORIZON - 1).max(self.current + 1);
         let place = self.place_for(tick);
         let armed = self.places[at];
         if armed != UNARMED && self.starts(armed) <= self.starts(place) {
@@ -204,7 +198,7 @@ mod tests {
                     let reach = [3_000, 70_000, 5_000_000, 400_000_000, 100_000_000_000]
                         [random(5) as usize];
                     let (id, when) = (random(200) as u32, now + random(reach));
-                    wheel.arm(id, Instant(when));
+                    wheel.arm(id, when.div_ceil(TICK_MICROS));
                     // Arming later than before leaves the early entry.
                     let e = model.entry(id).or_insert(when);
                     *e = (*e).min(when);
@@ -224,7 +218,7 @@ mod tests {
                         assert!(rounds < 2_000, "no progress");
                         let due = model.remove(&id).expect("rang without being armed");
                         if due > now {
-                            wheel.arm(id, Instant(due));
+                            wheel.arm(id, due.div_ceil(TICK_MICROS));
                             model.insert(id, due);
                         }
                     }
@@ -245,7 +239,7 @@ mod tests {
     #[test]
     fn far_deadlines_are_clamped() {
         let mut wheel = Wheel::new(1);
-        wheel.arm(0, Instant(u64::MAX));
+        wheel.arm(0, u64::MAX);
         assert_eq!(
             wheel.next().map(|t| t.0 <= HORIZON * TICK_MICROS),
             Some(true)
