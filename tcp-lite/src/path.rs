@@ -8,8 +8,9 @@ use crate::connection::{Connection, Cx};
 /// for a small one; more, and the peer gives up first.
 const STEPS: [(u8, u16); 2] = [(3, 1280), (5, 576)];
 
-/// So many timeouts more for a path that has carried larger segments on this connection: then it has become smaller since,
-/// which is rarer than three losses of ten.
+/// So many timeouts more for a path that has carried larger segments on this connection, and would have to have become
+/// smaller since. Fewer, and where a tenth is lost long answers go on in small segments for nothing; more, and the peer
+/// gives up first.
 const PROVEN: u8 = 3;
 
 impl<A: App> Connection<A> {
