@@ -36,6 +36,16 @@ impl Snd {
             }
             self.busy.as_mut()?.forced = None;
         }
+        let nxt = self.nxt;
+        if let Some(room) = self.busy.as_mut()?.recovery.question(nxt, mss) {
+            let chunk = self.new_data(now, room, fin);
+            if chunk.is_none() {
+                self.busy.as_mut()?.recovery.stop_asking(nxt);
+            }
+            if chunk.is_some() || self.busy.as_ref()?.recovery.question(nxt, mss).is_some() {
+                return chunk;
+            }
+        }
         let busy = self.busy.as_mut()?;
         let room = self.congestion.cwnd.saturating_sub(busy.pipe(mss));
         if busy.sheet.has_lost() {

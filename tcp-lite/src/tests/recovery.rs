@@ -283,6 +283,54 @@ fn spurious_timeout_is_taken_back() {
     assert_eq!(jar.stack.counters().retransmits, 1);
 }
 
+/// Without timestamps the peer is asked with new data (F-RTO): ACKs of what was sent once, before the timeout, take it back.
+#[test]
+fn spurious_timeout_is_found_by_asking() {
+    for sack in [true, false] {
+        let mut jar = sacking(|config| config.sack = sack);
+        let end = ask(&mut jar, 60_000);
+        assert_eq!(jar.sent().len(), 10);
+        jar.pass_ms(300);
+        let next = if sack { 11_001 } else { 10_001 };
+        assert_eq!(lengths(&mut jar).last(), Some(&(1, 1000)));
+        assert_eq!(jar.stack.counters().timeouts, 1);
+        jar.send(seg("A", end, 1001));
+        assert_eq!(lengths(&mut jar), full(next, 2));
+        jar.send(seg("A", end, 2001));
+        assert_eq!(jar.stack.counters().spurious, 1);
+        let more = lengths(&mut jar);
+        assert!(more.iter().all(|(seq, _)| *seq >= next + 2000), "{more:?}");
+        jar.send(seg("A", end, next));
+        assert!(lengths(&mut jar).len() >= 8);
+        assert_eq!(jar.stack.counters().retransmits, 1);
+    }
+}
+
+/// The answer to the question is that the new data arrived and nothing before it did; or there is nothing to ask with.
+#[test]
+fn true_timeout_is_not_taken_back_for_asking() {
+    for sack in [true, false] {
+        let mut jar = sacking(|config| config.sack = sack);
+        let end = ask(&mut jar, 60_000);
+        jar.pass_ms(300);
+        let _ = jar.sent();
+        jar.send(seg("A", end, 1001));
+        let new = lengths(&mut jar);
+        assert_eq!(new.len(), 2);
+        let told = (new[0].0, new[0].0 + 1000);
+        let ack = seg("A", end, 1001);
+        jar.send(if sack { ack.sack(&[told]) } else { ack });
+        assert_eq!(lengths(&mut jar)[0], (1001, 1000));
+        assert_eq!(jar.stack.counters().spurious, 0);
+    }
+    let mut jar = sacking(|_| {});
+    let end = ask(&mut jar, 5_000);
+    jar.pass_ms(300);
+    let _ = jar.sent();
+    jar.send(seg("A", end, 1001));
+    assert_eq!(lengths(&mut jar)[0], (1001, 1000));
+}
+
 /// Again and again the data arrives and its ACK is lost. The ACK of the repetition echoes the first one and reports a
 /// duplicate: the age of that echo is the timeout's, and must not become the measure of the next one.
 #[test]
