@@ -11,7 +11,6 @@ use tcp_lite::{
 
 use crate::peer::{Peer, flow};
 use crate::rng::Rng;
-use crate::world::describe;
 
 /// Answers the first request with so many bytes.
 struct Answer(u32);
@@ -149,4 +148,19 @@ pub fn transfer(seed: u64, path: Path, size: u32, verbose: bool) -> Report {
         twice: peer.twice,
         counters: stack.counters().clone(),
     }
+}
+
+/// A TCP segment in one line.
+fn describe(segment: &[u8]) -> String {
+    let view = tcp_lite::wire::SegmentView::parse(segment).unwrap();
+    format!(
+        "{:?} seq {} ack {} win {} len {} {:?}",
+        view.flags(),
+        view.seq().0,
+        view.ack().0,
+        view.window(),
+        view.payload().len(),
+        view.options()
+            .map(|o| (o.timestamps, o.sack.as_slice().to_vec()))
+    )
 }
