@@ -115,6 +115,16 @@ impl Negotiated {
         u32::from(window) << self.snd_shift.unwrap_or(0)
     }
 
+    /// Snd.Wind.Shift
+    pub fn snd_shift(&self) -> Option<u8> {
+        self.snd_shift
+    }
+
+    /// The window field for SND.WND.
+    pub fn unscale(&self, wnd: u32) -> u16 {
+        u16::try_from(wnd >> self.snd_shift.unwrap_or(0)).unwrap_or(u16::MAX)
+    }
+
     /// TSval: a clock of 1 ms.
     pub fn ts_clock(&self, now: Instant) -> u32 {
         ((now.0 / 1000) as u32).wrapping_add(self.ts_offset)

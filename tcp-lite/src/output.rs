@@ -209,7 +209,7 @@ impl<A: App> Connection<A> {
     pub fn header<O>(&mut self, seq: SeqNum, flags: Flags, cx: &Cx<'_, A, O>) -> Header {
         Header {
             seq,
-            ack: self.rcv.nxt,
+            ack: self.rcv.ack(),
             flags: flags.with_if(self.rcv.ece, Flags::ECE),
             window: self.rcv.offer(self.terms.payload(), &cx.shared.config),
             options: Options {

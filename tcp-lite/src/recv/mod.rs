@@ -48,6 +48,8 @@ pub(crate) struct Rcv {
     pub ack_now: bool,
     /// ECN-Echo goes with every ACK: the peer was not yet heard to slow down after a mark.
     pub ece: bool,
+    /// The application handed the connection off: what is unread is not acknowledged, another TCP will do that.
+    pub leaving: bool,
     /// An ACK is owed by then.
     pub delayed: Timer,
 }
@@ -80,8 +82,33 @@ impl Rcv {
             largest: MIN_FULL_SEGMENT,
             ack_now: false,
             ece: false,
+            leaving: false,
             delayed: Timer::OFF,
         }
+    }
+
+    /// The number to acknowledge: RCV.NXT, unless the connection is leaving.
+    pub fn ack(&self) -> SeqNum {
+        let first = self.nxt - self.unread;
+        match self.leaving {
+            true if self.last_ack.lt(first) => first,
+            true => self.last_ack,
+            false => self.nxt,
+        }
+    }
+
+    /// Another TCP will acknowledge what is unread.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+        self.starved = false;
+        self.ack_now = false;
+        self.delayed = Timer::OFF;
+    }
+
+    /// It did not; the peer has waited long enough.
+    pub fn come_back(&mut self) {
+        self.leaving = false;
+        self.ack_now = true;
     }
 
     /// RCV.WND
@@ -142,7 +169,7 @@ impl Rcv {
         if self.would_open(mss, config) {
             self.edge = self.reachable(config);
         }
-        u16::try_from(self.wnd()).unwrap_or(u16::MAX)
+        u16::try_from(self.edge.since(self.ack())).unwrap_or(u16::MAX)
     }
 
     /// Is a window update worth a segment of its own? When the peer may be waiting for it; else it rides on other ACKs.
@@ -173,7 +200,7 @@ impl Rcv {
 
     /// A segment with ACK went out.
     pub fn acked(&mut self) {
-        self.last_ack = self.nxt;
+        self.last_ack = self.ack();
         self.ack_now = false;
         self.delayed = Timer::OFF;
     }
