@@ -84,4 +84,4 @@ fn owner(flow: &FlowKey, lookup: &impl Lookup) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

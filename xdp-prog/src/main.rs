@@ -158,10 +158,7 @@ mod bpf {
 
         #[inline(always)]
         fn is_kernel_flow(&self, key: &FlowKey) -> bool {
-            let Some(socket) = Socket::of(self.ctx.ctx.cast(), key) else {
-                return false;
-            };
-            !socket.listens()
+            with_socket(self.ctx.ctx.cast(), key, false, |socket| !listens(socket))
         }
 
         #[inline(always)]
@@ -194,16 +191,15 @@ mod bpf {
         #[inline(always)]
         fn find(&self, flow: &FlowKey, attributes: Option<&Attributes>) -> (Found, i32) {
             let skb = self.ctx.skb.skb;
-            let Some(socket) = Socket::of(skb.cast(), flow) else {
-                return (Found::Nobody, 0);
-            };
-            if !socket.listens() {
-                return (Found::Flow, 0);
-            }
-            let Some(attributes) = attributes else {
-                return (Found::Listener, 0);
-            };
-            (Found::Listener, socket.assign(skb, attributes))
+            with_socket(skb.cast(), flow, (Found::Nobody, 0), |socket| {
+                if !listens(socket) {
+                    (Found::Flow, 0)
+                } else if let Some(attributes) = attributes {
+                    (Found::Listener, assign(socket, skb, attributes))
+                } else {
+                    (Found::Listener, 0)
+                }
+            })
         }
 
         #[inline(always)]
@@ -215,67 +211,88 @@ mod bpf {
         }
     }
 
-    /// A socket of the kernel's, referenced until dropped.
-    struct Socket(*mut bpf_sock);
-
-    impl Socket {
-        /// The one that a segment of the flow would reach.
-        #[inline(always)]
-        fn of(ctx: *mut c_void, flow: &FlowKey) -> Option<Self> {
-            let [.., sport_dport] = flow.words();
-            let [a, b, c, d] = sport_dport.to_ne_bytes();
-            let ipv4;
-            let (tuple, size): (*const bpf_sock_tuple, usize) = if flow.local.is_v4() {
-                ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-                    saddr: flow.remote.0[3],
-                    daddr: flow.local.0[3],
-                    sport: u16::from_ne_bytes([a, b]),
-                    dport: u16::from_ne_bytes([c, d]),
-                };
-                ((&raw const ipv4).cast(), size_of_val(&ipv4))
-            } else {
-                // A flow key is laid out like the IPv6 arm of the tuple.
-                ((&raw const *flow).cast(), size_of::<FlowKey>())
+    /// What `look` says about the socket that a segment of the flow would reach; `nobody` if there is none.
+    #[inline(always)]
+    fn with_socket<T>(
+        ctx: *mut c_void,
+        flow: &FlowKey,
+        nobody: T,
+        look: impl FnOnce(*mut bpf_sock) -> T,
+    ) -> T {
+        let [.., sport_dport] = flow.words();
+        let [a, b, c, d] = sport_dport.to_ne_bytes();
+        if flow.local.is_v4() {
+            let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
+                saddr: flow.remote.0[3],
+                daddr: flow.local.0[3],
+                sport: u16::from_ne_bytes([a, b]),
+                dport: u16::from_ne_bytes([c, d]),
             };
-            let netns = BPF_F_CURRENT_NETNS as i32 as u64;
-            // SAFETY: `tuple` points to `size` readable bytes on the stack; the context is the program's own.
-            let socket =
-                unsafe { bpf_skc_lookup_tcp(ctx, tuple.cast_mut(), size as u32, netns, 0) };
-            (!socket.is_null()).then_some(Self(socket))
-        }
-
-        #[inline(always)]
-        fn listens(&self) -> bool {
-            // SAFETY: not null, and referenced.
-            unsafe { (*self.0).state == BPF_TCP_LISTEN }
-        }
-
-        /// Makes this listener take the segment for the end of a handshake. Returns 0 or a negative `errno`.
-        #[inline(always)]
-        fn assign(&self, skb: *mut __sk_buff, attributes: &Attributes) -> i32 {
-            type Assign =
-                unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *const Attributes, u32) -> i32;
-            // SAFETY: the number of a helper, as all helpers are called. Userspace has put the kernel function's in
-            // its place, or does not load this program.
-            let bpf_sk_assign_tcp_reqsk =
-                unsafe { core::mem::transmute::<usize, Assign>(KFUNC_MAGIC as usize) };
-            // SAFETY: referenced; null if it is no TCP socket.
-            let socket = unsafe { bpf_skc_to_tcp_sock(self.0.cast()) };
-            if socket.is_null() {
-                return -EINVAL;
-            }
-            let size = size_of::<Attributes>() as u32;
-            // SAFETY: the context is the program's own, the socket is referenced, and the attributes have this size.
-            unsafe { bpf_sk_assign_tcp_reqsk(skb, socket.cast(), attributes, size) }
+            lookup(
+                ctx,
+                (&raw const ipv4).cast(),
+                size_of_val(&ipv4),
+                nobody,
+                look,
+            )
+        } else {
+            // A flow key is laid out like the IPv6 arm of the tuple.
+            lookup(
+                ctx,
+                (&raw const *flow).cast(),
+                size_of::<FlowKey>(),
+                nobody,
+                look,
+            )
         }
     }
 
-    impl Drop for Socket {
-        #[inline(always)]
-        fn drop(&mut self) {
-            // SAFETY: referenced by the lookup, and not used any more.
-            unsafe { bpf_sk_release(self.0.cast()) };
+    /// The same for a tuple of `size` bytes.
+    #[inline(always)]
+    fn lookup<T>(
+        ctx: *mut c_void,
+        tuple: *const bpf_sock_tuple,
+        size: usize,
+        nobody: T,
+        look: impl FnOnce(*mut bpf_sock) -> T,
+    ) -> T {
+        let netns = BPF_F_CURRENT_NETNS as i32 as u64;
+        // SAFETY: `tuple` points to `size` readable bytes on the stack; the context is the program's own.
+        let socket = unsafe { bpf_skc_lookup_tcp(ctx, tuple.cast_mut(), size as u32, netns, 0) };
+        if socket.is_null() {
+            return nobody;
         }
+        let seen = look(socket);
+        // SAFETY: referenced by the lookup, and not used any more.
+        unsafe { bpf_sk_release(socket.cast()) };
+        seen
+    }
+
+    /// Whether `socket`, which is referenced, is a listener.
+    #[inline(always)]
+    fn listens(socket: *mut bpf_sock) -> bool {
+        // SAFETY: not null, and referenced.
+        unsafe { (*socket).state == BPF_TCP_LISTEN }
+    }
+
+    /// Makes `socket`, a referenced listener, take the segment for the end of a handshake. Returns 0 or a negative
+    /// `errno`.
+    #[inline(always)]
+    fn assign(socket: *mut bpf_sock, skb: *mut __sk_buff, attributes: &Attributes) -> i32 {
+        type Assign =
+            unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *const Attributes, u32) -> i32;
+        // SAFETY: the number of a helper, as all helpers are called. Userspace has put the kernel function's in its
+        // place, or does not load this program.
+        let bpf_sk_assign_tcp_reqsk =
+            unsafe { core::mem::transmute::<usize, Assign>(KFUNC_MAGIC as usize) };
+        // SAFETY: referenced; null if it is no TCP socket.
+        let socket = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
+        if socket.is_null() {
+            return -EINVAL;
+        }
+        let size = size_of::<Attributes>() as u32;
+        // SAFETY: the context is the program's own, the socket is referenced, and the attributes have this size.
+        unsafe { bpf_sk_assign_tcp_reqsk(skb, socket.cast(), attributes, size) }
     }
 
     /// What the kernel function answers if the listener cannot take the connection.
