@@ -100,7 +100,7 @@ impl<A: App> Detached<A> {
             ack: state.snd_nxt(),
             mss: terms.mss(),
             snd_shift: terms.snd_shift(),
-            rcv_shift: 0,
+            rcv_shift: terms.rcv_shift,
             window: terms.unscale(wnd),
             sack: terms.sack,
             ecn: terms.ecn,

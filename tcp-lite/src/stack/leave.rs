@@ -5,7 +5,7 @@ use crate::app::{App, Out};
 use crate::connection::Cx;
 use crate::counters::CloseReason;
 use crate::detach::Detached;
-use crate::recv::Placed;
+use crate::recv::{Inbox, Placed};
 use crate::state::{Class, State};
 use crate::time::Instant;
 
@@ -70,7 +70,7 @@ impl<A: App> Stack<A> {
         self.settle(now, id, Class::Live);
     }
 
-    /// Shows live connections to [`App::on_drain`], at most `most`, from slot `from` on (0 at first). Returns where to
+    /// Shows live connections that do not wait for room to [`App::on_drain`], at most `most`, from slot `from` on (0 at first). Returns where to
     /// go on, `None` at the end.
     pub fn drain_some(
         &mut self,
@@ -85,7 +85,9 @@ impl<A: App> Stack<A> {
             let Some(connection) = self.table.get_mut(id) else {
                 continue;
             };
-            if connection.state.inbox().is_none() || connection.rcv.leaving {
+            // What waits for room has come to be answered here.
+            let waits = |inbox: &mut Inbox| inbox.blocked;
+            if connection.rcv.leaving || connection.state.inbox().is_none_or(waits) {
                 continue;
             }
             if shown == most {

@@ -50,7 +50,7 @@ fn the_first_request_leaves_at_once() {
 
 #[test]
 fn everything_negotiated_goes_along() {
-    let mut jar = Jar::new(|_| {});
+    let mut jar = Jar::new(|c| c.window_shift = 7);
     let mut syn = seg("SEW", 0, 0).mss(900).ts(7000, 0);
     syn.options.sack_permitted = true;
     syn.options.window_scale = Some(10);
@@ -63,6 +63,7 @@ fn everything_negotiated_goes_along() {
     let want = Terms {
         mss: 900,
         snd_shift: Some(10),
+        rcv_shift: 7,
         window: 3,
         sack: true,
         ecn: true,
@@ -115,6 +116,16 @@ fn what_was_acknowledged_in_part_goes_along_whole() {
     jar.expect(&[seg("A", 1, 3)]);
     jar.send(seg("PA", 3, 1).data("T\n"));
     has_left(&mut jar, terms(1, 1), "OUT\n", false);
+}
+
+#[test]
+fn a_peer_that_goes_back_to_what_is_not_acknowledged_is_heard() {
+    let mut jar = Jar::established(|_| {});
+    jar.send(seg("PA", 1, 1).data("GET 5\nOUT\n"));
+    jar.send(seg("PA", 11, 1).data("more"));
+    jar.sent();
+    jar.send(seg("PA", 7, 6).data("OUT\n"));
+    has_left(&mut jar, terms(7, 6), "OUT\nmore", false);
 }
 
 #[test]

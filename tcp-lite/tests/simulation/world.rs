@@ -85,6 +85,7 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         sack: rng.chance(700),
         timestamps: rng.chance(700),
         window_scale: rng.chance(700),
+        window_shift: rng.pick(&[0, 7]),
         // A FIN that is lost again and again takes smoltcp tens of seconds.
         linger: Duration::from_secs(100),
         // A tenth of all packets lost, or those of more than 576 bytes: among many seeds a minute is not enough.
