@@ -147,13 +147,14 @@ impl<A: App> Connection<A> {
         }
     }
 
-    /// RFC 5961 section 3.2: only the exact number resets.
+    /// RFC 5961 section 3.2: only the exact number resets. While the connection leaves, a peer that is gone answers with
+    /// the one that we acknowledge.
     fn on_reset<O: Out<A::Link>>(
         &mut self,
         seg: &Segment<'_>,
         cx: &mut Cx<'_, A, O>,
     ) -> Result<(), DropReason> {
-        if seg.seq == self.rcv.nxt {
+        if seg.seq == self.rcv.nxt || seg.seq == self.rcv.ack() {
             self.end(CloseReason::PeerReset, cx);
             Ok(())
         } else if seg.seq.within(self.rcv.nxt, self.rcv.wnd()) {
@@ -236,7 +237,7 @@ impl<A: App> Connection<A> {
         cx.shared.counters.established += 1;
         let lifted = self.call(cx, |app, now, io, _| app.on_established(now, io));
         self.put_back(lifted, cx);
-        if cx.shared.draining {
+        if cx.shared.draining && !self.rcv.leaving {
             self.close(cx.shared);
         }
     }

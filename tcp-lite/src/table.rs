@@ -88,12 +88,21 @@ impl<T: Keyed> Table<T> {
         self.search(flow).map(|(_, id)| id)
     }
 
-    /// Keeps what `make` makes with the key of `flow`, which is not in the table. `None`: the table is full.
-    pub fn insert(&mut self, flow: &Flow, make: impl FnOnce(Key) -> T) -> Option<u32> {
+    /// Keeps what `make` makes from `parts` with the key of `flow`, which is not in the table. If the table is full, it
+    /// gives `parts` back.
+    pub fn insert<P>(
+        &mut self,
+        flow: &Flow,
+        parts: P,
+        make: impl FnOnce(P, Key) -> T,
+    ) -> Result<u32, P> {
         if self.len == self.capacity {
-            return None;
+            return Err(parts);
         }
-        let value = make(self.locals.enter(flow)?);
+        let Some(key) = self.locals.enter(flow) else {
+            return Err(parts);
+        };
+        let value = make(parts, key);
         let id = match self.free {
             NIL => {
                 self.slots.push(Slot::Used(value));
@@ -114,7 +123,7 @@ impl<T: Keyed> Table<T> {
         }
         self.index[at] = u64::from(hash) << 32 | u64::from(id + 1);
         self.len += 1;
-        Some(id)
+        Ok(id)
     }
 
     pub fn remove(&mut self, id: u32) -> Option<T> {
@@ -241,9 +250,9 @@ mod tests {
                 assert_eq!(table.entry(id).map(|(flow, _)| flow), Some(flow(n)));
                 assert!(table.remove(id).is_some() && table.remove(id).is_none());
             } else {
-                match table.insert(&flow(n), |key| key) {
-                    Some(id) => assert_eq!(model.insert(n, id), None),
-                    None => assert_eq!(model.len(), table.capacity()),
+                match table.insert(&flow(n), (), |(), key| key) {
+                    Ok(id) => assert_eq!(model.insert(n, id), None),
+                    Err(()) => assert_eq!(model.len(), table.capacity()),
                 }
             }
             assert_eq!(table.len(), model.len());

@@ -14,13 +14,12 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 
+use crate::bpf_link::Link;
 use crate::sys;
 pub use xdp_prog::{Addr, FlowKey, Verdict};
 use xdp_prog::{
     COUNTERS, FLOWS, GATE, OBJECT, SERVICES, STATION, ServiceKey, Station, XDP_PROGRAM, XSKS,
 };
-
-use attach::Link;
 
 pub use attach::AttachMode;
 pub use error::SteerError;

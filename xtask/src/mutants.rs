@@ -49,7 +49,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         rule: "what came before is cut off",
-        file: "arrive.rs",
+        file: "arrive/data.rs",
         old: "self.rcv.nxt.since(seg.seq)\n",
         new: "self.rcv.nxt.since(seg.seq) - 1\n",
     },

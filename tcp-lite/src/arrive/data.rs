@@ -45,6 +45,10 @@ impl<A: App> Connection<A> {
                     None => payload,
                 };
                 let taken = self.take_wanted(ahead, payload, cx);
+                if self.rcv.leaving {
+                    // Another TCP will say what is missing.
+                    return taken;
+                }
                 if end == Some(self.rcv.nxt) {
                     self.on_fin(cx);
                 }
@@ -103,7 +107,7 @@ impl<A: App> Connection<A> {
         let Some(inbox) = self.state.inbox() else {
             return Ok(());
         };
-        let (new, lent) = if ahead == 0 && inbox.is_empty() {
+        let (new, lent) = if ahead == 0 && inbox.is_empty() && !self.rcv.leaving {
             (payload.len(), payload)
         } else {
             match inbox.place(ahead as usize, payload, &mut cx.shared.buffers) {
@@ -120,6 +124,10 @@ impl<A: App> Connection<A> {
         };
         self.rcv.nxt += new as u32;
         cx.shared.counters.bytes_in += new as u64;
+        if self.rcv.leaving {
+            self.rcv.unread += new as u32;
+            return Ok(());
+        }
         if new > payload.len() {
             // It filled a gap (RFC 5681 section 4.2).
             self.rcv.ack_now = true;
@@ -130,7 +138,7 @@ impl<A: App> Connection<A> {
     }
 
     /// The peer's FIN is at RCV.NXT (RFC 9293 section 3.10.7.4, eighth check).
-    fn on_fin<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+    pub fn on_fin<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
         self.rcv.nxt += 1;
         self.rcv.ack_now = true;
         match self.state.take() {

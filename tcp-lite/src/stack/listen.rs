@@ -28,7 +28,7 @@ impl<A: App> Stack<A> {
         after: Option<SeqNum>,
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
-        if self.shared.draining {
+        if self.shared.refusing {
             return Disposition::Refused(RefuseReason::Draining);
         }
         let config = &self.shared.config;
@@ -67,14 +67,9 @@ impl<A: App> Stack<A> {
         offer: &Offer,
         half: SynRcvd,
     ) -> Result<u32, RefuseReason> {
-        if self.table.len() == self.table.capacity()
-            && let Some(oldest) = self.time_waits.oldest()
-        {
-            self.end_time_wait(oldest);
-            self.shared.counters.time_wait_recycled += 1;
-        }
+        self.make_room();
         let config = &self.shared.config;
-        let make = |key| Connection {
+        let make = |(), key| Connection {
             key,
             link: seg.link,
             conn: A::Conn::default(),
@@ -87,10 +82,20 @@ impl<A: App> Stack<A> {
         };
         let id = self
             .table
-            .insert(&seg.flow, make)
-            .ok_or(RefuseReason::TableFull)?;
+            .insert(&seg.flow, (), make)
+            .map_err(|()| RefuseReason::TableFull)?;
         self.half_open += 1;
         Ok(id)
+    }
+
+    /// In a full table the oldest TIME-WAIT ends now, if there is one.
+    pub(super) fn make_room(&mut self) {
+        if self.table.len() == self.table.capacity()
+            && let Some(oldest) = self.time_waits.oldest()
+        {
+            self.end_time_wait(oldest);
+            self.shared.counters.time_wait_recycled += 1;
+        }
     }
 
     /// The half-open budget is spent: the peer keeps the handshake for us.

@@ -175,6 +175,14 @@ impl Referee {
         Ok(())
     }
 
+    /// A connection was away: the wait was not the stack's.
+    pub fn forgives(&mut self, now: u64) {
+        for conn in &mut self.conns {
+            conn.stirred = now;
+            conn.owed = conn.owed.map(|_| now);
+        }
+    }
+
     /// Whatever the server should have done by `now`, it did. An error says what not.
     pub fn looks(&self, now: u64) -> Result<(), String> {
         self.conns

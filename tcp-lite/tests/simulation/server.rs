@@ -33,7 +33,7 @@ pub struct Piece {
 }
 
 /// Padding is numbered apart from answers.
-const PADDING: u32 = 1 << 20;
+pub const PADDING: u32 = 1 << 20;
 
 /// A request: the length of its answer (4 bytes, all bits set for "close"), the length of its padding (2 bytes), padding.
 pub fn request(id: u32, len: u32, padding: u16) -> Vec<u8> {
@@ -44,7 +44,7 @@ pub fn request(id: u32, len: u32, padding: u16) -> Vec<u8> {
 }
 
 /// Takes the first request off: answer's length, padding, bytes in all.
-fn first(unread: &[u8]) -> Option<(u32, &[u8], usize)> {
+pub fn first(unread: &[u8]) -> Option<(u32, &[u8], usize)> {
     let (head, rest) = unread.split_first_chunk::<6>()?;
     let padding = usize::from(u16::from_be_bytes([head[4], head[5]]));
     Some((
@@ -64,6 +64,9 @@ pub struct Server {
     pub used: u32,
     /// It reads no more.
     pub closing: bool,
+    /// The request with which connections leave, and whether one is leaving or away.
+    pub leave_at: Option<u32>,
+    pub leaving: bool,
 }
 
 impl App for Server {
@@ -120,6 +123,11 @@ impl Server {
                 return used + size;
             }
             let id = *io.conn();
+            if self.leave_at == Some(id) {
+                self.leaving = true;
+                io.hand_off();
+                return used;
+            }
             if io.send(Piece { id, len }, len).is_err() {
                 return used;
             }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tcp_lite::{CloseReason, Config, Disposition, Instant, Stack};
 
+use crate::handover::Handover;
+use crate::kernel::Kernel;
 use crate::link::{Link, To};
 use crate::model::Model;
 use crate::packet::Packet;
@@ -41,6 +43,8 @@ pub struct Report {
     pub ecn_responses: u64,
     pub given_up: u64,
     pub forgotten_fins: u64,
+    pub taken: u64,
+    pub returned: u64,
     pub bytes: u64,
 }
 
@@ -61,6 +65,8 @@ impl Report {
         self.ecn_responses += other.ecn_responses;
         self.given_up += other.given_up;
         self.forgotten_fins += other.forgotten_fins;
+        self.taken += other.taken;
+        self.returned += other.returned;
         self.bytes += other.bytes;
     }
 }
@@ -79,6 +85,7 @@ struct World {
     out: Transmit,
     choke: bool,
     referee: Referee,
+    handover: Handover,
     /// What the stack's clock shows when the run begins.
     epoch: u64,
     now: u64,
@@ -99,6 +106,7 @@ fn draw_config(client: Client, seed: u64, rng: &mut Rng) -> Config {
         sack: rng.chance(700),
         timestamps: rng.chance(700),
         window_scale: rng.chance(700),
+        window_shift: rng.pick(&[0, 7]),
         // A FIN that is lost again and again takes smoltcp tens of seconds.
         linger: Duration::from_secs(100),
         // A tenth of all packets lost, or those of more than 576 bytes: among many seeds a minute is not enough.
@@ -161,12 +169,17 @@ impl World {
             }
             link.put(0, To::Server, packet, &mut rng);
         }
+        let server = Server {
+            leave_at: rng.chance(300).then(|| rng.below(4) as u32),
+            ..Server::default()
+        };
         World {
+            handover: Handover::new(&mut rng),
             rng,
             link,
             peer,
             stack: Stack::new(config),
-            server: Server::default(),
+            server,
             out: Transmit {
                 packets: Vec::new(),
                 room: 0,
@@ -190,6 +203,8 @@ impl World {
             self.step()
                 .and_then(|()| match self.stack.len() {
                     0 => Ok(()),
+                    // What it does not acknowledge, another TCP will.
+                    _ if self.server.leaving => Ok(()),
                     _ => self.referee.looks(self.now),
                 })
                 .map_err(|what| format!("at {} µs: {what}\n{}", self.now, self.peer.progress()))?;
@@ -219,6 +234,8 @@ impl World {
             ecn_responses: counters.ecn_responses,
             given_up: self.given_up(),
             forgotten_fins: u64::from(self.peer.forgot_its_fin()),
+            taken: u64::from(self.handover.kernel.is_some()),
+            returned: u64::from(self.handover.returned),
             bytes: counters.bytes_out,
         })
     }
@@ -237,9 +254,19 @@ impl World {
             }
         }
         let at = self.at();
+        self.settle_handover(at);
         self.stack.on_timers(at, &mut self.server, &mut self.out);
         self.stack.flush(at, &mut self.server, &mut self.out);
+        self.handover.look(self.now, &mut self.stack);
         self.heed()?;
+        if let Some(kernel) = &mut self.handover.kernel {
+            kernel.output(self.now, &mut self.out);
+            // Nobody checks what another TCP says.
+            for packet in std::mem::take(&mut self.out.packets) {
+                self.trace("<- kernel", &packet);
+                self.link.put(self.now, To::Client, packet, &mut self.rng);
+            }
+        }
         self.peer.step(self.now);
         for packet in self.peer.said() {
             self.trace("client ->", &packet);
@@ -248,8 +275,23 @@ impl World {
         Ok(())
     }
 
+    fn settle_handover(&mut self, at: Instant) {
+        let (stack, server, out) = (&mut self.stack, &mut self.server, &mut self.out);
+        let was_away = server.leaving;
+        let packets = self.handover.settle(self.now, at, stack, server, out);
+        if was_away && !server.leaving {
+            self.referee.forgives(self.now);
+        }
+        for packet in packets {
+            self.link.again(self.now, packet);
+        }
+    }
+
     fn serve(&mut self, packet: &[u8]) -> Result<(), String> {
         self.trace("=> server", packet);
+        if !self.handover.passes(packet) {
+            return Ok(());
+        }
         self.referee.arrived(self.now, packet);
         let (at, arrival) = (self.at(), arrival(packet));
         let server = &mut self.server;
@@ -259,6 +301,7 @@ impl World {
             Disposition::Handled | Disposition::Dropped(_) => {}
             Disposition::Refused(why) => return Err(format!("refused: {why:?}")),
         }
+        self.handover.look(self.now, &mut self.stack);
         // One by one, so that the referee knows what was said in answer to what.
         self.heed()
     }
@@ -281,7 +324,9 @@ impl World {
         let server = server.map(|at| at.0.saturating_sub(self.epoch).max(now + 1));
         let client = self.peer.next(now).map(|at| at.max(now + 1));
         let link = self.link.next().map(|at| at.max(now));
-        [server, client, link].into_iter().flatten().min()
+        let handover = self.handover.next(now);
+        let all = [server, client, link, handover];
+        all.into_iter().flatten().min()
     }
 
     /// Nothing is under way any more, and nothing ever will be.
@@ -297,6 +342,12 @@ impl World {
                 "stuck, server {closed:?}: {}",
                 self.peer.progress()
             ));
+        }
+        let kernel = &self.handover.kernel;
+        // It does not ask an idle client whether it is still there.
+        let gone = self.peer.forgot_its_fin() || self.peer.excuses(CloseReason::KeepAlive);
+        if !gone && !kernel.as_ref().is_none_or(Kernel::is_done) {
+            return Err("the kernel's connection is left over".into());
         }
         let left = (self.stack.len(), self.stack.time_wait(), self.server.held);
         if left != (0, 0, 0) {

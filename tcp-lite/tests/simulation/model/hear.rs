@@ -17,6 +17,7 @@ impl Model {
             .shift
             .filter(|_| packet.shift.is_some())
             .unwrap_or(0);
+        self.their_shift = packet.shift.unwrap_or(0);
         self.ecn = packet.has(ECE);
         self.mss = u32::from(packet.mss.unwrap_or(536)) - 40;
         self.lets_in = u32::from(packet.window);
@@ -91,7 +92,8 @@ impl Model {
             }
         }
         if ack as i32 >= 0 {
-            self.lets_in = self.lets_in.max(ack + u32::from(packet.window));
+            let window = u32::from(packet.window) << self.their_shift;
+            self.lets_in = self.lets_in.max(ack + window);
         }
         if packet.has(ECE) && self.ecn && self.una >= self.cwr_from {
             self.cwr = true;

@@ -138,13 +138,14 @@ impl Conn {
         let shift = self.syn_ack.shift.unwrap_or(0);
         let window = u32::from(packet.window) << shift;
         must!(window <= promises.receive_window, "window of {window}");
+        // But for what the scale cannot tell (RFC 7323 section 2.4).
         must!(
-            ack + window >= self.edge,
+            ack + window + (1 << shift) > self.edge,
             "window shrank from {} to {}",
             self.edge,
             ack + window
         );
-        self.edge = ack + window;
+        self.edge = self.edge.max(ack + window);
         let ecn = self.syn_ack.has(ECE);
         must!(
             !packet.has(ECE) || ecn && self.marked,
