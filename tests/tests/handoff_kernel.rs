@@ -4,11 +4,13 @@
 #[path = "handoff_kernel/stage.rs"]
 mod stage;
 
-use sidestep::handoff::{Diag, Handoff, KernelHandoff, Match, Standing, Ticket};
+use sidestep::handoff::{
+    Diag, Handoff, KernelHandoff, Match, ProxyHandoff, Standing, Ticket, Ways,
+};
 use sidestep::steer::{AttachMode, Verdict};
-use sidestep_tests::clock::PATIENCE;
+use sidestep_tests::clock::{Deadline, PATIENCE};
 use sidestep_tests::raw::{RawClient, Segment, flag};
-use stage::{CLOCKS, How, PLAINLY, PORT, Stage, carrier, ticket};
+use stage::{By, CLOCKS, How, PLAINLY, PORT, Stage, carrier, ticket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
@@ -29,12 +31,30 @@ fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     }
 }
 
+/// The connection that comes from the proxy.
+fn accept_proxied(listener: &TcpListener, client: &RawClient) -> (TcpStream, SocketAddr) {
+    let deadline = Deadline::after(PATIENCE);
+    loop {
+        if let Some(accepted) = accept(listener) {
+            assert_eq!(accepted.1.ip(), client.peer, "from this host");
+            return accepted;
+        }
+        assert!(!deadline.passed(), "no connection");
+        std::thread::yield_now();
+    }
+}
+
 /// Accepts the ticket's connection, reads the request, answers, and lets the client see and acknowledge the answer and
 /// end the connection.
 fn serve(listener: &TcpListener, client: &mut RawClient, ticket: &Ticket, fin: bool) {
-    let (mut stream, from) = accept(listener).expect("a connection");
+    let (stream, from) = accept(listener).expect("a connection");
+    assert_eq!(from, (client.addr, ticket.flow.remote.port).into());
+    serve_on(stream, client, ticket, fin);
+}
+
+/// The same once it is accepted.
+fn serve_on(mut stream: TcpStream, client: &mut RawClient, ticket: &Ticket, fin: bool) {
     let remote = ticket.flow.remote;
-    assert_eq!(from, (client.addr, remote.port).into());
     let mut request = vec![0; REQUEST.len()];
     stream.read_exact(&mut request).expect("the request");
     assert_eq!(request, REQUEST);
@@ -208,7 +228,7 @@ fn a_full_accept_queue_keeps_the_connection_pending_until_there_is_room() {
 
         let second = ticket(&mut client, 7);
         let request = segments(&client, &second, &[10], 0);
-        stage.handoff.offer(&second).expect("offered");
+        stage.offer(&second);
         for _ in 0..3 {
             stage.inject(&request);
             stage.settle(&mut client);
@@ -232,7 +252,7 @@ fn only_the_offered_numbers_start_a_connection() {
         wrong[0].seq = ticket.seq.wrapping_sub(1);
         wrong[2].seq = ticket.seq;
         wrong[2].ack = ticket.ack.wrapping_sub(1);
-        stage.handoff.offer(&ticket).expect("offered");
+        stage.offer(&ticket);
         stage.inject(&wrong);
         stage.settle(&mut client);
         assert_eq!(stage.handoff.standing(&ticket.flow), Standing::Pending);
@@ -295,6 +315,79 @@ fn a_listener_that_speaks_mptcp_is_told_apart_and_refuses() {
 }
 
 #[test]
+fn the_proxy_goes_on_where_userspace_stopped() {
+    for mode in [AttachMode::Native, AttachMode::Generic] {
+        let mut stage = Stage::with(mode, By::Proxy);
+        for mut client in stage.clients() {
+            let listener = stage.listen(client.peer, PLAINLY);
+            for options in 0..8 {
+                for fin in [false, true] {
+                    let ticket = ticket(&mut client, options);
+                    let last = if fin { flag::FIN } else { 0 };
+                    let segments = segments(&client, &ticket, &[10], last);
+                    assert_eq!(stage.hand_over(&ticket, &segments), Standing::Taken);
+                    stage.handoff.forget(&ticket.flow);
+                    let (stream, _) = accept_proxied(&listener, &client);
+                    serve_on(stream, &mut client, &ticket, fin);
+                }
+            }
+            drop(listener);
+            // Proxied connections that are open still do not keep the port from the server.
+            stage.listen(client.peer, PLAINLY);
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_does_not_take_goes_through_the_proxy() {
+    let mut stage = Stage::with(AttachMode::Native, By::Both);
+    for mut client in stage.clients() {
+        let [plain, small, mptcp] = [1400, 500, 1400].map(|mss| Ticket {
+            mss,
+            ..ticket(&mut client, 7)
+        });
+        let request = |ticket| segments(&client, ticket, &[], 0);
+        let requests = [&plain, &small, &mptcp].map(request);
+        let local = plain.flow.local;
+        assert!(!stage.handoff.listens(&local));
+
+        let listener = stage.listen(client.peer, PLAINLY);
+        assert!(stage.handoff.listens(&local));
+        assert_eq!(stage.hand_over(&plain, &requests[0]), Standing::Taken);
+        serve(&listener, &mut client, &plain, false);
+        assert_eq!(stage.hand_over(&small, &requests[1]), Standing::Taken);
+        let (stream, _) = accept_proxied(&listener, &client);
+        serve_on(stream, &mut client, &small, false);
+        drop(listener);
+
+        let how = How {
+            mptcp: true,
+            ..PLAINLY
+        };
+        let listener = stage.listen(client.peer, how);
+        assert!(stage.handoff.listens(&local));
+        assert_eq!(stage.hand_over(&mptcp, &requests[2]), Standing::Taken);
+        let (stream, _) = accept_proxied(&listener, &client);
+        serve_on(stream, &mut client, &mptcp, false);
+    }
+}
+
+#[test]
+fn tags_and_ip_options_are_seen_through() {
+    let mut stage = Stage::new(AttachMode::Native);
+    let [mut client, _] = stage.clients();
+    // A priority tag: the kernel takes it without a device for the VLAN.
+    client.vlans = vec![0];
+    let listener = stage.listen(client.peer, PLAINLY);
+    let ticket = ticket(&mut client, 7);
+    let mut request = segments(&client, &ticket, &[10], 0);
+    // Three words of no operation.
+    request[0].ip_options = vec![1; 12];
+    assert_eq!(stage.hand_over(&ticket, &request), Standing::Taken);
+    serve(&listener, &mut client, &ticket, false);
+}
+
+#[test]
 fn with_syn_cookies_off_nothing_is_offered() {
     let mut stage = Stage::new(AttachMode::Native);
     let [mut client, _] = stage.clients();
@@ -310,12 +403,14 @@ fn with_syn_cookies_off_nothing_is_offered() {
     set("0");
     assert!(stage.handoff.offer(&ticket).is_err());
     set("1");
-    stage.handoff.offer(&ticket).expect("offered");
+    stage.offer(&ticket);
 }
 
 #[test]
 fn a_handle_can_move_to_its_workers_thread() {
     fn is_send<T: Send>() {}
     is_send::<KernelHandoff>();
+    is_send::<ProxyHandoff>();
+    is_send::<Ways>();
     assert_ne!(PORT, 0);
 }

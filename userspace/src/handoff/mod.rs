@@ -6,6 +6,10 @@
 
 mod diag;
 mod kernel;
+mod proxy;
+mod repair;
+mod splice;
+mod ways;
 
 use std::io;
 
@@ -13,6 +17,8 @@ use tcp_lite::{Endpoint, Flow};
 
 pub use diag::{Diag, Match};
 pub use kernel::{Gateway, GatewayError, KernelHandoff};
+pub use proxy::{Proxy, ProxyHandoff};
+pub use ways::Ways;
 
 /// What the kernel must know to go on where we stopped. All that we sent is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
