@@ -84,6 +84,10 @@ impl Handoff for ProxyHandoff {
         self.taken.remove(flow);
     }
 
+    fn outlives_us(&self, _: &Endpoint) -> bool {
+        false
+    }
+
     fn listens(&mut self, local: &Endpoint) -> bool {
         match self.diag.listener(local) {
             Ok(found) => matches!(found, Match::Listener { .. }),

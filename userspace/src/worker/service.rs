@@ -312,7 +312,10 @@ impl App for Service {
     }
 
     fn on_drain(&mut self, _now: Instant, io: &mut Io<'_, Self>) {
-        if self.steps_aside(&io.flow().local) {
+        let local = io.flow().local;
+        let stays =
+            |kernel: &mut Box<dyn Handoff>| kernel.listens(&local) && kernel.outlives_us(&local);
+        if self.steps_aside(&local) && self.kernel.as_mut().is_some_and(stays) {
             // What cannot leave is served on.
             let _ = self.leave(io);
         }
