@@ -17,6 +17,10 @@ use super::diag::{Diag, Match};
 use super::splice::{Entrance, Splicer};
 use super::{Handoff, Standing, Ticket, repair};
 
+/// Silence after which a client is asked whether it is there, seconds; nine questions of the kernel's without an answer,
+/// eleven minutes by default, end its connection. Less wakes sleeping clients; more holds on to the dead for longer.
+const KEEP_IDLE: u32 = 60;
+
 /// The proxy's thread. Dropping it resets all its connections.
 #[derive(Debug)]
 pub struct Proxy {
@@ -67,6 +71,13 @@ impl Handoff for ProxyHandoff {
         }
         let server = self.connect(&ticket.flow.local)?;
         let client = repair::adopt(ticket, self.nic_ifindex)?;
+        for side in [&client, &server] {
+            // What comes was put together by the one who sent it.
+            setsockopt(side, sockopt::TcpNoDelay, &true)?;
+        }
+        // A client that has vanished would keep two sockets for ever once the server has closed.
+        setsockopt(&client, sockopt::KeepAlive, &true)?;
+        setsockopt(&client, sockopt::TcpKeepIdle, &KEEP_IDLE)?;
         self.entrance.join([client, server]);
         self.taken.insert(ticket.flow);
         Ok(())
@@ -100,8 +111,6 @@ impl ProxyHandoff {
     fn connect(&self, to: &Endpoint) -> io::Result<TcpStream> {
         let to = repair::address(to, self.nic_ifindex);
         let fd = repair::open(&to)?;
-        // What comes was put together by the one who sent it.
-        setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
         match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd.into()),
             Err(error) => Err(error.into()),
