@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{SockaddrStorage, connect, setsockopt, sockopt};
 use tcp_lite::{Endpoint, Flow};
 
@@ -34,6 +35,12 @@ impl Proxy {
     /// # Errors
     /// No descriptors or no thread to be had.
     pub fn start(nic_ifindex: u32) -> io::Result<Self> {
+        // Two descriptors a connection: the soft limit, 1,024 by default, is for programs that use select(2).
+        if let Err(error) = getrlimit(Resource::RLIMIT_NOFILE)
+            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
+        {
+            log::debug!("RLIMIT_NOFILE: {error}");
+        }
         Ok(Self {
             splicer: Splicer::start()?,
             nic_ifindex,
