@@ -1,10 +1,14 @@
 //! Connections that userspace served become the kernel's: an unmodified listener accepts them from the client's own
 //! address, and both directions go on at the byte and the option where they were.
 
+#[path = "handoff_kernel/proxied.rs"]
+mod proxied;
 #[path = "handoff_kernel/stage.rs"]
 mod stage;
 
-use sidestep::handoff::{Diag, Handoff, KernelHandoff, Match, Standing, Ticket};
+use sidestep::handoff::{
+    Diag, Handoff, KernelHandoff, Match, ProxyHandoff, Standing, Ticket, Ways,
+};
 use sidestep::steer::{AttachMode, Verdict};
 use sidestep_tests::clock::PATIENCE;
 use sidestep_tests::raw::{RawClient, Segment, flag};
@@ -32,9 +36,14 @@ fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 /// Accepts the ticket's connection, reads the request, answers, and lets the client see and acknowledge the answer and
 /// end the connection.
 fn serve(listener: &TcpListener, client: &mut RawClient, ticket: &Ticket, fin: bool) {
-    let (mut stream, from) = accept(listener).expect("a connection");
+    let (stream, from) = accept(listener).expect("a connection");
+    assert_eq!(from, (client.addr, ticket.flow.remote.port).into());
+    serve_on(stream, client, ticket, fin);
+}
+
+/// The same once it is accepted.
+fn serve_on(mut stream: TcpStream, client: &mut RawClient, ticket: &Ticket, fin: bool) {
     let remote = ticket.flow.remote;
-    assert_eq!(from, (client.addr, remote.port).into());
     let mut request = vec![0; REQUEST.len()];
     stream.read_exact(&mut request).expect("the request");
     assert_eq!(request, REQUEST);
@@ -208,7 +217,7 @@ fn a_full_accept_queue_keeps_the_connection_pending_until_there_is_room() {
 
         let second = ticket(&mut client, 7);
         let request = segments(&client, &second, &[10], 0);
-        stage.handoff.offer(&second).expect("offered");
+        stage.offer(&second);
         for _ in 0..3 {
             stage.inject(&request);
             stage.settle(&mut client);
@@ -232,7 +241,7 @@ fn only_the_offered_numbers_start_a_connection() {
         wrong[0].seq = ticket.seq.wrapping_sub(1);
         wrong[2].seq = ticket.seq;
         wrong[2].ack = ticket.ack.wrapping_sub(1);
-        stage.handoff.offer(&ticket).expect("offered");
+        stage.offer(&ticket);
         stage.inject(&wrong);
         stage.settle(&mut client);
         assert_eq!(stage.handoff.standing(&ticket.flow), Standing::Pending);
@@ -295,6 +304,77 @@ fn a_listener_that_speaks_mptcp_is_told_apart_and_refuses() {
 }
 
 #[test]
+fn a_window_full_of_unread_bytes_comes_through() {
+    let mut stage = Stage::new(AttachMode::Native);
+    for mut client in stage.clients() {
+        let listener = stage.listen(client.peer, PLAINLY);
+        let unread: Vec<u8> = (0..60_000_u32).map(|n| (n / 7) as u8).collect();
+        // As segments of the client's, and as the longest that an IP packet holds.
+        for size in [1400, 32 << 10] {
+            let ticket = ticket(&mut client, 7);
+            let mut from = 0;
+            let mut next = |part: &[u8]| {
+                let segment = carrier(&client, &ticket, from, part, 0);
+                from += part.len();
+                segment
+            };
+            let segments: Vec<_> = unread.chunks(size).map(&mut next).collect();
+            assert_eq!(stage.hand_over(&ticket, &segments[..1]), Standing::Taken);
+            stage.inject(&segments[1..]);
+            let (mut stream, _) = accept(&listener).expect("a connection");
+            let mut got = vec![0; unread.len()];
+            stream.read_exact(&mut got).expect("all of it");
+            assert!(got == unread);
+        }
+    }
+}
+
+#[test]
+fn the_gateways_of_two_daemons_do_not_disturb_each_other() {
+    let mut old = Stage::new(AttachMode::Native);
+    let [mut client, _] = old.clients();
+    let listener = old.listen(client.peer, PLAINLY);
+    let mut new = old.another_gateway();
+    for _ in 0..2 {
+        for turn in 0..2 {
+            if turn == 1 {
+                // Its offers go the way of the other's.
+                std::mem::swap(&mut old.handoff, &mut new.1);
+            }
+            let ticket = ticket(&mut client, 7);
+            let request = segments(&client, &ticket, &[10], 0);
+            assert_eq!(old.hand_over(&ticket, &request), Standing::Taken);
+            serve(&listener, &mut client, &ticket, false);
+            assert!(accept(&listener).is_none());
+        }
+    }
+    // The handle that is in use now is the old one's again; the new gateway goes, and its handle finds nobody.
+    drop(new.0);
+    let last = ticket(&mut client, 7);
+    let request = segments(&client, &last, &[], 0);
+    new.1.offer(&last).expect("offered");
+    old.inject(&request);
+    old.settle(&mut client);
+    assert_eq!(new.1.standing(&last.flow), Standing::Pending);
+    assert!(accept(&listener).is_none());
+}
+
+#[test]
+fn tags_and_ip_options_are_seen_through() {
+    let mut stage = Stage::new(AttachMode::Native);
+    let [mut client, _] = stage.clients();
+    // A priority tag: the kernel takes it without a device for the VLAN.
+    client.vlans = vec![0];
+    let listener = stage.listen(client.peer, PLAINLY);
+    let ticket = ticket(&mut client, 7);
+    let mut request = segments(&client, &ticket, &[10], 0);
+    // Three words of no operation.
+    request[0].ip_options = vec![1; 12];
+    assert_eq!(stage.hand_over(&ticket, &request), Standing::Taken);
+    serve(&listener, &mut client, &ticket, false);
+}
+
+#[test]
 fn with_syn_cookies_off_nothing_is_offered() {
     let mut stage = Stage::new(AttachMode::Native);
     let [mut client, _] = stage.clients();
@@ -310,12 +390,14 @@ fn with_syn_cookies_off_nothing_is_offered() {
     set("0");
     assert!(stage.handoff.offer(&ticket).is_err());
     set("1");
-    stage.handoff.offer(&ticket).expect("offered");
+    stage.offer(&ticket);
 }
 
 #[test]
 fn a_handle_can_move_to_its_workers_thread() {
     fn is_send<T: Send>() {}
     is_send::<KernelHandoff>();
+    is_send::<ProxyHandoff>();
+    is_send::<Ways>();
     assert_ne!(PORT, 0);
 }

@@ -62,6 +62,15 @@ impl Steering {
             .map_err(SteerError::map(XSKS))
     }
 
+    /// Leaves the frames of `queue` to the kernel from now on.
+    ///
+    /// # Errors
+    /// [`SteerError::Map`].
+    pub fn clear_socket(&mut self, queue: u32) -> Result<(), SteerError> {
+        let mut map = XskMap::try_from(self.map_mut(XSKS)?).map_err(SteerError::map(XSKS))?;
+        map.unset(queue).map_err(SteerError::map(XSKS))
+    }
+
     /// Steers TCP to `addr` and `port` from now on. Adding one again changes nothing.
     ///
     /// # Errors

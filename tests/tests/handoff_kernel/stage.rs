@@ -2,7 +2,7 @@
 //! known, and the client waits for an answer.
 
 use nix::sys::socket::{Backlog, SockaddrStorage, bind, listen, setsockopt, sockopt};
-use sidestep::handoff::{Gateway, Handoff, KernelHandoff, Standing, Ticket};
+use sidestep::handoff::{Gateway, Handoff, Proxy, Standing, Ticket, Ways};
 use sidestep::inject::Injector;
 use sidestep::steer::{AttachMode, Steering, Verdict};
 use sidestep_tests::clock::{Deadline, PATIENCE};
@@ -19,19 +19,33 @@ pub const PORT: u16 = 80;
 /// The client's clock and ours, as last seen.
 pub const CLOCKS: (u32, u32) = (7_000_000, u32::MAX - 3);
 
+/// How connections go to the kernel.
+#[derive(Clone, Copy)]
+pub enum By {
+    Kernel,
+    Proxy,
+    Both,
+}
+
 pub struct Stage {
     // The programs leave before their devices.
-    pub handoff: KernelHandoff,
+    pub handoff: Box<dyn Handoff>,
     gateway: Gateway,
+    _proxy: Proxy,
     injector: Injector,
     steering: Steering,
     pub net: Net,
 }
 
 impl Stage {
+    /// With the kernel's own way.
     pub fn new(mode: AttachMode) -> Self {
+        Self::with(mode, By::Kernel)
+    }
+
+    pub fn with(mode: AttachMode, by: By) -> Self {
         let net = Net::new();
-        let (steering, injector, gateway) = net.server.enter(|| {
+        let (steering, injector, gateway, proxy, handoff) = net.server.enter(|| {
             let mut steering = Steering::load(1, 16).unwrap_or_else(|error| panic!("{error}"));
             for at in net.server.addresses(PORT) {
                 steering.add_service(at.ip(), PORT).expect("a service");
@@ -42,23 +56,43 @@ impl Stage {
             let index = nix::net::if_::if_nametoindex(net.server.device).expect("the NIC");
             let injector = Injector::open(index).unwrap_or_else(|error| panic!("{error}"));
             let gateway = Gateway::attach(index).unwrap_or_else(|error| panic!("{error}"));
-            (steering, injector, gateway)
+            let proxy = Proxy::start(index).expect("a proxy");
+            let own = || gateway.handle().expect("a handle");
+            let proxied = || proxy.handle().expect("a handle");
+            let handoff: Box<dyn Handoff> = match by {
+                By::Kernel => Box::new(own()),
+                By::Proxy => Box::new(proxied()),
+                By::Both => Box::new(Ways::new(own(), proxied())),
+            };
+            (steering, injector, gateway, proxy, handoff)
         });
-        let handoff = net.server.enter(|| gateway.handle()).expect("a handle");
         Self {
             handoff,
             gateway,
+            _proxy: proxy,
             injector,
             steering,
             net,
         }
     }
 
-    /// As a worker of its own would have it.
-    pub fn another_handle(&self) -> KernelHandoff {
+    /// As another daemon on the same NIC would have it, with a handle.
+    pub fn another_gateway(&self) -> (Gateway, Box<dyn Handoff>) {
+        let device = self.net.server.device;
+        self.net.server.enter(|| {
+            let index = nix::net::if_::if_nametoindex(device).expect("the NIC");
+            let gateway = Gateway::attach(index).unwrap_or_else(|error| panic!("{error}"));
+            let handoff: Box<dyn Handoff> = Box::new(gateway.handle().expect("a handle"));
+            (gateway, handoff)
+        })
+    }
+
+    /// As another worker would have it.
+    pub fn another_handle(&self) -> impl Handoff {
+        let gateway = &self.gateway;
         self.net
             .server
-            .enter(|| self.gateway.handle())
+            .enter(|| gateway.handle())
             .expect("a handle")
     }
 
@@ -95,7 +129,7 @@ impl Stage {
     /// What the gateway makes of a flow whose carrier is among `segments`, injected in this order; again while it is
     /// pending.
     pub fn hand_over(&mut self, ticket: &Ticket, segments: &[Segment]) -> Standing {
-        self.handoff.offer(ticket).expect("offered");
+        self.offer(ticket);
         let deadline = Deadline::after(PATIENCE);
         loop {
             self.inject(segments);
@@ -107,6 +141,15 @@ impl Stage {
             }
             assert!(!deadline.passed(), "still pending: {ticket:?}");
         }
+    }
+
+    /// Offers, inside the host: the proxy makes sockets.
+    pub fn offer(&mut self, ticket: &Ticket) {
+        let handoff = &mut self.handoff;
+        self.net
+            .server
+            .enter(|| handoff.offer(ticket))
+            .expect("offered");
     }
 
     pub fn inject(&mut self, segments: &[Segment]) {

@@ -1,7 +1,7 @@
 //! From a configuration to open queues and an attached program, in the best mode that works.
 
 use super::StartError;
-use super::kernel_side::QueueFlows;
+use super::kernel_side::{KernelSide, QueueFlows};
 use crate::inject::Injector;
 use crate::nic::Nic;
 use crate::steer::{AttachMode, Steering};
@@ -18,6 +18,7 @@ use std::sync::Arc;
 /// A program attached and queues open, with nothing running yet.
 pub(super) struct Rung {
     pub steering: Steering,
+    pub kernel_side: KernelSide,
     pub workers: Vec<Worker>,
     pub mode: Mode,
     pub listening: Vec<SocketAddr>,
@@ -55,6 +56,14 @@ pub(super) fn climb(config: &Config, nic: &Nic) -> Result<Rung, StartError> {
         interface: nic.name.clone(),
         tried,
     })
+}
+
+/// Is `config` right for this NIC, as far as can be told without touching it?
+pub(super) fn check(config: &Config, nic: &Nic) -> Result<(), StartError> {
+    queues(config, nic)?;
+    listeners(config, nic)?;
+    Snapshot::build(config)?;
+    Ok(())
 }
 
 /// The name of a mode in the configuration and in messages.
@@ -113,9 +122,19 @@ fn attempt(
         steering.add_service(at.ip(), at.port())?;
     }
     steering.attach(&nic.name, attach)?;
-    let workers = workers(config, nic, open, listeners, snapshot, &steering)?;
+    let kernel_side = KernelSide::open(config, nic);
+    let workers = workers(
+        config,
+        nic,
+        open,
+        listeners,
+        snapshot,
+        &steering,
+        &kernel_side,
+    )?;
     Ok(Rung {
         steering,
+        kernel_side,
         workers,
         mode,
         listening: listeners.keys().copied().collect(),
@@ -170,6 +189,7 @@ fn workers(
     listeners: &BTreeMap<SocketAddr, Fallback>,
     snapshot: &Arc<Snapshot>,
     steering: &Steering,
+    kernel_side: &KernelSide,
 ) -> Result<Vec<Worker>, StartError> {
     let share = config.limits.connections.div_ceil(queues.len() as u32) as usize;
     let secret = secret().map_err(StartError::Thread)?;
@@ -185,6 +205,7 @@ fn workers(
             listeners.clone(),
             limits.clone(),
             Some(Box::new(flows)),
+            kernel_side.way_in(config),
         );
         let waker = neighbours.waker();
         let stack = stack_config(nic, share, secret);
@@ -215,6 +236,7 @@ fn stack_config(nic: &Nic, capacity: usize, secret: [u8; 16]) -> tcp_lite::Confi
         timestamps: sysctl("tcp_timestamps"),
         sack: sysctl("tcp_sack"),
         window_scale: sysctl("tcp_window_scaling"),
+        window_shift: window_shift(),
         // 1 and 2 differ for connections that this host opens.
         ecn: sysctl("tcp_ecn"),
         ..tcp_lite::Config::default()
@@ -224,6 +246,19 @@ fn stack_config(nic: &Nic, capacity: usize, secret: [u8; 16]) -> tcp_lite::Confi
 /// A boolean of `net.ipv4`; those that cannot be read are at their default, on.
 fn sysctl(name: &str) -> bool {
     fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).map_or(true, |v| v.trim() != "0")
+}
+
+/// The window scale that the kernel would offer (`tcp_select_initial_window`), since it may take the connection over.
+fn window_shift() -> u8 {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let largest = |text: &str| text.split_whitespace().last().and_then(|v| v.parse().ok());
+    let buffer = largest(&read("/proc/sys/net/ipv4/tcp_rmem")).unwrap_or(6 << 20);
+    let space: u32 = buffer.max(largest(&read("/proc/sys/net/core/rmem_max")).unwrap_or(0));
+    space
+        .checked_ilog2()
+        .unwrap_or(0)
+        .saturating_sub(15)
+        .min(14) as u8
 }
 
 /// For hashes and initial sequence numbers (RFC 6528).

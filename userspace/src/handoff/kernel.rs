@@ -81,6 +81,7 @@ impl GatewayError {
     }
 }
 
+const BPF_NOEXIST: u64 = 1;
 const BPF_TCX_INGRESS: u32 = 46;
 /// In front of all others, so that no policy written for the wire drops what comes from within.
 const BPF_F_BEFORE: u32 = 1 << 3;
@@ -179,6 +180,14 @@ impl Handoff for KernelHandoff {
             state: State::Pending.encode(),
         };
         let key = key(&ticket.flow);
+        match self
+            .map
+            .insert(key, entry.words(), BPF_NOEXIST)
+            .map_err(into_io)
+        {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+            done => return done,
+        }
         match self.entry(&key)? {
             // Whatever has become of it: to start again could make a second connection of it.
             Some(old) if (old.seq, old.ack) == (entry.seq, entry.ack) => Ok(()),
@@ -211,18 +220,20 @@ impl Handoff for KernelHandoff {
     }
 
     fn listens(&mut self, local: &Endpoint) -> bool {
-        match self.diag.listener(local) {
-            Ok(found) => found == Match::Listener { mptcp: false },
-            Err(error) => {
-                log::debug!("listeners: {error}");
-                // The kernel says so again when it gets the connection.
-                true
-            }
-        }
+        self.listener(local) == Match::Listener { mptcp: false }
     }
 }
 
 impl KernelHandoff {
+    /// Who would get a connection to `local`. If the kernel does not tell, it is taken for a listener: the kernel says
+    /// so again when it gets the connection.
+    pub(super) fn listener(&mut self, local: &Endpoint) -> Match {
+        self.diag.listener(local).unwrap_or_else(|error| {
+            log::debug!("listeners: {error}");
+            Match::Listener { mptcp: false }
+        })
+    }
+
     fn entry(&self, key: &[u32; 9]) -> io::Result<Option<Entry>> {
         match self.map.get(key, 0) {
             Ok(words) => Ok(Some(Entry::from_words(words))),

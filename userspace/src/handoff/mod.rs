@@ -6,6 +6,10 @@
 
 mod diag;
 mod kernel;
+mod proxy;
+mod repair;
+mod splice;
+mod ways;
 
 use std::io;
 
@@ -13,6 +17,8 @@ use tcp_lite::{Endpoint, Flow};
 
 pub use diag::{Diag, Match};
 pub use kernel::{Gateway, GatewayError, KernelHandoff};
+pub use proxy::{Proxy, ProxyHandoff};
+pub use ways::Ways;
 
 /// What the kernel must know to go on where we stopped. All that we sent is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,4 +77,10 @@ pub trait Handoff: Send {
 
     /// Whether somebody listens there who would be given a connection.
     fn listens(&mut self, local: &Endpoint) -> bool;
+
+    /// Whether a connection that is given away there outlives this process, by what [`Handoff::listens`] last saw.
+    fn outlives_us(&self, local: &Endpoint) -> bool {
+        let _ = local;
+        true
+    }
 }

@@ -66,6 +66,14 @@ impl Link {
         self.shape & Self::V6 != 0
     }
 
+    /// The header of what came from there: the addresses change places.
+    pub fn reversed(&self) -> Self {
+        let mut reversed = *self;
+        reversed.stations[..6].copy_from_slice(&self.stations[6..]);
+        reversed.stations[6..].copy_from_slice(&self.stations[..6]);
+        reversed
+    }
+
     fn tags(&self) -> usize {
         usize::from(self.shape & Self::COUNT)
     }
