@@ -5,7 +5,7 @@
 //! touch.
 
 use crate::step;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -146,6 +146,10 @@ impl fmt::Display for Outcome {
 /// The table is stale, a mutant does not build, or the unbroken copy fails.
 pub fn run(short: bool) -> Result<Outcome> {
     let copy = Copy::make()?;
+    // All of them, so that no row goes stale between two long runs.
+    for mutation in MUTATIONS {
+        copy.place(mutation)?;
+    }
     copy.build("the unbroken copy")?;
     if !short {
         // `cargo xtask test` runs the same simulation anyhow.
@@ -254,16 +258,21 @@ impl Copy {
             .context("cannot run timeout")
     }
 
-    fn broken(&self, mutation: &Mutation) -> Result<Output> {
+    /// The file that a mutation is of, and what stands in it.
+    fn place(&self, mutation: &Mutation) -> Result<(PathBuf, String)> {
         let path = self.dir.join("tcp-lite/src").join(mutation.file);
         let whole = read(&path)?;
-        if whole.matches(mutation.old).count() != 1 {
-            bail!(
-                "stale table: {} must have once: {}",
-                mutation.file,
-                mutation.old
-            );
-        }
+        ensure!(
+            whole.matches(mutation.old).count() == 1,
+            "stale table: {} must have once: {}",
+            mutation.file,
+            mutation.old
+        );
+        Ok((path, whole))
+    }
+
+    fn broken(&self, mutation: &Mutation) -> Result<Output> {
+        let (path, whole) = self.place(mutation)?;
         update(&path, whole.replace(mutation.old, mutation.new).as_bytes())?;
         let output = self.build(mutation.rule).and_then(|()| self.simulate());
         update(&path, whole.as_bytes())?;
