@@ -87,6 +87,8 @@ pub struct Service {
     listeners: BTreeMap<SocketAddr, Fallback>,
     limits: Limits,
     flows: Option<Box<dyn FlowIndex + Send>>,
+    /// The listener of the last request.
+    usual: Option<(Endpoint, Fallback)>,
     /// The way of whole connections into the kernel; `None`: there is none.
     kernel: Option<Box<dyn Handoff>>,
     /// Connections in [`Phase::Leaving`].
@@ -127,6 +129,7 @@ impl Service {
             listeners,
             limits,
             flows,
+            usual: None,
             kernel,
             leaving: 0,
             draining: false,
@@ -233,10 +236,22 @@ impl Service {
         self.listeners.get(&at).copied().unwrap_or(Fallback::Kernel)
     }
 
+    /// The same for each request: nearly all come for the same listener.
+    fn usual_fallback(&mut self, local: &Endpoint) -> Fallback {
+        match self.usual {
+            Some((usual, fallback)) if usual == *local => fallback,
+            Some(_) | None => {
+                let fallback = self.fallback(local);
+                self.usual = Some((*local, fallback));
+                fallback
+            }
+        }
+    }
+
     /// Queues the answer to the request in `head`.
     fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
         let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
-        let fallback = self.fallback(&io.flow().local);
+        let fallback = self.usual_fallback(&io.flow().local);
         let connection = match route::decide(&self.snapshot, head, fallback) {
             Decision::Serve { response, body } => {
                 let connection = ConnectionField::of(head, last);
