@@ -341,3 +341,26 @@ fn a_drain_that_finds_a_server_later_hands_over_then() {
         (0, 1)
     );
 }
+
+#[test]
+fn what_waited_for_room_to_be_refused_leaves_by_a_timer() {
+    let (mut host, kernel) = host(Standing::Taken);
+    // All the stack's room for answers is taken by clients that acknowledge nothing.
+    let batch = PING.repeat(32);
+    for port in 2000..2512 {
+        let mut conn = open(&mut host, port);
+        for _ in 0..16 {
+            host.exchange(&[conn.data(batch.as_bytes())]);
+        }
+    }
+    let mut conn = open(&mut host, 4000);
+    kernel.told().listens = false;
+    assert_eq!(conn.request(&mut host, MISS.as_bytes()), b"");
+    kernel.told().listens = true;
+    host.advance(Duration::from_millis(20));
+    host.exchange(&[]);
+    assert_eq!(host.next_deadline(), Some(Duration::ZERO));
+    host.exchange(&[]);
+    let injected = read(&host.take_injected());
+    assert_eq!(injected[0].payload, MISS.as_bytes());
+}

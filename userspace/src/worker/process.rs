@@ -115,6 +115,7 @@ impl Pipeline {
         }
         let out = &mut emitter(memory, ring, &mut self.counters);
         self.stack.on_timers(now.mono, &mut self.service, out);
+        self.see_off(now.mono);
         self.neighbours.wake_next();
     }
 
