@@ -1,6 +1,7 @@
 //! Project automation: `cargo xtask <task>`.
 
 mod bpf;
+mod servers;
 mod setup;
 mod step;
 mod sweep;
@@ -19,6 +20,7 @@ cargo xtask <task>
   soak           the network tests in their long form, on a release build
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
   setup          install the system packages that are missing
+  servers        install the servers that the compatibility test puts behind sidestep
 ";
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["soak"] => test::soak(),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
+        ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
         ["demo", ref rest @ ..] => demo(rest),
         ["bpf"] => rebuild(false),
         ["bpf", "--check"] => rebuild(true),

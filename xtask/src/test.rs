@@ -1,7 +1,7 @@
 //! `cargo xtask test` and `cargo xtask soak`.
 
 use crate::tally::Tally;
-use crate::{bpf, setup, step, sweep};
+use crate::{bpf, servers, setup, step, sweep};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -61,6 +61,7 @@ impl Run {
                 .context("cannot handle signals")?;
         }
         setup::run()?;
+        servers::run()?;
         for name in sweep::sweep()? {
             eprintln!("removed namespace {name} of an earlier run that was killed");
         }
