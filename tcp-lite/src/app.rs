@@ -85,7 +85,13 @@ pub trait App: Sized {
     /// The piece was acknowledged whole, or its connection is gone. Exactly once per piece that `send` took.
     fn on_release(&mut self, piece: Self::Piece);
 
-    /// The connection ended; all its pieces were released. Exactly once per `on_established`.
+    /// [`crate::Stack::drain_some`] came to this connection: a good moment for [`Io::hand_off`] or [`Io::close`].
+    fn on_drain(&mut self, now: Instant, io: &mut Io<'_, Self>) {
+        let _ = (now, io);
+    }
+
+    /// The connection ended; all its pieces were released. Exactly once per `on_established`, but for connections that
+    /// left by [`Io::hand_off`] and never came back.
     fn on_closed(&mut self, flow: &Flow, conn: Self::Conn, why: CloseReason);
 }
 
@@ -105,6 +111,7 @@ pub struct Io<'a, A: App> {
 pub(crate) struct Wish {
     pub close: bool,
     pub abort: bool,
+    pub hand_off: bool,
     /// A `send` met [`Full`].
     pub blocked: bool,
 }
@@ -161,6 +168,14 @@ impl<A: App> Io<'_, A> {
     /// Resets the connection; what is queued is lost.
     pub fn abort(&mut self) {
         self.wish.abort = true;
+    }
+
+    /// Another TCP takes the connection from here: what the callback does not consume, and all that comes later, is
+    /// kept and, as far as it was not already, not acknowledged. Once the peer has acknowledged all that we sent, the
+    /// connection leaves the stack ([`crate::Stack::take_detached`]). No callback but `on_closed` comes until then, and
+    /// the deadline is cleared. `close` and `abort` in the same callback prevail.
+    pub fn hand_off(&mut self) {
+        self.wish.hand_off = true;
     }
 
     /// Sets or clears the one deadline of this connection, after which [`App::on_deadline`] is called.

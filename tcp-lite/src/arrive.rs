@@ -207,7 +207,7 @@ impl<A: App> Connection<A> {
         cx.shared.counters.established += 1;
         let lifted = self.call(cx, |app, now, io, _| app.on_established(now, io));
         self.put_back(lifted, cx);
-        if cx.shared.draining {
+        if cx.shared.draining && !self.rcv.leaving {
             self.close(cx.shared);
         }
     }
@@ -320,7 +320,7 @@ impl<A: App> Connection<A> {
                     None => payload,
                 };
                 let taken = self.take_wanted(ahead, payload, cx);
-                if end == Some(self.rcv.nxt) {
+                if end == Some(self.rcv.nxt) && !self.rcv.leaving {
                     self.on_fin(cx);
                 } else if ahead > 0 {
                     self.acknowledge(cx);
@@ -377,7 +377,7 @@ impl<A: App> Connection<A> {
         let Some(inbox) = self.state.inbox() else {
             return Ok(());
         };
-        let (new, lent) = if ahead == 0 && inbox.is_empty() {
+        let (new, lent) = if ahead == 0 && inbox.is_empty() && !self.rcv.leaving {
             (payload.len(), payload)
         } else {
             match inbox.place(ahead as usize, payload, &mut cx.shared.buffers) {
@@ -394,6 +394,10 @@ impl<A: App> Connection<A> {
         };
         self.rcv.nxt += new as u32;
         cx.shared.counters.bytes_in += new as u64;
+        if self.rcv.leaving {
+            self.rcv.unread += new as u32;
+            return Ok(());
+        }
         if new > payload.len() {
             // It filled a gap (RFC 5681 section 4.2).
             self.rcv.ack_now = true;
@@ -404,7 +408,7 @@ impl<A: App> Connection<A> {
     }
 
     /// The peer's FIN is at RCV.NXT (RFC 9293 section 3.10.7.4, eighth check).
-    fn on_fin<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
+    pub fn on_fin<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
         self.rcv.nxt += 1;
         self.rcv.ack_now = true;
         match self.state.take() {

@@ -19,7 +19,7 @@ pub struct Config {
     pub capacity: usize,
     /// Keys the connection table, initial sequence numbers (RFC 6528) and timestamp offsets: from a true random source.
     pub secret: [u8; 16],
-    /// Most unread bytes per connection, and the window offered; at most 65,535 (we offer a window scale of 0).
+    /// Most unread bytes per connection, and the window offered; at most 65,535, so that it fits a segment unscaled.
     pub receive_window: u32,
     /// The local link's MTU, bytes from the IP header on: gives the MSS that we announce and never exceed.
     pub mtu: u16,
@@ -29,6 +29,10 @@ pub struct Config {
     pub sack: bool,
     /// Agree to window scaling (RFC 7323) when the peer offers it.
     pub window_scale: bool,
+    /// The scale that we offer (14 at most, RFC 7323 section 2.3): windows are told in units of `1 << window_shift`, rounded
+    /// down. Ours need none; a TCP that takes connections over ([`crate::Io::hand_off`]) has to live with it, and without
+    /// one no upload of its own is faster than 64 KiB a round trip.
+    pub window_shift: u8,
     /// Agree to explicit congestion notification (RFC 3168) when the peer offers it.
     pub ecn: bool,
     /// Most handshakes under way; SYNs past it get a cookie. Too low, and clients without timestamps lose SACK and
@@ -93,6 +97,7 @@ impl Default for Config {
             timestamps: true,
             sack: true,
             window_scale: true,
+            window_shift: 0,
             ecn: true,
             half_open: 8_192,
             syn_cookies: true,

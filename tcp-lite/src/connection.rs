@@ -25,6 +25,9 @@ pub(crate) struct Shared<A: App> {
     pub counters: Counters,
     pub challenges: Limiter,
     pub resets: Limiter,
+    /// New connections are the kernel's.
+    pub refusing: bool,
+    /// Connections that begin all the same are closed at once.
     pub draining: bool,
 }
 
@@ -107,7 +110,7 @@ impl<A: App> Connection<A> {
         if !kept && self.state.inbox().is_some() {
             self.abort(CloseReason::ReceiveBudget, cx);
         }
-        if self.rcv.has_news(self.terms.payload(), &cx.shared.config) {
+        if !self.rcv.leaving && self.rcv.has_news(self.terms.payload(), &cx.shared.config) {
             self.rcv.ack_now = true;
         }
     }
@@ -122,7 +125,7 @@ impl<A: App> Connection<A> {
         else {
             return;
         };
-        if inbox.blocked {
+        if inbox.blocked || self.rcv.leaving {
             return;
         }
         *eof = Eof::Told(Timer::at(cx.now + cx.shared.config.linger));
@@ -183,6 +186,10 @@ impl<A: App> Connection<A> {
         }
         if wish.close {
             self.close(cx.shared);
+            return;
+        }
+        if wish.hand_off {
+            self.leave();
             return;
         }
         let waits = self.state.snd().is_none_or(|(snd, _)| snd.has_queued());

@@ -183,6 +183,8 @@ pub struct Counters {
     pub cookies_taken: u64,
     /// Segments that came ahead of the one that their SYN cookie needs, and were not reset for it.
     pub cookies_early: u64,
+    /// Connections handed off; those taken back count again when they leave again.
+    pub detached: u64,
     /// Payload segments emitted again.
     pub retransmits: u64,
     /// Retransmission timeouts.
@@ -265,6 +267,7 @@ impl Counters {
             ("tcp_cookies_sent", self.cookies_sent),
             ("tcp_cookies_taken", self.cookies_taken),
             ("tcp_cookies_early", self.cookies_early),
+            ("tcp_detached", self.detached),
             ("tcp_retransmits", self.retransmits),
             ("tcp_timeouts", self.timeouts),
             ("tcp_fast_retransmits", self.fast_retransmits),

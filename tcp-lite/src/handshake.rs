@@ -50,6 +50,8 @@ pub(crate) struct Negotiated {
     mss: u16,
     /// Snd.Wind.Shift; `None`: no window scaling, and we must not offer it.
     snd_shift: Option<u8>,
+    /// Rcv.Wind.Shift; 0 without window scaling.
+    pub rcv_shift: u8,
     pub sack: bool,
     pub timestamps: bool,
     pub ecn: bool,
@@ -67,7 +69,13 @@ impl Negotiated {
         };
         // Zero is what Linux takes for "not given" as well.
         let peer = syn.mss.filter(|mss| *mss > 0).unwrap_or(default);
+        let scales = config.window_scale && syn.window_scale.is_some();
         Negotiated {
+            rcv_shift: if scales {
+                config.window_shift.min(MAX_WINDOW_SCALE)
+            } else {
+                0
+            },
             mss: peer.max(MIN_MSS).min(own_mss(flow, config)),
             snd_shift: syn
                 .window_scale
@@ -103,8 +111,8 @@ impl Negotiated {
     pub fn answer(&self, flow: &Flow, config: &Config) -> Options {
         Options {
             mss: Some(own_mss(flow, config)),
-            // Our window fits 16 bits: scale 0, which lets the peer scale its own.
-            window_scale: self.snd_shift.map(|_| 0),
+            // Also if it is 0: that lets the peer scale its own.
+            window_scale: self.snd_shift.map(|_| self.rcv_shift),
             sack_permitted: self.sack,
             ..Options::default()
         }
@@ -113,6 +121,16 @@ impl Negotiated {
     /// SND.WND from the window field of any segment but a SYN.
     pub fn scale(&self, window: u16) -> u32 {
         u32::from(window) << self.snd_shift.unwrap_or(0)
+    }
+
+    /// Snd.Wind.Shift
+    pub fn snd_shift(&self) -> Option<u8> {
+        self.snd_shift
+    }
+
+    /// The window field for SND.WND.
+    pub fn unscale(&self, wnd: u32) -> u16 {
+        u16::try_from(wnd >> self.snd_shift.unwrap_or(0)).unwrap_or(u16::MAX)
     }
 
     /// TSval: a clock of 1 ms.

@@ -11,6 +11,8 @@
 //!   flush      ──► Out::emit ──► App::fill(piece, offset) ◄──┘  as often as the piece must be sent
 //!                  App::on_release(piece)                       once, when it is acknowledged
 //! ```
+//!
+//! A connection may leave for another TCP ([`Io::hand_off`], [`Stack::take_detached`]) and come back ([`Stack::adopt`]).
 
 mod app;
 mod arrive;
@@ -18,6 +20,7 @@ mod config;
 mod connection;
 mod cookie;
 mod counters;
+mod detach;
 mod flow;
 mod handshake;
 mod keep_alive;
@@ -43,6 +46,7 @@ pub mod wire;
 pub use app::{App, Arrival, Disposition, Ecn, Full, Io, Out};
 pub use config::{Config, CongestionControl};
 pub use counters::{CloseReason, Counters, DropReason, RefuseReason};
+pub use detach::{Detached, Terms};
 pub use flow::{Addr, Endpoint, Flow};
 pub use seq::SeqNum;
 pub use stack::Stack;

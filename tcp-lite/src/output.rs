@@ -47,7 +47,7 @@ pub(crate) fn syn_ack(
         ack: rcv.nxt,
         flags: Flags::SYN.with(Flags::ACK).with_if(terms.ecn, Flags::ECE),
         // Never scaled (RFC 7323 section 2.2).
-        window: rcv.offer(terms.payload(), config),
+        window: rcv.offer(terms.payload(), 0, config),
         options,
     }
 }
@@ -209,9 +209,13 @@ impl<A: App> Connection<A> {
     pub fn header<O>(&mut self, seq: SeqNum, flags: Flags, cx: &Cx<'_, A, O>) -> Header {
         Header {
             seq,
-            ack: self.rcv.nxt,
+            ack: self.rcv.ack(),
             flags: flags.with_if(self.rcv.ece, Flags::ECE),
-            window: self.rcv.offer(self.terms.payload(), &cx.shared.config),
+            window: self.rcv.offer(
+                self.terms.payload(),
+                self.terms.rcv_shift,
+                &cx.shared.config,
+            ),
             options: Options {
                 timestamps: timestamps(cx.now, &self.terms, &self.rcv),
                 ..Options::default()

@@ -1,5 +1,6 @@
 //! The stack: finds the connection, lets it work, keeps the books.
 
+mod leave;
 mod listen;
 
 use crate::app::{App, Arrival, Disposition, Out};
@@ -8,6 +9,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Cx, Shared};
 use crate::cookie::{Check, Cookies};
 use crate::counters::{CloseReason, Counters};
+use crate::detach::Detached;
 use crate::flow::Flow;
 use crate::limiter::Limiter;
 use crate::output::reply;
@@ -21,6 +23,7 @@ use crate::time_wait::TimeWaits;
 use crate::wheel::{TICK, Wheel};
 use crate::wire::{Flags, Header, Options};
 use core::time::Duration;
+use std::collections::VecDeque;
 
 /// How soon to flush again after the transmit side was full, when nothing else comes up. Shorter spins, longer delays
 /// answers that wait for nothing but a free frame.
@@ -41,6 +44,8 @@ pub struct Stack<A: App> {
     flushing: Vec<u32>,
     /// When to try again after the transmit side was full.
     retry: Timer,
+    /// Connections that left, until the caller takes them.
+    left: VecDeque<Detached<A>>,
 }
 
 impl<A: App> Stack<A> {
@@ -59,12 +64,14 @@ impl<A: App> Stack<A> {
             touched: Vec::with_capacity(config.capacity),
             flushing: Vec::with_capacity(config.capacity),
             retry: Timer::OFF,
+            left: VecDeque::new(),
             shared: Shared {
                 pieces: Pieces::new(config.pieces),
                 buffers: Buffers::new(config.receive_budget),
                 counters: Counters::default(),
                 challenges: Limiter::new(config.challenge_acks_per_second, config.secret),
                 resets: Limiter::new(config.resets_per_second, reset_secret),
+                refusing: false,
                 draining: false,
                 config,
             },
@@ -153,6 +160,10 @@ impl<A: App> Stack<A> {
         if after == Class::Gone {
             self.wheel.cancel(id);
             self.table.remove(id);
+            return;
+        }
+        if connection.may_leave() {
+            self.let_leave(id);
             return;
         }
         if !connection.touched {
@@ -312,13 +323,23 @@ impl<A: App> Stack<A> {
         self.table.find(flow).is_some()
     }
 
-    /// Takes no new connections from now on; each that exists is closed behind what it has queued, with the next flush.
+    /// Takes no new connections from now on.
+    pub fn refuse(&mut self) {
+        self.shared.refusing = true;
+    }
+
+    /// Takes no new connections from now on; each that exists is closed behind what it has queued, with the next flush,
+    /// but for those that are leaving.
     pub fn drain(&mut self, now: Instant) {
+        self.shared.refusing = true;
         self.shared.draining = true;
         for id in 0..self.table.slots() {
             let Some(connection) = self.table.get_mut(id) else {
                 continue;
             };
+            if connection.rcv.leaving {
+                continue;
+            }
             let before = connection.state.class();
             connection.close(&mut self.shared);
             self.settle(now, id, before);

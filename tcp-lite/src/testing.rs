@@ -9,8 +9,8 @@ use crate::wire::{
     Flags, Header, Options, SackBlocks, SegmentView, Sum, Timestamps, pseudo_header,
 };
 use crate::{
-    Addr, App, Arrival, CloseReason, Config, Disposition, DropReason, Ecn, Endpoint, Flow, Full,
-    Instant, Io, Out, SeqNum, Stack,
+    Addr, App, Arrival, CloseReason, Config, Detached, Disposition, DropReason, Ecn, Endpoint,
+    Flow, Full, Instant, Io, Out, SeqNum, Stack, Terms,
 };
 
 /// The peer's initial sequence number in scripts: near the wrap, so that every script crosses it.
@@ -21,7 +21,8 @@ pub fn byte_at(seed: u32, at: u32) -> u8 {
     (seed.wrapping_mul(31) ^ at ^ (at >> 8).wrapping_mul(7)) as u8
 }
 
-/// `GET n\n` is answered with n bytes, `BYE\n` closes, `DIE\n` aborts, `WAIT n\n` sets a deadline n ms ahead.
+/// `GET n\n` is answered with n bytes, `BYE\n` closes, `DIE\n` aborts, `WAIT n\n` sets a deadline n ms ahead,
+/// `OUT\n` hands the connection off.
 #[derive(Default)]
 pub struct Lines {
     pub log: Vec<String>,
@@ -31,6 +32,10 @@ pub struct Lines {
     pub deaf: bool,
     /// Do not close at EOF and at the deadline.
     pub stay: bool,
+    /// Take what would be handed off.
+    pub keep: bool,
+    /// Hand off at the drain.
+    pub leave: bool,
 }
 
 impl App for Lines {
@@ -63,6 +68,11 @@ impl App for Lines {
                     *io.conn() += 1;
                 }
                 "BYE" => io.close(),
+                "OUT" if !self.keep => {
+                    io.hand_off();
+                    return used;
+                }
+                "OUT" => self.log.push("out".into()),
                 "DIE" => io.abort(),
                 "WAI" => io.set_deadline(Some(now + Duration::from_millis(u64::from(number)))),
                 _ => self.log.push(format!("odd line {line:?}")),
@@ -83,6 +93,12 @@ impl App for Lines {
         self.log.push(format!("deadline {}", unread.len()));
         if !self.stay {
             io.close();
+        }
+    }
+
+    fn on_drain(&mut self, _: Instant, io: &mut Io<'_, Self>) {
+        if self.leave {
+            io.hand_off();
         }
     }
 
@@ -432,6 +448,16 @@ impl Jar {
             }
         }
         assert_eq!(got, want);
+    }
+
+    /// The connection that has left, and its terms with relative numbers.
+    #[track_caller]
+    pub fn detached(&mut self) -> (Detached<Lines>, Terms) {
+        let detached = self.stack.take_detached().expect("a connection has left");
+        let mut terms = detached.terms(self.now);
+        terms.seq = terms.seq - PEER_ISS;
+        terms.ack = terms.ack - self.iss;
+        (detached, terms)
     }
 
     /// Lets time pass from deadline to deadline; a livelock is a failure.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// Longest that a control command (status, check, detach) or a start may take on a loaded machine.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
-/// Longest that the daemon may take to drain: idle connections are closed at once, so this is only its own work.
+/// Longest that the daemon may take to drain: connections that cannot go to the kernel have some seconds to finish.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 
 /// The binary under test: `sidestep` of the same profile as this test.
@@ -58,14 +58,8 @@ impl<'net> Daemon<'net> {
     /// # Panics
     /// With its stderr when it ends or does not get ready.
     pub fn start(host: &'net Host, config: &str) -> Self {
-        let (files, mut process) = Self::spawn(host, config);
-        let Some(ready) = process.line("ready: ", COMMAND_LIMIT) else {
-            let state = process.wait(Duration::ZERO);
-            panic!(
-                "sidestep attach is not ready ({state:?}); its stderr:\n{}",
-                process.stderr()
-            );
-        };
+        let files = write_config(config);
+        let (process, ready) = Self::spawn(host, &files);
         Self {
             host,
             process: Some(process),
@@ -85,11 +79,36 @@ impl<'net> Daemon<'net> {
         Process::spawn(command).finish(PATIENCE)
     }
 
-    fn spawn(host: &Host, config: &str) -> (TempDir, Process) {
-        let files = write_config(config);
+    /// A second daemon with the same config, which takes over from this one.
+    ///
+    /// # Panics
+    /// When it does not get ready, or this one does not end with code 0.
+    pub fn replaced(mut self) -> Self {
+        let (process, ready) = Self::spawn(self.host, &self.files);
+        let Some(mut old) = self.process.replace(process) else {
+            unreachable!("taken by value only");
+        };
+        let status = old.wait(DRAIN_LIMIT);
+        assert!(
+            status.is_some_and(|status| status.code() == Some(0)),
+            "replaced: {status:?}, not exit code 0; its stderr:\n{}",
+            old.stderr()
+        );
+        self.ready = ready;
+        self
+    }
+
+    fn spawn(host: &Host, files: &TempDir) -> (Process, String) {
         let path = files.path().join("config.toml").display().to_string();
-        let process = host.spawn(&argv(&["attach", host.device, "--config", &path]));
-        (files, process)
+        let mut process = host.spawn(&argv(&["attach", host.device, "--config", &path]));
+        let Some(ready) = process.line("ready: ", COMMAND_LIMIT) else {
+            let state = process.wait(Duration::ZERO);
+            panic!(
+                "sidestep attach is not ready ({state:?}); its stderr:\n{}",
+                process.stderr()
+            );
+        };
+        (process, ready)
     }
 
     /// What it logged so far.

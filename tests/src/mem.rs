@@ -1,6 +1,7 @@
 //! The whole data path without a kernel: frames in, frames out, one call a batch.
 
 use crate::raw::{Received, Segment, ethernet, flag};
+use sidestep::handoff::Handoff;
 use sidestep::store::Snapshot;
 use sidestep::worker::{Limits, Neighbours, Now, Pipeline, Service, Stranger};
 use sidestep::xsk::{Audit, MemFrame, MemPort, Port};
@@ -52,6 +53,21 @@ impl MemHost {
         ring.pop().expect("one worker")
     }
 
+    /// The same with a way of connections into a kernel.
+    ///
+    /// # Panics
+    /// When the configuration is wrong.
+    pub fn beside_kernel(
+        config: &str,
+        frames: usize,
+        tx_room: usize,
+        kernel: Box<dyn Handoff>,
+    ) -> Self {
+        let mut ring = Neighbours::ring(1).expect("eventfds");
+        let neighbours = ring.pop().expect("one worker");
+        Self::beside(neighbours, config, frames, tx_room, Some(kernel))
+    }
+
     /// The same with several workers, which pass on to each other what they do not know.
     ///
     /// # Panics
@@ -59,11 +75,17 @@ impl MemHost {
     pub fn ring(config: &str, frames: usize, tx_room: usize, workers: usize) -> Vec<Self> {
         let ring = Neighbours::ring(workers).expect("eventfds");
         ring.into_iter()
-            .map(|neighbours| Self::beside(neighbours, config, frames, tx_room))
+            .map(|neighbours| Self::beside(neighbours, config, frames, tx_room, None))
             .collect()
     }
 
-    fn beside(neighbours: Neighbours, config: &str, frames: usize, tx_room: usize) -> Self {
+    fn beside(
+        neighbours: Neighbours,
+        config: &str,
+        frames: usize,
+        tx_room: usize,
+        kernel: Option<Box<dyn Handoff>>,
+    ) -> Self {
         let config = Config::parse(config, "test").expect("a valid configuration");
         let snapshot = Arc::new(Snapshot::build(&config).expect("a valid store"));
         let listeners = config
@@ -74,7 +96,8 @@ impl MemHost {
                 ListenAddress::Interface => panic!("no interface here"),
             })
             .collect();
-        let service = Service::new(snapshot, listeners, Limits::from(&config.limits), None);
+        let limits = Limits::from(&config.limits);
+        let service = Service::new(snapshot, listeners, limits, None, kernel);
         let stack = tcp_lite::Config {
             capacity: config.limits.connections as usize,
             secret: [7; 16],
@@ -115,9 +138,14 @@ impl MemHost {
             .batch(self.now, &mut self.port, &mut self.batch);
     }
 
-    /// Takes no new connections from now on.
+    /// Takes no new connections from now on; those that can go to the kernel, go.
     pub fn drain(&mut self) {
         self.pipeline.drain(self.now);
+    }
+
+    /// Closes what a drain has left.
+    pub fn close(&mut self) {
+        self.pipeline.close(self.now);
     }
 
     /// Shows what was sent since the last call.
@@ -220,6 +248,23 @@ impl MemConn {
         let silent = host.exchange(&[frame(&next)]);
         assert!(silent.is_empty(), "{silent:?}");
         Self { next }
+    }
+
+    /// The frame that acknowledges all that was taken.
+    pub fn ack(&self) -> Vec<u8> {
+        frame(&self.next)
+    }
+
+    /// The frame that resets the connection.
+    pub fn reset(&self) -> Vec<u8> {
+        let mut reset = self.next.clone();
+        reset.flags = flag::RST;
+        frame(&reset)
+    }
+
+    /// The client's next sequence number, and the host's.
+    pub fn numbers(&self) -> (u32, u32) {
+        (self.next.seq, self.next.ack)
     }
 
     /// The frame that carries `data` next.

@@ -159,7 +159,7 @@ fn an_unmodified_server_gets_what_is_not_steered() {
 
 #[test]
 fn stopping_under_load_ends_connections_between_answers() {
-    let (net, site) = (Net::new(), Site::new("kernel"));
+    let (net, site) = (Net::new(), Site::new("none"));
     let _kernel = Server::http(&net.server, 80, "kernel");
     let daemon = Daemon::start(&net.server, &site.config());
     std::thread::scope(|scope| {
@@ -174,7 +174,7 @@ fn stopping_under_load_ends_connections_between_answers() {
         });
         daemon.stop();
         let outcome = loading.join().expect("load ran");
-        // A drained connection ends with a FIN between two answers, which the client sees as an end or, when its next
+        // Without a server to go to, a drained connection ends with a FIN between two answers, which the client sees as an end or, when its next
         // request was under way, as a reset; a wrong or cut answer is neither.
         for failure in &outcome.failures {
             assert!(

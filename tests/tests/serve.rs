@@ -4,7 +4,7 @@ use sidestep_tests::clock::{PATIENCE, lasting, wall};
 use sidestep_tests::daemon::Daemon;
 use sidestep_tests::http::{Answer, Client};
 use sidestep_tests::load::Load;
-use sidestep_tests::net::{Host, Net, Plan, SERVER_V6};
+use sidestep_tests::net::{Host, Net, Plan};
 use sidestep_tests::site::{HELLO, INDEX, LARGE, PING, SUB_INDEX, Site, large};
 use sidestep_tests::wrk::Wrk;
 use std::net::SocketAddr;
@@ -307,19 +307,4 @@ fn refusals_without_a_fallback_have_the_right_status() {
             );
         }
     }
-}
-
-#[test]
-fn fallback_kernel_is_announced_once() {
-    let (net, site) = (Net::new(), Site::new("kernel"));
-    let daemon = Daemon::start(&net.server, &site.config());
-    for _ in 0..3 {
-        let answer = client(&net, (SERVER_V6, 80).into())
-            .get("/no-such-thing")
-            .expect("answered");
-        assert_eq!(answer.status, 404);
-    }
-    let log = daemon.log();
-    let said = log.lines().filter(|line| line.contains("fallback")).count();
-    assert_eq!(said, 1, "{log}");
 }

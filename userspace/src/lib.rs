@@ -2,10 +2,12 @@
 //!
 //! The way of a frame is in [`worker::Pipeline`]; see `ARCHITECTURE.md` for the map of it all.
 
+mod bpf_link;
 pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+pub mod handoff;
 pub mod http;
 pub mod inject;
 pub mod kernel_http;

@@ -206,6 +206,34 @@ impl NotOurs {
     }
 }
 
+/// Why the kernel did not get a connection that should have been its own: its request is answered with 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotTaken {
+    /// Nobody listens at the address and port.
+    NoListener,
+    /// The kernel does not take connections, or not one like this.
+    Refused,
+    /// The server did not make room for it in time.
+    TooLate,
+    /// As many are under way to the kernel as may be at once.
+    NoRoom,
+}
+
+impl NotTaken {
+    /// Every variant.
+    pub const ALL: [Self; 4] = [Self::NoListener, Self::Refused, Self::TooLate, Self::NoRoom];
+
+    /// Metric label and log word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoListener => "no_listener",
+            Self::Refused => "refused",
+            Self::TooLate => "too_late",
+            Self::NoRoom => "no_room",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

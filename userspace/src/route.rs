@@ -83,6 +83,19 @@ pub fn refuse(reason: NotOurs, head: Option<&Head<'_>>) -> Refusal {
     }
 }
 
+/// The refusal of what the kernel should have got, and did not: the fault is not the client's.
+pub fn unserved(reason: NotOurs, head: Option<&Head<'_>>) -> Refusal {
+    let refusal = refuse(reason, head);
+    match reason {
+        // Nobody could have answered it.
+        NotOurs::Malformed(_) => refusal,
+        _ => Refusal {
+            status: Status::ServiceUnavailable,
+            ..refusal
+        },
+    }
+}
+
 fn judge(snapshot: &Snapshot, head: &Head<'_>, fallback: Fallback) -> Result<ResponseId, NotOurs> {
     match head.method {
         Method::Get | Method::Head => {}

@@ -14,13 +14,12 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 
+use crate::bpf_link::Link;
 use crate::sys;
 pub use xdp_prog::{Addr, FlowKey, Verdict};
 use xdp_prog::{
     COUNTERS, FLOWS, GATE, OBJECT, SERVICES, STATION, ServiceKey, Station, XDP_PROGRAM, XSKS,
 };
-
-use attach::Link;
 
 pub use attach::AttachMode;
 pub use error::SteerError;
@@ -61,6 +60,15 @@ impl Steering {
         let mut map = XskMap::try_from(self.map_mut(XSKS)?).map_err(SteerError::map(XSKS))?;
         map.set(queue, socket.as_fd().as_raw_fd(), 0)
             .map_err(SteerError::map(XSKS))
+    }
+
+    /// Leaves the frames of `queue` to the kernel from now on.
+    ///
+    /// # Errors
+    /// [`SteerError::Map`].
+    pub fn clear_socket(&mut self, queue: u32) -> Result<(), SteerError> {
+        let mut map = XskMap::try_from(self.map_mut(XSKS)?).map_err(SteerError::map(XSKS))?;
+        map.unset(queue).map_err(SteerError::map(XSKS))
     }
 
     /// Steers TCP to `addr` and `port` from now on. Adding one again changes nothing.

@@ -5,6 +5,9 @@ pub const XDP_PROGRAM: &str = "sidestep_xdp";
 /// Name of the tc classifier that turns what arrives on the injector device into arrivals on the NIC.
 pub const INJECT_PROGRAM: &str = "sidestep_inject";
 
+/// Name of the tc classifier that makes the kernel take a connection over.
+pub const HANDOFF_PROGRAM: &str = "sidestep_handoff";
+
 /// Hash [`ServiceKey`] → `u32` (any value): the addresses and ports that sidestep answers for. An entry
 /// [`ServiceKey::marker`] says that its address has at least one: fragments, which carry no port, are judged by it.
 pub const SERVICES: &str = "SERVICES";
@@ -19,6 +22,9 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const GATE: &str = "GATE";
 /// Array of one `u64`: the NIC's own Ethernet address as a [`Station`]. Initially 0, which no frame is addressed to.
 pub const STATION: &str = "STATION";
+/// Hash [`FlowKey`] → [`Entry`](crate::Entry): the connections that are on their way to the kernel. No LRU: an entry that was pushed
+/// out would have its connection reset.
+pub const HANDOFF: &str = "HANDOFF";
 /// Global of [`INJECT_PROGRAM`], `u32`: index of the NIC in the network namespace of the injector device.
 pub const NIC_IFINDEX: &str = "NIC_IFINDEX";
 
@@ -29,7 +35,7 @@ pub const MAX_SERVICES: u32 = 4096;
 /// Source address of every frame that the daemon injects, "locally administered" so that no vendor's device has it.
 ///
 /// In generic mode an injected frame meets the XDP program again. It is recognised by this address and passed, or it
-/// would go round for ever. The kernel's TCP does not look at it.
+/// would go round for ever. [`HANDOFF_PROGRAM`] looks at no other frames. The kernel's TCP does not look at it.
 pub const INJECT_MAC: [u8; 6] = [0x02, b's', b's', b't', b'e', b'p'];
 
 /// An Ethernet address as a number below 2^48, its first byte the most significant.

@@ -1,6 +1,6 @@
 //! The rules of steering.
 
-use crate::headers::{By, Found, destination, find};
+use crate::headers::{By, Found, destination, find, is_injected};
 use crate::{Cursor, FlowKey, ServiceKey, Station, Verdict};
 
 const FIN: u8 = 0x01;
@@ -40,6 +40,9 @@ pub trait Lookup {
 /// worker has registered, so connections older than the attach live on. A worker gives what it does not know back.
 #[inline(always)]
 pub fn decide<C: Cursor>(frame: C, lookup: &impl Lookup) -> Verdict {
+    if is_injected(frame) {
+        return Verdict::PassInjected;
+    }
     let found = find(frame);
     if found.is_ok() && !destination(frame).is_some_and(|station| lookup.is_station(station)) {
         return Verdict::PassOtherStation;
@@ -57,7 +60,7 @@ pub fn decide<C: Cursor>(frame: C, lookup: &impl Lookup) -> Verdict {
     };
     match (owner(&flow, lookup), by) {
         (Verdict::XskFlow | Verdict::XskOther, By::PathMtu) => Verdict::XskIcmp,
-        (Verdict::XskOther, By::Segment { flags })
+        (Verdict::XskOther, By::Segment { flags, .. })
             if flags & (FIN | SYN | RST | ACK) == SYN && !lookup.gate_is_open() =>
         {
             Verdict::PassGateClosed
@@ -81,4 +84,4 @@ fn owner(flow: &FlowKey, lookup: &impl Lookup) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -47,8 +47,8 @@ pub(crate) enum Found {
 /// What speaks of a flow.
 #[derive(Clone, Copy)]
 pub(crate) enum By {
-    /// A segment of its; `flags` is the flag byte of the TCP header.
-    Segment { flags: u8 },
+    /// A segment of its: sequence and acknowledgment number, and the flag byte of the TCP header.
+    Segment { seq: u32, ack: u32, flags: u8 },
     /// An ICMP message about the path MTU that quotes a segment that we may have sent.
     PathMtu,
 }
@@ -69,18 +69,23 @@ pub(crate) fn destination<C: Cursor>(frame: C) -> Option<Station> {
     Some(Station::from_halves([d0, d1, d2]))
 }
 
-/// Finds what the rules look at in an Ethernet frame, or says why there is nothing.
+/// Whether the daemon injected an Ethernet frame.
 #[inline(always)]
-pub(crate) fn find<C: Cursor>(frame: C) -> Result<Found, Verdict> {
-    let [_, _, _, s0, s1, s2, mut ethertype] = frame.halves::<7>().ok_or(Verdict::PassMalformed)?;
+pub(crate) fn is_injected<C: Cursor>(frame: C) -> bool {
     const INJECTED: [u16; 3] = [
         u16::from_be_bytes([INJECT_MAC[0], INJECT_MAC[1]]),
         u16::from_be_bytes([INJECT_MAC[2], INJECT_MAC[3]]),
         u16::from_be_bytes([INJECT_MAC[4], INJECT_MAC[5]]),
     ];
-    if s0 == INJECTED[0] && s1 == INJECTED[1] && s2 == INJECTED[2] {
-        return Err(Verdict::PassInjected);
-    }
+    frame
+        .halves::<6>()
+        .is_some_and(|[_, _, _, s0, s1, s2]| [s0, s1, s2] == INJECTED)
+}
+
+/// Finds what the rules look at in an Ethernet frame, or says why there is nothing.
+#[inline(always)]
+pub(crate) fn find<C: Cursor>(frame: C) -> Result<Found, Verdict> {
+    let [_, _, _, _, _, _, mut ethertype] = frame.halves::<7>().ok_or(Verdict::PassMalformed)?;
     let mut at = frame.skip(14);
     for _ in 0..MAX_TAGS {
         if !is_tag(ethertype) {
@@ -148,7 +153,7 @@ fn segment<C: Cursor>(ip: Ip<C>) -> Result<Found, Verdict> {
             local: ip.destination,
         });
     }
-    let [ports, _, _, offset_flags_window, _] =
+    let [ports, seq, ack, offset_flags_window, _] =
         ip.payload.words::<5>().ok_or(Verdict::PassMalformed)?;
     let flow = FlowKey {
         remote: ip.source,
@@ -158,7 +163,11 @@ fn segment<C: Cursor>(ip: Ip<C>) -> Result<Found, Verdict> {
     let flags = (u32::from_be(offset_flags_window) >> 16) as u8;
     Ok(Found::Flow {
         flow,
-        by: By::Segment { flags },
+        by: By::Segment {
+            seq: u32::from_be(seq),
+            ack: u32::from_be(ack),
+            flags,
+        },
     })
 }
 

@@ -1,7 +1,8 @@
-//! Steering: what the XDP program decides about a frame, and the ABI of its maps.
+//! Steering: what the XDP program decides about a frame, how a connection is handed to the kernel, and the ABI of the
+//! maps.
 //!
-//! The rules ([`decide`]) are one function, compiled into the BPF program and into the host's tests. What differs is
-//! only how bytes are read ([`Cursor`]) and who answers questions about the machine ([`Lookup`]).
+//! The rules ([`decide`], [`hand_over`]) are one function, compiled into the BPF program and into the host's tests. What differs is
+//! only how bytes are read ([`Cursor`]) and who answers questions about the machine ([`Lookup`], [`Kernel`]).
 //! `src/main.rs` holds the BPF programs; their built form is committed and embedded here as [`OBJECT`], so nobody needs
 //! a BPF toolchain to build sidestep. `cargo xtask bpf` rebuilds it.
 #![no_std]
@@ -15,12 +16,14 @@ extern crate self as xdp_prog;
 mod abi;
 mod cursor;
 mod decide;
+mod handoff;
 mod headers;
 mod verdict;
 
 pub use abi::*;
 pub use cursor::Cursor;
 pub use decide::{Lookup, decide};
+pub use handoff::{Attributes, Entry, Found, KFUNC_MAGIC, Kernel, State, hand_over};
 pub use verdict::Verdict;
 
 /// Bytes at an address that ELF readers may cast headers at.
@@ -31,6 +34,6 @@ struct Aligned<T: ?Sized>(T);
 #[cfg(not(target_arch = "bpf"))]
 static EMBEDDED: &Aligned<[u8]> = &Aligned(*include_bytes!("../object/sidestep.bpf.o"));
 
-/// The programs [`XDP_PROGRAM`] and [`INJECT_PROGRAM`] with their maps, as an ELF object aligned to 8 bytes.
+/// The programs [`XDP_PROGRAM`], [`INJECT_PROGRAM`] and [`HANDOFF_PROGRAM`] with their maps, as an ELF object aligned to 8 bytes.
 #[cfg(not(target_arch = "bpf"))]
 pub static OBJECT: &[u8] = &EMBEDDED.0;

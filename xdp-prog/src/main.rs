@@ -1,4 +1,4 @@
-//! The BPF programs: `decide()` between the frame and the maps, and the injector's redirect.
+//! The BPF programs: `decide()` and `hand_over()` between the frame and the maps, and the injector's redirect.
 //!
 //! Built by `cargo xtask bpf` for `bpfel-unknown-none`; on any other target an empty program.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
@@ -9,18 +9,24 @@ fn main() {}
 #[cfg(target_arch = "bpf")]
 mod bpf {
     use aya_ebpf::bindings::{
-        BPF_F_CURRENT_NETNS, BPF_F_INGRESS, BPF_TCP_LISTEN, TC_ACT_SHOT, bpf_sock_tuple,
-        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, xdp_action,
+        __sk_buff, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, BPF_TCP_LISTEN, TC_ACT_SHOT, TC_ACT_UNSPEC,
+        bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, xdp_action,
     };
-    use aya_ebpf::helpers::generated::{bpf_redirect, bpf_sk_release, bpf_skc_lookup_tcp};
+    use aya_ebpf::helpers::generated::{
+        bpf_clone_redirect, bpf_redirect, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock,
+    };
     use aya_ebpf::macros::{classifier, map, xdp};
     use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, XskMap};
     use aya_ebpf::programs::{TcContext, XdpContext};
-    use xdp_prog::{Cursor, FlowKey, Lookup, MAX_SERVICES, ServiceKey, Station, Verdict, decide};
+    use core::ffi::c_void;
+    use xdp_prog::{
+        Attributes, Cursor, Entry, FlowKey, Found, KFUNC_MAGIC, Kernel, Lookup, MAX_SERVICES,
+        ServiceKey, State, Station, Verdict, decide, hand_over,
+    };
 
     #[map]
     static SERVICES: HashMap<ServiceKey, u32> = HashMap::with_max_entries(MAX_SERVICES, 0);
-    // Userspace sets the real sizes of FLOWS and XSKS before it loads the object.
+    // Userspace sets the real sizes of FLOWS, XSKS and HANDOFF before it loads the object.
     #[map]
     static FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1, 0);
     #[map]
@@ -31,6 +37,8 @@ mod bpf {
     static GATE: Array<u32> = Array::with_max_entries(1, 0);
     #[map]
     static STATION: Array<u64> = Array::with_max_entries(1, 0);
+    #[map]
+    static HANDOFF: HashMap<FlowKey, Entry> = HashMap::with_max_entries(1, 0);
     #[unsafe(no_mangle)]
     static NIC_IFINDEX: u32 = 0;
 
@@ -69,6 +77,21 @@ mod bpf {
         }
         // SAFETY: a helper that takes plain values.
         unsafe { bpf_redirect(nic, u64::from(BPF_F_INGRESS)) as i32 }
+    }
+
+    /// Makes the kernel take connections over from userspace.
+    #[classifier]
+    pub fn sidestep_handoff(ctx: TcContext) -> i32 {
+        let frame = Frame {
+            at: ctx.data(),
+            end: ctx.data_end(),
+        };
+        // Whatever else is attached here sees what passes.
+        if hand_over(frame, &Ingress { ctx: &ctx }) {
+            TC_ACT_UNSPEC
+        } else {
+            TC_ACT_SHOT as i32
+        }
     }
 
     /// A position in the frame of the packet being judged.
@@ -135,20 +158,7 @@ mod bpf {
 
         #[inline(always)]
         fn is_kernel_flow(&self, key: &FlowKey) -> bool {
-            let [.., sport_dport] = key.words();
-            let [a, b, c, d] = sport_dport.to_ne_bytes();
-            if key.local.is_v4() {
-                let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-                    saddr: key.remote.0[3],
-                    daddr: key.local.0[3],
-                    sport: u16::from_ne_bytes([a, b]),
-                    dport: u16::from_ne_bytes([c, d]),
-                };
-                self.has_socket((&raw const ipv4).cast(), size_of_val(&ipv4))
-            } else {
-                // A flow key is laid out like the IPv6 arm of the tuple.
-                self.has_socket((&raw const *key).cast(), size_of::<FlowKey>())
-            }
+            with_socket(self.ctx.ctx.cast(), key, false, |socket| !listens(socket))
         }
 
         #[inline(always)]
@@ -157,31 +167,136 @@ mod bpf {
         }
     }
 
-    impl Machine<'_> {
-        /// Whether the kernel has a socket other than a listener for the tuple of `size` bytes.
+    /// A frame on the NIC's ingress, and what is known of its connection.
+    struct Ingress<'a> {
+        ctx: &'a TcContext,
+    }
+
+    impl Kernel for Ingress<'_> {
+        type Place = *mut Entry;
+
         #[inline(always)]
-        fn has_socket(&self, tuple: *const bpf_sock_tuple, size: usize) -> bool {
-            // SAFETY: `tuple` points to `size` readable bytes on the stack; the context is the program's own.
-            let socket = unsafe {
-                bpf_skc_lookup_tcp(
-                    self.ctx.ctx.cast(),
-                    tuple.cast_mut(),
-                    size as u32,
-                    BPF_F_CURRENT_NETNS as i32 as u64,
-                    0,
-                )
-            };
-            if socket.is_null() {
-                return false;
-            }
-            // SAFETY: not null, and referenced until the release, after which it is not used.
-            unsafe {
-                let state = (*socket).state;
-                bpf_sk_release(socket.cast());
-                state != BPF_TCP_LISTEN
-            }
+        fn entry(&self, flow: &FlowKey) -> Option<(*mut Entry, Entry)> {
+            let place = HANDOFF.get_ptr_mut(flow)?;
+            // SAFETY: a value of the map, which the verifier checked.
+            Some((place, unsafe { place.read_volatile() }))
+        }
+
+        #[inline(always)]
+        fn set(&self, place: *mut Entry, state: State) {
+            // SAFETY: as above. Userspace replaces a value as a whole, which leaves this one in peace.
+            unsafe { (&raw mut (*place).state).write_volatile(state.encode()) };
+        }
+
+        #[inline(always)]
+        fn find(&self, flow: &FlowKey, attributes: Option<&Attributes>) -> (Found, i32) {
+            let skb = self.ctx.skb.skb;
+            with_socket(skb.cast(), flow, (Found::Nobody, 0), |socket| {
+                if !listens(socket) {
+                    (Found::Flow, 0)
+                } else if let Some(attributes) = attributes {
+                    (Found::Listener, assign(socket, skb, attributes))
+                } else {
+                    (Found::Listener, 0)
+                }
+            })
+        }
+
+        #[inline(always)]
+        fn repeat(&self) {
+            let skb = self.ctx.skb.skb;
+            // Lost when the queue is full; then the carrier that userspace injects next has this one's part.
+            // SAFETY: the context is the program's own, and no pointer into the packet is used after the call.
+            unsafe { bpf_clone_redirect(skb, (*skb).ifindex, u64::from(BPF_F_INGRESS)) };
         }
     }
+
+    /// What `look` says about the socket that a segment of the flow would reach; `nobody` if there is none.
+    #[inline(always)]
+    fn with_socket<T>(
+        ctx: *mut c_void,
+        flow: &FlowKey,
+        nobody: T,
+        look: impl FnOnce(*mut bpf_sock) -> T,
+    ) -> T {
+        let [.., sport_dport] = flow.words();
+        let [a, b, c, d] = sport_dport.to_ne_bytes();
+        if flow.local.is_v4() {
+            let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
+                saddr: flow.remote.0[3],
+                daddr: flow.local.0[3],
+                sport: u16::from_ne_bytes([a, b]),
+                dport: u16::from_ne_bytes([c, d]),
+            };
+            lookup(
+                ctx,
+                (&raw const ipv4).cast(),
+                size_of_val(&ipv4),
+                nobody,
+                look,
+            )
+        } else {
+            // A flow key is laid out like the IPv6 arm of the tuple.
+            lookup(
+                ctx,
+                (&raw const *flow).cast(),
+                size_of::<FlowKey>(),
+                nobody,
+                look,
+            )
+        }
+    }
+
+    /// The same for a tuple of `size` bytes.
+    #[inline(always)]
+    fn lookup<T>(
+        ctx: *mut c_void,
+        tuple: *const bpf_sock_tuple,
+        size: usize,
+        nobody: T,
+        look: impl FnOnce(*mut bpf_sock) -> T,
+    ) -> T {
+        let netns = BPF_F_CURRENT_NETNS as i32 as u64;
+        // SAFETY: `tuple` points to `size` readable bytes on the stack; the context is the program's own.
+        let socket = unsafe { bpf_skc_lookup_tcp(ctx, tuple.cast_mut(), size as u32, netns, 0) };
+        if socket.is_null() {
+            return nobody;
+        }
+        let seen = look(socket);
+        // SAFETY: referenced by the lookup, and not used any more.
+        unsafe { bpf_sk_release(socket.cast()) };
+        seen
+    }
+
+    /// Whether `socket`, which is referenced, is a listener.
+    #[inline(always)]
+    fn listens(socket: *mut bpf_sock) -> bool {
+        // SAFETY: not null, and referenced.
+        unsafe { (*socket).state == BPF_TCP_LISTEN }
+    }
+
+    /// Makes `socket`, a referenced listener, take the segment for the end of a handshake. Returns 0 or a negative
+    /// `errno`.
+    #[inline(always)]
+    fn assign(socket: *mut bpf_sock, skb: *mut __sk_buff, attributes: &Attributes) -> i32 {
+        type Assign =
+            unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *const Attributes, u32) -> i32;
+        // SAFETY: the number of a helper, as all helpers are called. Userspace has put the kernel function's in its
+        // place, or does not load this program.
+        let bpf_sk_assign_tcp_reqsk =
+            unsafe { core::mem::transmute::<usize, Assign>(KFUNC_MAGIC as usize) };
+        // SAFETY: referenced; null if it is no TCP socket.
+        let socket = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
+        if socket.is_null() {
+            return -EINVAL;
+        }
+        let size = size_of::<Attributes>() as u32;
+        // SAFETY: the context is the program's own, the socket is referenced, and the attributes have this size.
+        unsafe { bpf_sk_assign_tcp_reqsk(skb, socket.cast(), attributes, size) }
+    }
+
+    /// What the kernel function answers if the listener cannot take the connection.
+    const EINVAL: i32 = 22;
 
     /// Said to the kernel, which allows some helpers only to compatible licences.
     #[unsafe(link_section = "license")]

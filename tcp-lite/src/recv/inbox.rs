@@ -28,6 +28,11 @@ impl Inbox {
         self.has_fin.then_some(self.fin)
     }
 
+    /// Is the peer's FIN the next thing in order, at `nxt`?
+    pub fn fin_at(&self, nxt: SeqNum) -> bool {
+        self.has_fin && self.fin == nxt
+    }
+
     pub fn is_empty(&self) -> bool {
         self.store.is_none()
     }

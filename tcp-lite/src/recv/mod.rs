@@ -48,6 +48,8 @@ pub(crate) struct Rcv {
     pub ack_now: bool,
     /// ECN-Echo goes with every ACK: the peer was not yet heard to slow down after a mark.
     pub ece: bool,
+    /// The application handed the connection off: what is unread is not acknowledged, another TCP will do that.
+    pub leaving: bool,
     /// An ACK is owed by then.
     pub delayed: Timer,
 }
@@ -80,8 +82,33 @@ impl Rcv {
             largest: MIN_FULL_SEGMENT,
             ack_now: false,
             ece: false,
+            leaving: false,
             delayed: Timer::OFF,
         }
+    }
+
+    /// The number to acknowledge: RCV.NXT, unless the connection is leaving.
+    pub fn ack(&self) -> SeqNum {
+        let first = self.nxt - self.unread;
+        match self.leaving {
+            true if self.last_ack.lt(first) => first,
+            true => self.last_ack,
+            false => self.nxt,
+        }
+    }
+
+    /// Another TCP will acknowledge what is unread.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+        self.starved = false;
+        self.ack_now = false;
+        self.delayed = Timer::OFF;
+    }
+
+    /// It did not; the peer has waited long enough.
+    pub fn come_back(&mut self) {
+        self.leaving = false;
+        self.ack_now = true;
     }
 
     /// RCV.WND
@@ -91,9 +118,11 @@ impl Rcv {
 
     /// RFC 9293 section 3.10.7.4, first check.
     pub fn place(&self, seq: SeqNum, seq_len: u32) -> Place {
-        let wnd = self.wnd();
+        // A peer goes back to what we do not acknowledge while it leaves: such segments bring ACKs as well.
+        let left = self.ack();
+        let wnd = self.edge.since(left);
         if wnd == 0 {
-            return match (seq == self.nxt, seq_len) {
+            return match (seq == left, seq_len) {
                 (true, 0) => Place::InWindow,
                 (true, _) => Place::AtClosedWindow,
                 (false, _) => Place::Outside,
@@ -101,8 +130,8 @@ impl Rcv {
         }
         // An empty segment at the right edge counts, as with Linux: it is what a peer sends that has used the whole window
         // while some of it was lost, and its ACK must not be.
-        let starts = seq.within(self.nxt, wnd + u32::from(seq_len == 0));
-        let ends = seq_len > 0 && (seq + (seq_len - 1)).within(self.nxt, wnd);
+        let starts = seq.within(left, wnd + u32::from(seq_len == 0));
+        let ends = seq_len > 0 && (seq + (seq_len - 1)).within(left, wnd);
         if starts || ends {
             Place::InWindow
         } else {
@@ -137,12 +166,13 @@ impl Rcv {
     }
 
     /// The window to offer, for a segment that is about to go. Opens it by at least a segment or half the buffer
-    /// (RFC 9293 section 3.8.6.2.2), never takes back what was offered (section 3.8.6).
-    pub fn offer(&mut self, mss: u16, config: &Config) -> u16 {
+    /// (RFC 9293 section 3.8.6.2.2), never takes back what was offered (section 3.8.6) but for what `shift`, the scale,
+    /// cannot tell (RFC 7323 section 2.4).
+    pub fn offer(&mut self, mss: u16, shift: u8, config: &Config) -> u16 {
         if self.would_open(mss, config) {
             self.edge = self.reachable(config);
         }
-        u16::try_from(self.wnd()).unwrap_or(u16::MAX)
+        u16::try_from(self.edge.since(self.ack()) >> shift).unwrap_or(u16::MAX)
     }
 
     /// Is a window update worth a segment of its own? When the peer may be waiting for it; else it rides on other ACKs.
@@ -173,7 +203,7 @@ impl Rcv {
 
     /// A segment with ACK went out.
     pub fn acked(&mut self) {
-        self.last_ack = self.nxt;
+        self.last_ack = self.ack();
         self.ack_now = false;
         self.delayed = Timer::OFF;
     }

@@ -204,6 +204,11 @@ impl Snd {
         self.busy.as_ref().map_or(0, |busy| busy.queue.len())
     }
 
+    /// SND.WND
+    pub fn wnd(&self) -> u32 {
+        self.wnd
+    }
+
     /// The earliest of its timers.
     pub fn timer(&self) -> Timer {
         self.busy

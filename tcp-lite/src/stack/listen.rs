@@ -28,7 +28,7 @@ impl<A: App> Stack<A> {
         after: Option<SeqNum>,
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
-        if self.shared.draining {
+        if self.shared.refusing {
             return Disposition::Refused(RefuseReason::Draining);
         }
         let config = &self.shared.config;
@@ -79,18 +79,23 @@ impl<A: App> Stack<A> {
             touched: false,
             probes: 0,
         };
-        if self.table.len() == self.table.capacity()
-            && let Some(oldest) = self.time_waits.oldest()
-        {
-            self.end_time_wait(oldest);
-            self.shared.counters.time_wait_recycled += 1;
-        }
+        self.make_room();
         let id = self
             .table
             .insert(connection)
             .map_err(|_| RefuseReason::TableFull)?;
         self.half_open += 1;
         Ok(id)
+    }
+
+    /// In a full table the oldest TIME-WAIT ends now, if there is one.
+    pub(super) fn make_room(&mut self) {
+        if self.table.len() == self.table.capacity()
+            && let Some(oldest) = self.time_waits.oldest()
+        {
+            self.end_time_wait(oldest);
+            self.shared.counters.time_wait_recycled += 1;
+        }
     }
 
     /// The half-open budget is spent: the peer keeps the handshake for us.

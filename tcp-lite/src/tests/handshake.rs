@@ -112,6 +112,22 @@ fn window_scale_counts_from_the_third_segment_on() {
 }
 
 #[test]
+fn our_windows_are_told_in_units_of_our_scale() {
+    // The window does not move for six bytes.
+    for (offered, shift, field) in [(Some(3), 7, 65_529 >> 7), (None, 0, 65_529)] {
+        let mut jar = Jar::new(|c| c.window_shift = 7);
+        let mut syn = seg("S", 0, 0);
+        syn.options = offer(Some(1000), offered, false, None);
+        jar.send(syn);
+        let syn_ack = jar.sent().remove(0);
+        assert_eq!(syn_ack.options.window_scale, offered.map(|_| shift));
+        assert_eq!(syn_ack.win, 65_535, "never scaled in a SYN");
+        jar.send(seg("PA", 1, 1).data("GET 5\n"));
+        assert_eq!(jar.sent()[0].win, field);
+    }
+}
+
+#[test]
 fn repeated_syn_gets_the_same_syn_ack() {
     let mut jar = Jar::new(|_| {});
     jar.send(seg("S", 0, 0).mss(1000));

@@ -3,6 +3,7 @@
 mod basic;
 mod close;
 mod cookies;
+mod detach;
 mod ecn;
 mod handshake;
 mod hostile;

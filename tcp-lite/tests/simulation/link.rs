@@ -64,6 +64,13 @@ impl Link {
         }
     }
 
+    /// A packet for the server that has come through the link already.
+    pub fn again(&mut self, now: u64, packet: Vec<u8>) {
+        self.count += 1;
+        self.in_flight
+            .insert((now, self.count), (To::Server, packet));
+    }
+
     pub fn next(&self) -> Option<u64> {
         self.in_flight.keys().next().map(|(at, _)| *at)
     }

@@ -4,6 +4,7 @@
 //! `TCP_LITE_SEED=<seed> cargo test -p tcp-lite --test simulation`. `TCP_LITE_SEEDS=<count>` runs more of them.
 
 mod client;
+mod kernel;
 mod link;
 mod rng;
 mod server;
@@ -41,4 +42,5 @@ fn every_answer_arrives_whole() {
     assert!(total.lost > 1_000 && total.retransmits > 1_000 && total.fast_retransmits > 100);
     assert!(total.out_of_order > 100 && total.probes > 10);
     assert!(total.cookies > 500 && total.black_holes > 20);
+    assert!(total.taken > seeds / 10 && total.returned > seeds / 50);
 }

@@ -32,7 +32,7 @@ pub struct Piece {
 }
 
 /// Padding is numbered apart from answers.
-const PADDING: u32 = 1 << 20;
+pub const PADDING: u32 = 1 << 20;
 
 /// A request: the length of its answer (4 bytes, all bits set for "close"), the length of its padding (2 bytes), padding.
 pub fn request(id: u32, len: u32, padding: u16) -> Vec<u8> {
@@ -43,7 +43,7 @@ pub fn request(id: u32, len: u32, padding: u16) -> Vec<u8> {
 }
 
 /// Takes the first request off: answer's length, padding, bytes in all.
-fn first(unread: &[u8]) -> Option<(u32, &[u8], usize)> {
+pub fn first(unread: &[u8]) -> Option<(u32, &[u8], usize)> {
     let (head, rest) = unread.split_first_chunk::<6>()?;
     let padding = usize::from(u16::from_be_bytes([head[4], head[5]]));
     Some((
@@ -59,6 +59,8 @@ pub struct Server {
     pub held: i64,
     pub closed: Vec<CloseReason>,
     pub established: usize,
+    /// The request with which connections leave.
+    pub leave_at: Option<u32>,
 }
 
 impl App for Server {
@@ -78,6 +80,10 @@ impl App for Server {
                 return used + size;
             }
             let id = *io.conn();
+            if self.leave_at == Some(id) {
+                io.hand_off();
+                return used;
+            }
             if io.send(Piece { id, len }, len).is_err() {
                 return used;
             }

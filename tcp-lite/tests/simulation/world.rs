@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tcp_lite::{Arrival, CloseReason, Config, Disposition, Ecn, Instant, Stack};
+use tcp_lite::{Arrival, CloseReason, Config, Detached, Disposition, Ecn, Instant, Stack};
 
 use crate::client::{Client, Plan};
+use crate::kernel::Kernel;
 use crate::link::{Link, To};
 use crate::rng::Rng;
 use crate::server::{Server, Transmit, split};
@@ -25,6 +26,8 @@ pub struct Report {
     pub cookies: u64,
     pub black_holes: u64,
     pub forgotten_fins: u64,
+    pub taken: u64,
+    pub returned: u64,
     pub bytes: u64,
 }
 
@@ -41,8 +44,17 @@ impl Report {
         self.cookies += other.cookies;
         self.black_holes += other.black_holes;
         self.forgotten_fins += other.forgotten_fins;
+        self.taken += other.taken;
+        self.returned += other.returned;
         self.bytes += other.bytes;
     }
+}
+
+/// A connection that has left the stack, and what came for it since.
+struct Waiting {
+    detached: Detached<Server>,
+    packets: Vec<Vec<u8>>,
+    until: u64,
 }
 
 pub fn run(seed: u64, verbose: bool) -> Report {
@@ -73,6 +85,7 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         sack: rng.chance(700),
         timestamps: rng.chance(700),
         window_scale: rng.chance(700),
+        window_shift: rng.pick(&[0, 7]),
         // A FIN that is lost again and again takes smoltcp tens of seconds.
         linger: Duration::from_secs(100),
         // A tenth of all packets lost, or those of more than 576 bytes: among many seeds a minute is not enough.
@@ -80,7 +93,15 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         ..Config::default()
     };
     let mut stack: Stack<Server> = Stack::new(config);
-    let mut server = Server::default();
+    let mut server = Server {
+        leave_at: rng.chance(300).then(|| rng.below(4) as u32),
+        ..Server::default()
+    };
+    // What has left waits a while, and then another TCP takes it, or nobody.
+    let (patience, refused) = (rng.pick(&[0, 0, 10_000, 2_000_000]), rng.chance(300));
+    let mut waiting: Option<Waiting> = None;
+    let mut kernel: Option<Kernel> = None;
+    let mut returned = false;
     let mut out = Transmit {
         packets: Vec::new(),
         room: 0,
@@ -109,6 +130,14 @@ pub fn run(seed: u64, verbose: bool) -> Report {
                 To::Client => client.device.rx.push_back(packet),
                 To::Server => {
                     let (flow, bytes) = split(&packet);
+                    if let Some(waiting) = &mut waiting {
+                        waiting.packets.push(packet);
+                        continue;
+                    }
+                    if let Some(kernel) = kernel.as_mut().filter(|k| *k.flow() == flow) {
+                        kernel.on_segment(bytes);
+                        continue;
+                    }
                     let arrival = Arrival {
                         flow,
                         link: (),
@@ -121,8 +150,33 @@ pub fn run(seed: u64, verbose: bool) -> Report {
                         Disposition::Handled | Disposition::Dropped(_) => {}
                         Disposition::Refused(why) => panic!("refused: {why:?}"),
                     }
+                    if let Some(detached) = stack.take_detached() {
+                        waiting = Some(Waiting {
+                            detached,
+                            packets: Vec::new(),
+                            until: now + patience,
+                        });
+                    }
                 }
             }
+        }
+        if let Some(over) = waiting.take_if(|w| w.until <= now) {
+            server.leave_at = None;
+            if refused {
+                returned = true;
+                stack.adopt(at, over.detached, &mut server, &mut out);
+            } else {
+                kernel = Some(Kernel::take_over(now, at, over.detached));
+                server.established -= 1;
+            }
+            // What came meanwhile goes the same way, once more through the link's end.
+            for packet in over.packets {
+                link.again(now, packet);
+            }
+            continue;
+        }
+        if let Some(kernel) = &mut kernel {
+            kernel.output(now, &mut out);
         }
         stack.on_timers(at, &mut server, &mut out);
         stack.flush(at, &mut server, &mut out);
@@ -144,16 +198,31 @@ pub fn run(seed: u64, verbose: bool) -> Report {
             .map(|at| at.0.saturating_sub(epoch).max(now + 1));
         let next_client = client.next(now).map(|at| at.max(now + 1));
         let next_link = link.next().map(|at| at.max(now));
-        match [next_server, next_client, next_link]
-            .into_iter()
-            .flatten()
-            .min()
+        let next_kernel = kernel
+            .as_ref()
+            .and_then(Kernel::next)
+            .map(|at| at.max(now + 1));
+        let next_waiting = waiting.as_ref().map(|w| w.until.max(now));
+        match [
+            next_server,
+            next_client,
+            next_link,
+            next_kernel,
+            next_waiting,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
         {
             Some(next) => now = next,
             None => break,
         }
     }
     let forgotten = client.forgot_its_fin();
+    assert!(
+        forgotten || kernel.as_ref().is_none_or(Kernel::is_done),
+        "the kernel's connection is left over"
+    );
     if forgotten {
         // Nothing is under way any more, and nothing ever will be.
         stack.abort_all(Instant(epoch + now), &mut server, &mut out);
@@ -192,6 +261,8 @@ pub fn run(seed: u64, verbose: bool) -> Report {
         cookies: counters.cookies_taken,
         black_holes: counters.black_holes,
         forgotten_fins: u64::from(forgotten),
+        taken: u64::from(kernel.is_some()),
+        returned: u64::from(returned),
         bytes: counters.bytes_out,
     }
 }

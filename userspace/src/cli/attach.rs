@@ -1,7 +1,9 @@
 //! `sidestep attach`: the daemon, in the foreground.
 
 use super::{FAILURE, OK, USAGE, fail};
-use crate::control::{ControlServer, Request, Response, SocketError, serve_metrics};
+use crate::control::{
+    ControlError, ControlServer, Request, Response, SocketError, ask, serve_metrics,
+};
 use crate::daemon::{Daemon, Ended, Reader};
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 use nix::net::if_::if_nametoindex;
@@ -10,6 +12,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often to look after the workers. They are given several times as long.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// Why the daemon is to end.
 #[derive(Debug)]
@@ -37,9 +43,17 @@ pub(super) fn run(interface: Option<String>, config: &Path) -> u8 {
     };
     listen_for_signals(signals, tell_stop.clone());
     // Before the attach, too: connections that were accepted meanwhile would be reset.
-    if let Err(e) = ControlServer::may_have(&config.control.socket) {
-        let wrong = matches!(e, SocketError::NotASocket(_));
-        return fail(&e, if wrong { USAGE } else { FAILURE });
+    match ControlServer::may_have(&config.control.socket) {
+        Ok(()) => {}
+        Err(in_use @ SocketError::InUse(_)) => {
+            if let Err(code) = take_over(&config, &interface, &in_use) {
+                return code;
+            }
+        }
+        Err(e) => {
+            let wrong = matches!(e, SocketError::NotASocket(_));
+            return fail(&e, if wrong { USAGE } else { FAILURE });
+        }
     }
     let daemon = match Daemon::start(&config, &interface) {
         Ok(daemon) => daemon,
@@ -62,31 +76,71 @@ pub(super) fn run(interface: Option<String>, config: &Path) -> u8 {
     serve(daemon, &stop)
 }
 
-fn serve(daemon: Daemon, stop: &Receiver<Stop>) -> u8 {
-    select! {
-        recv(stop) -> why => {
-            log::info!("{}: draining", match why {
-                Ok(Stop::Asked) => "asked to detach",
-                Ok(Stop::Signal) | Err(_) => "signal",
-            });
-            match daemon.stop() {
-                Ok(status) => {
-                    log::info!("detached from {} after {} requests", status.interface, status.total("http", "requests"));
-                    OK
-                }
-                Err(e) => fail(&e, FAILURE),
+/// Has the daemon that runs on this NIC drain and detach. Until we attach, the kernel's server gets what is new, so
+/// that only a configuration that can be served is worth it. The error is the exit code.
+fn take_over(config: &Config, interface: &str, in_use: &SocketError) -> Result<(), u8> {
+    Daemon::check(config, interface)
+        .map_err(|e| fail(&e, if e.is_usage() { USAGE } else { FAILURE }))?;
+    let detach = Request::Detach {
+        interface: interface.to_owned(),
+    };
+    match ask(&config.control.socket, &detach) {
+        Ok(_) => {
+            log::info!("took over from the daemon that ran before");
+            Ok(())
+        }
+        // It ended in between.
+        Err(ControlError::Unreachable { .. }) => Ok(()),
+        Err(ControlError::Refused(why)) => {
+            Err(fail(&format_args!("{in_use}\n  it says: {why}"), FAILURE))
+        }
+        Err(e @ ControlError::Garbled { .. }) => Err(fail(&e, FAILURE)),
+    }
+}
+
+fn serve(mut daemon: Daemon, stop: &Receiver<Stop>) -> u8 {
+    loop {
+        select! {
+            recv(stop) -> why => {
+                log::info!("{}: draining", match why {
+                    Ok(Stop::Asked) => "asked to detach",
+                    Ok(Stop::Signal) | Err(_) => "signal",
+                });
+                return drain(daemon);
             }
+            recv(daemon.ended()) -> ended => {
+                // Dropping the daemon detaches: better the kernel alone than a queue that nobody reads.
+                let why = match ended {
+                    Ok(Ended { queue, result: Some(Err(e)) }) => format!("queue {queue}: {e}"),
+                    Ok(Ended { queue, .. }) => format!("the worker of queue {queue} failed"),
+                    Err(_) => "all workers ended".to_owned(),
+                };
+                drop(daemon);
+                return fail(&format_args!("{why}; detached"), FAILURE);
+            }
+            default(WATCH) => match daemon.look_after_workers() {
+                Ok(hung) => {
+                    for queue in hung {
+                        log::error!("the worker of queue {queue} hangs: the kernel has its frames from now on; start sidestep anew");
+                    }
+                }
+                Err(e) => return fail(&format_args!("{e}; detached"), FAILURE),
+            },
         }
-        recv(daemon.ended()) -> ended => {
-            // Dropping the daemon detaches: better the kernel alone than a queue that nobody reads.
-            let why = match ended {
-                Ok(Ended { queue, result: Some(Err(e)) }) => format!("queue {queue}: {e}"),
-                Ok(Ended { queue, .. }) => format!("the worker of queue {queue} failed"),
-                Err(_) => "all workers ended".to_owned(),
-            };
-            drop(daemon);
-            fail(&format_args!("{why}; detached"), FAILURE)
+    }
+}
+
+fn drain(daemon: Daemon) -> u8 {
+    match daemon.stop() {
+        Ok(status) => {
+            log::info!(
+                "detached from {} after {} requests",
+                status.interface,
+                status.total("http", "requests")
+            );
+            OK
         }
+        Err(e) => fail(&e, FAILURE),
     }
 }
 
@@ -130,15 +184,6 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 fn warn_of_what_is_not_served(config: &Config) {
-    if config
-        .listen
-        .iter()
-        .any(|l| l.fallback == sidestep_config::Fallback::Kernel)
-    {
-        log::warn!(
-            "fallback = \"kernel\": requests are not handed to the kernel yet; what the fast path cannot serve is answered with an error status"
-        );
-    }
     if config.sites.iter().any(|s| !s.caches.is_empty()) {
         log::warn!("[[site.cache]] routes are not learned yet");
     }

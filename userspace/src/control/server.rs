@@ -46,7 +46,7 @@ pub enum SocketError {
 pub struct ControlServer {
     path: PathBuf,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Vec<UnixStream>>>,
 }
 
 impl ControlServer {
@@ -94,11 +94,11 @@ impl ControlServer {
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
-                // Closed when this thread ends, which is what the caller of `detach` waits for.
+                // Closed when all is done, which is what the caller of `detach` waits for.
                 let mut waiting = Vec::new();
                 for stream in listener.incoming() {
                     if stopping.load(Ordering::Relaxed) {
-                        return;
+                        break;
                     }
                     match stream.and_then(|s| serve(s, &answer)) {
                         Ok((stream, Response::Detaching)) => waiting.push(stream),
@@ -106,6 +106,7 @@ impl ControlServer {
                         Err(e) => log::debug!("control socket: {e}"),
                     }
                 }
+                waiting
             })
             .map_err(make)?;
         Ok(Self {
@@ -139,13 +140,11 @@ impl Drop for ControlServer {
         self.stop.store(true, Ordering::Relaxed);
         // Wakes the thread out of accept(2).
         let woken = UnixStream::connect(&self.path).is_ok();
-        if let Some(thread) = self.thread.take()
-            && woken
-        {
-            // A panic of that thread has been reported by its hook.
-            let _ = thread.join();
-        }
+        // A panic of that thread has been reported by its hook.
+        let waiting = self.thread.take().filter(|_| woken).map(JoinHandle::join);
         // Already gone is as good.
         let _ = fs::remove_file(&self.path);
+        // After that: who waited may be the next daemon, and make a socket of its own there.
+        drop(waiting);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::StartError;
 use super::kernel_side::QueueFlows;
+use crate::handoff::{Gateway, Handoff};
 use crate::inject::Injector;
 use crate::nic::Nic;
 use crate::steer::{AttachMode, Steering};
@@ -18,6 +19,7 @@ use std::sync::Arc;
 /// A program attached and queues open, with nothing running yet.
 pub(super) struct Rung {
     pub steering: Steering,
+    pub gateway: Option<Gateway>,
     pub workers: Vec<Worker>,
     pub mode: Mode,
     pub listening: Vec<SocketAddr>,
@@ -55,6 +57,14 @@ pub(super) fn climb(config: &Config, nic: &Nic) -> Result<Rung, StartError> {
         interface: nic.name.clone(),
         tried,
     })
+}
+
+/// Is `config` right for this NIC, as far as can be told without touching it?
+pub(super) fn check(config: &Config, nic: &Nic) -> Result<(), StartError> {
+    queues(config, nic)?;
+    listeners(config, nic)?;
+    Snapshot::build(config)?;
+    Ok(())
 }
 
 /// The name of a mode in the configuration and in messages.
@@ -113,9 +123,19 @@ fn attempt(
         steering.add_service(at.ip(), at.port())?;
     }
     steering.attach(&nic.name, attach)?;
-    let workers = workers(config, nic, open, listeners, snapshot, &steering)?;
+    let gateway = gateway(nic, listeners);
+    let workers = workers(
+        config,
+        nic,
+        open,
+        listeners,
+        snapshot,
+        &steering,
+        gateway.as_ref(),
+    )?;
     Ok(Rung {
         steering,
+        gateway,
         workers,
         mode,
         listening: listeners.keys().copied().collect(),
@@ -170,6 +190,7 @@ fn workers(
     listeners: &BTreeMap<SocketAddr, Fallback>,
     snapshot: &Arc<Snapshot>,
     steering: &Steering,
+    gateway: Option<&Gateway>,
 ) -> Result<Vec<Worker>, StartError> {
     let share = config.limits.connections.div_ceil(queues.len() as u32) as usize;
     let secret = secret().map_err(StartError::Thread)?;
@@ -185,6 +206,7 @@ fn workers(
             listeners.clone(),
             limits.clone(),
             Some(Box::new(flows)),
+            gateway.and_then(way_in),
         );
         let waker = neighbours.waker();
         let stack = stack_config(nic, share, secret);
@@ -193,6 +215,28 @@ fn workers(
         Ok(Worker::new(queue, pipeline, waker, busy_poll))
     };
     queues.into_iter().zip(ring).map(worker).collect()
+}
+
+/// The kernel's side of the handoff, where a listener has a server behind it. A kernel that cannot take connections over
+/// still gets new ones and its own; what comes on ours and is not for us is refused.
+fn gateway(nic: &Nic, listeners: &BTreeMap<SocketAddr, Fallback>) -> Option<Gateway> {
+    if !listeners.values().any(|f| *f == Fallback::Kernel) {
+        return None;
+    }
+    Gateway::attach(nic.index)
+        .inspect_err(|e| log::warn!("requests that are not for the fast path get 503: {e}"))
+        .ok()
+}
+
+/// One worker's way for connections into the kernel.
+fn way_in(gateway: &Gateway) -> Option<Box<dyn Handoff>> {
+    match gateway.handle() {
+        Ok(handle) => Some(Box::new(handle)),
+        Err(e) => {
+            log::warn!("requests that are not for the fast path get 503: {e}");
+            None
+        }
+    }
 }
 
 /// The way back to the kernel. A host without TUN is served all the same: only what such a device would carry is lost.
@@ -215,6 +259,7 @@ fn stack_config(nic: &Nic, capacity: usize, secret: [u8; 16]) -> tcp_lite::Confi
         timestamps: sysctl("tcp_timestamps"),
         sack: sysctl("tcp_sack"),
         window_scale: sysctl("tcp_window_scaling"),
+        window_shift: window_shift(),
         // 1 and 2 differ for connections that this host opens.
         ecn: sysctl("tcp_ecn"),
         ..tcp_lite::Config::default()
@@ -224,6 +269,19 @@ fn stack_config(nic: &Nic, capacity: usize, secret: [u8; 16]) -> tcp_lite::Confi
 /// A boolean of `net.ipv4`; those that cannot be read are at their default, on.
 fn sysctl(name: &str) -> bool {
     fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).map_or(true, |v| v.trim() != "0")
+}
+
+/// The window scale that the kernel would offer (`tcp_select_initial_window`), since it may take the connection over.
+fn window_shift() -> u8 {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let largest = |text: &str| text.split_whitespace().last().and_then(|v| v.parse().ok());
+    let buffer = largest(&read("/proc/sys/net/ipv4/tcp_rmem")).unwrap_or(6 << 20);
+    let space: u32 = buffer.max(largest(&read("/proc/sys/net/core/rmem_max")).unwrap_or(0));
+    space
+        .checked_ilog2()
+        .unwrap_or(0)
+        .saturating_sub(15)
+        .min(14) as u8
 }
 
 /// For hashes and initial sequence numbers (RFC 6528).

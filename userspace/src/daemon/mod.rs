@@ -8,9 +8,10 @@ mod status;
 pub use error::StartError;
 pub use status::{QueueStatus, Reader, Status};
 
+use crate::handoff::Gateway;
 use crate::nic::Nic;
 use crate::steer::Steering;
-use crate::worker::{self, Control};
+use crate::worker::{self, Control, Published};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use ladder::Rung;
 use sidestep_config::Config;
@@ -19,17 +20,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long connections may take to finish on a stop. Longer keeps a person waiting at the prompt for peers
-/// that read slowly; shorter resets downloads that were nearly done.
+/// How long connections may take on a stop to go to the kernel, or to finish where it has no server. Longer keeps a
+/// person waiting at the prompt for peers that read slowly; shorter closes more connections under a request.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long those that are left may take to close. Shorter resets downloads that were nearly done.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// A worker that has not come round for so long hangs: one that has nothing to do does so once a second. Shorter takes
+/// a machine that is badly overloaded for a fault; all that time the frames of its queue are lost.
+const STALL: Duration = Duration::from_secs(5);
 
 /// A NIC that is being served. Dropping it detaches at once; [`Daemon::stop`] lets connections finish.
 #[derive(Debug)]
 pub struct Daemon {
     steering: Arc<Mutex<Steering>>,
+    // Holds the tc program on the NIC; the workers have handles of their own.
+    _gateway: Option<Gateway>,
     workers: Vec<(Control, JoinHandle<()>)>,
     ended: Receiver<Ended>,
     reader: Reader,
+    watch: Vec<Watch>,
+}
+
+/// When a worker was last seen to come round.
+#[derive(Debug)]
+struct Watch {
+    queue: u32,
+    published: Arc<Published>,
+    rounds: u64,
+    seen: Instant,
+    given_up: bool,
 }
 
 /// A worker's thread has ended.
@@ -50,13 +71,15 @@ impl Daemon {
         let nic = Nic::read(interface)?;
         let Rung {
             steering,
+            gateway,
             workers,
             mode,
             listening,
             hugepages,
         } = ladder::climb(config, &nic)?;
 
-        let queues = workers.iter().map(|w| (w.queue(), w.published())).collect();
+        let queues: Vec<_> = workers.iter().map(|w| (w.queue(), w.published())).collect();
+        let watch = queues.iter().map(Watch::new).collect();
         let steering = Arc::new(Mutex::new(steering));
         let (tell_end, ended) = bounded(workers.len());
         let reader = Reader {
@@ -69,9 +92,11 @@ impl Daemon {
         };
         let mut daemon = Self {
             steering,
+            _gateway: gateway,
             workers: Vec::with_capacity(workers.len()),
             ended,
             reader,
+            watch,
         };
         for (n, worker) in workers.into_iter().enumerate() {
             // If one cannot be started, dropping the daemon ends those that run.
@@ -93,8 +118,32 @@ impl Daemon {
         &self.ended
     }
 
-    /// Leaves new connections to the kernel, lets those that are open finish for a few seconds, resets
-    /// what is left and detaches. Returns the last state of the counters.
+    /// Would [`Daemon::start`] understand this?
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn check(config: &Config, interface: &str) -> Result<(), StartError> {
+        ladder::check(config, &Nic::read(interface)?)
+    }
+
+    /// To be called every second or so: leaves the frames of a queue whose worker hangs to the kernel, and returns
+    /// such queues once.
+    ///
+    /// # Errors
+    /// The XDP program's map could not be changed.
+    #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
+    pub fn look_after_workers(&mut self) -> Result<Vec<u32>, StartError> {
+        let now = Instant::now();
+        let hung: Vec<u32> = self.watch.iter_mut().filter_map(|w| w.hangs(now)).collect();
+        for &queue in &hung {
+            self.steering().clear_socket(queue)?;
+        }
+        Ok(hung)
+    }
+
+    /// Leaves new connections to the kernel and hands it those that are open, if it has a server for them; the others
+    /// may finish for a few seconds. Closes, then resets what is left, and detaches. Returns the last state of the
+    /// counters.
     ///
     /// # Errors
     /// The gate could not be closed; everything else was done all the same.
@@ -107,18 +156,25 @@ impl Daemon {
         for (control, _) in &self.workers {
             control.drain();
         }
-        let deadline = Instant::now() + DRAIN;
         let mut running = self.workers.len();
-        while running > 0 {
-            match self.ended.recv_deadline(deadline) {
-                Ok(_) => running -= 1,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        self.await_ends(&mut running, Instant::now() + DRAIN);
+        for (control, _) in &self.workers {
+            control.close();
         }
+        self.await_ends(&mut running, Instant::now() + CLOSE);
         self.join();
         let status = self.reader.read();
         // Dropping `self` detaches.
         closed.map(|()| status)
+    }
+
+    fn await_ends(&self, running: &mut usize, deadline: Instant) {
+        while *running > 0 {
+            match self.ended.recv_deadline(deadline) {
+                Ok(_) => *running -= 1,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
     }
 
     fn gate(&self, open: bool) -> Result<(), StartError> {
@@ -138,6 +194,30 @@ impl Daemon {
             // A panic was reported when it happened, see `spawn`.
             let _ = thread.join();
         }
+    }
+}
+
+impl Watch {
+    #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
+    fn new((queue, published): &(u32, Arc<Published>)) -> Self {
+        Self {
+            queue: *queue,
+            published: published.clone(),
+            rounds: 0,
+            seen: Instant::now(),
+            given_up: false,
+        }
+    }
+
+    /// The queue, if its worker hangs, once.
+    fn hangs(&mut self, now: Instant) -> Option<u32> {
+        let rounds = self.published.rounds();
+        if rounds != self.rounds {
+            (self.rounds, self.seen) = (rounds, now);
+        }
+        let hangs = now.duration_since(self.seen) >= STALL && !self.given_up;
+        self.given_up |= hangs;
+        hangs.then_some(self.queue)
     }
 }
 
@@ -189,4 +269,26 @@ fn spawn(
             tell.result = Some(worker.run());
         })?;
     Ok((control, thread))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{STALL, Watch};
+    use crate::worker::Published;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_worker_hangs_that_does_not_come_round_and_is_told_of_once() {
+        let published = Arc::new(Published::default());
+        let mut watch = Watch::new(&(3, published.clone()));
+        let start = watch.seen;
+        let moment = Duration::from_millis(1);
+        assert_eq!(watch.hangs(start + STALL - moment), None);
+        published.publish(|_| {});
+        assert_eq!(watch.hangs(start + STALL), None);
+        assert_eq!(watch.hangs(start + 2 * STALL - moment), None);
+        assert_eq!(watch.hangs(start + 2 * STALL), Some(3));
+        assert_eq!(watch.hangs(start + 3 * STALL), None);
+    }
 }

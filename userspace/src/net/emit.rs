@@ -2,7 +2,7 @@
 
 use super::Link;
 use crate::xsk::{Memory, Transmit};
-use tcp_lite::wire::Sum;
+use tcp_lite::wire::{Header, Sum};
 use tcp_lite::{Ecn, Flow, Full, Out};
 
 /// Hop limit of what we send (RFC 1700's recommendation, Linux's default).
@@ -39,8 +39,7 @@ where
             return Err(Full);
         };
         let link = link.header();
-        let ip_len = if flow.local.addr.is_v4() { 20 } else { 40 };
-        let len = link.len() + ip_len + tcp_len;
+        let len = link.len() + ip_len(flow) + tcp_len;
         let Some(buf) = self.memory.buffer(&mut frame, len) else {
             // The MSS is bounded by the MTU, and the MTU by the frame size when the queue is opened.
             debug_assert!(false, "a segment of {tcp_len} bytes does not fit a frame");
@@ -48,15 +47,7 @@ where
             *self.full += 1;
             return Err(Full);
         };
-        let (head, tcp) = buf.split_at_mut(link.len() + ip_len);
-        let (eth, ip) = head.split_at_mut(link.len());
-        eth.copy_from_slice(link);
-        if flow.local.addr.is_v4() {
-            ipv4(ip, flow, ecn, tcp_len);
-        } else {
-            ipv6(ip, flow, ecn, tcp_len);
-        }
-        write(tcp);
+        write(headers(buf, flow, link, ecn, tcp_len));
         match self.ring.send(frame) {
             Ok(()) => {
                 *self.sent += 1;
@@ -69,6 +60,46 @@ where
             }
         }
     }
+}
+
+/// The frame in which the peer of `flow`, which is answered by `link`, would have sent this segment.
+pub fn from_peer(flow: &Flow, link: &Link, header: &Header, payload: &[u8]) -> Vec<u8> {
+    let theirs = Flow {
+        local: flow.remote,
+        remote: flow.local,
+    };
+    let link = link.reversed();
+    let tcp_len = header.len() + payload.len();
+    let mut frame = vec![0; link.header().len() + ip_len(flow) + tcp_len];
+    let tcp = headers(&mut frame, &theirs, link.header(), Ecn::NotEct, tcp_len);
+    header.emit(&theirs, tcp, |to| {
+        to.copy_from_slice(payload);
+        Sum::of(to)
+    });
+    frame
+}
+
+fn ip_len(flow: &Flow) -> usize {
+    if flow.local.addr.is_v4() { 20 } else { 40 }
+}
+
+/// Writes what stands in front of a segment of `tcp_len` bytes; gives the room for that.
+fn headers<'a>(
+    buf: &'a mut [u8],
+    flow: &Flow,
+    link: &[u8],
+    ecn: Ecn,
+    tcp_len: usize,
+) -> &'a mut [u8] {
+    let (head, tcp) = buf.split_at_mut(link.len() + ip_len(flow));
+    let (eth, ip) = head.split_at_mut(link.len());
+    eth.copy_from_slice(link);
+    if flow.local.addr.is_v4() {
+        ipv4(ip, flow, ecn, tcp_len);
+    } else {
+        ipv6(ip, flow, ecn, tcp_len);
+    }
+    tcp
 }
 
 /// RFC 791. Never fragmented (DF), so that the identification may be 0 (RFC 6864 4.1).

@@ -53,6 +53,14 @@ impl Link {
         &self.header[..usize::from(self.len)]
     }
 
+    /// The header of what came from there: the addresses change places.
+    pub fn reversed(&self) -> Self {
+        let mut reversed = *self;
+        reversed.header[..6].copy_from_slice(&self.header[6..12]);
+        reversed.header[6..12].copy_from_slice(&self.header[..6]);
+        reversed
+    }
+
     /// What follows the header (`ETH_P_IP`, `ETH_P_IPV6` …).
     pub fn ether_type(&self) -> u16 {
         let header = self.header();

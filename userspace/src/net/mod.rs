@@ -8,6 +8,6 @@ mod parse;
 
 pub use defrag::{Defrag, GivenUp, Outcome, Reassembled};
 pub use drop::FrameDrop;
-pub use emit::Emitter;
+pub use emit::{Emitter, from_peer};
 pub use link::Link;
 pub use parse::{Fragment, FragmentKey, Packet, TooBig, parse};

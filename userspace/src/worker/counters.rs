@@ -1,7 +1,7 @@
 //! What a worker counts. Plain integers: one writer, published once per batch. TCP's own are in `tcp_lite`.
 
 use crate::net::FrameDrop;
-use crate::reason::NotOurs;
+use crate::reason::{NotOurs, NotTaken};
 
 /// Below TCP.
 #[derive(Clone, Debug, Default)]
@@ -55,9 +55,15 @@ pub struct HttpCounters {
     pub idle_timeouts: u64,
     /// Connections whose client ended in the middle of a head.
     pub cut_off: u64,
+    /// Connections that the kernel took.
+    pub handed_over: u64,
+    /// Requests answered with 503, since nobody listened or the kernel did not take the connection in time.
+    refused: [u64; NotTaken::ALL.len()],
     /// Answers by the first digit of their status.
     classes: [u64; CLASSES.len()],
     not_ours: [u64; NotOurs::COUNT],
+    /// Those of them that were left to the kernel.
+    left: [u64; NotOurs::COUNT],
 }
 
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
@@ -69,8 +75,11 @@ impl Default for HttpCounters {
             header_timeouts: 0,
             idle_timeouts: 0,
             cut_off: 0,
+            handed_over: 0,
+            refused: [0; NotTaken::ALL.len()],
             classes: [0; CLASSES.len()],
             not_ours: [0; NotOurs::COUNT],
+            left: [0; NotOurs::COUNT],
         }
     }
 }
@@ -87,9 +96,19 @@ impl HttpCounters {
         }
     }
 
-    /// Counts a request that the fast path does not serve.
+    /// Counts a request that the fast path does not serve, and refuses.
     pub fn not_ours(&mut self, why: NotOurs) {
         self.not_ours[why.index()] += 1;
+    }
+
+    /// Counts a request that is left to the kernel.
+    pub fn left(&mut self, why: NotOurs) {
+        self.left[why.index()] += 1;
+    }
+
+    /// Counts a connection that the kernel should have taken.
+    pub fn not_taken(&mut self, why: NotTaken) {
+        self.refused[why as usize] += 1;
     }
 
     /// Shows every counter as (name, label, value).
@@ -103,6 +122,13 @@ impl HttpCounters {
         }
         for (why, count) in NotOurs::all().zip(self.not_ours) {
             see("http_not_ours", why.label(), count);
+        }
+        for (why, count) in NotOurs::all().zip(self.left) {
+            see("http_left", why.label(), count);
+        }
+        see("handoff", "taken", self.handed_over);
+        for why in NotTaken::ALL {
+            see("handoff", why.label(), self.refused[why as usize]);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod clock;
 mod counters;
+mod leaving;
 mod process;
 mod publish;
 mod ring;
@@ -44,6 +45,7 @@ const CHECK: Duration = Duration::from_secs(1);
 enum Order {
     Run,
     Drain,
+    Close,
     Stop,
 }
 
@@ -55,9 +57,14 @@ pub struct Control {
 }
 
 impl Control {
-    /// No new connections; the worker ends once the last one is gone.
+    /// No new connections; those that the kernel can take go there. The worker ends once the last one is gone.
     pub fn drain(&self) {
         self.tell(Order::Drain);
+    }
+
+    /// Closes the connections that a drain has left. The worker ends once the last one is gone.
+    pub fn close(&self) {
+        self.tell(Order::Close);
     }
 
     /// Resets what is left and ends.
@@ -121,7 +128,7 @@ impl Worker {
     pub fn run(mut self) -> io::Result<()> {
         let clock = Clock::start();
         let mut frames: Vec<Frame> = Vec::with_capacity(BATCH);
-        let mut draining = false;
+        let mut obeyed = Order::Run as u8;
         let mut check = clock.now().mono + CHECK;
         loop {
             let order = self.control.order.load(Ordering::Relaxed);
@@ -137,15 +144,20 @@ impl Worker {
             self.queue.rings().refill();
             self.pipeline.batch(now, &mut self.queue, &mut frames);
             // After the batch: requests that are here already still get their answers.
-            if order == Order::Drain as u8 && !draining {
-                draining = true;
-                self.pipeline.drain(now);
+            if order > obeyed {
+                if obeyed == Order::Run as u8 {
+                    self.pipeline.drain(now);
+                }
+                if order == Order::Close as u8 {
+                    self.pipeline.close(now);
+                }
+                obeyed = order;
                 self.pipeline.batch(now, &mut self.queue, &mut frames);
             }
             let waiting = self.queue.rings().kick()?;
             self.queue.rings().reap();
             self.publish();
-            if draining && self.pipeline.connections() == 0 {
+            if obeyed > Order::Run as u8 && self.pipeline.connections() == 0 {
                 break;
             }
             // A full batch means that more is waiting; a fill ring that ran dry needs poll(2) all the same.

@@ -4,13 +4,15 @@
 
 use super::clock::Now;
 use super::counters::Counters;
+use super::leaving::Leaving;
 use super::ring::{MAILBOX, Neighbours, Stray, Undelivered};
 use super::service::Service;
 use crate::net::{self, Defrag, Emitter, FrameDrop, GivenUp, Link, Outcome, Packet, Reassembled};
 use crate::xsk::{Memory, Port, Transmit};
 use std::io;
 use std::os::fd::BorrowedFd;
-use tcp_lite::{Arrival, Disposition, Instant, Stack};
+use std::time::Duration;
+use tcp_lite::{Arrival, Disposition, Flow, Instant, Stack};
 
 /// Takes frames that are not ours, for the kernel.
 pub trait Stranger {
@@ -21,10 +23,44 @@ pub trait Stranger {
     fn inject(&mut self, frame: &[u8]) -> io::Result<()>;
 }
 
+/// The way to the kernel, with its books.
+pub(super) struct Injecting<'a> {
+    stranger: Option<&'a mut (dyn Stranger + Send)>,
+    counters: &'a mut Counters,
+}
+
+impl Injecting<'_> {
+    pub fn inject(&mut self, frame: &[u8]) {
+        let injected = match &mut self.stranger {
+            Some(stranger) => stranger.inject(frame).is_ok(),
+            None => false,
+        };
+        if injected {
+            self.counters.injected += 1;
+        } else {
+            self.counters.dropped(FrameDrop::Inject);
+        }
+    }
+}
+
+/// How often a drain asks the connections that are left whether they can go now: a server may have begun to listen.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How often a drain asks whether there is room on the way to the kernel again.
+const ROOM_AGAIN: Duration = Duration::from_millis(1);
+
+/// A drain under way: the slot to go on at, and not before when.
+struct Drain {
+    from: u32,
+    at: Instant,
+}
+
 /// Everything of a worker but its queue.
 pub struct Pipeline {
     stack: Stack<Service>,
     service: Service,
+    leaving: Leaving,
+    drain: Option<Drain>,
     defrag: Defrag,
     neighbours: Neighbours,
     /// Where strangers go; `None` when the host has no TUN device.
@@ -43,6 +79,8 @@ impl Pipeline {
         Self {
             stack: Stack::new(stack),
             service,
+            leaving: Leaving::default(),
+            drain: None,
             defrag: Defrag::default(),
             neighbours,
             stranger,
@@ -70,6 +108,10 @@ impl Pipeline {
         }
         while let Some(late) = self.defrag.expired(now.mono) {
             self.given_up(late);
+        }
+        self.go_on_draining(now.mono, memory, ring);
+        if !self.leaving.is_empty() {
+            self.depart(now.mono, memory, ring);
         }
         let out = &mut emitter(memory, ring, &mut self.counters);
         self.stack.on_timers(now.mono, &mut self.service, out);
@@ -123,10 +165,14 @@ impl Pipeline {
         M: Memory,
         R: Transmit<Frame = M::Frame>,
     {
+        if self.leaving.has(&segment.flow) {
+            self.keep(&segment.flow, stray().frame);
+            return;
+        }
         let out = &mut emitter(memory, ring, &mut self.counters);
         match self.stack.on_segment(now, segment, &mut self.service, out) {
             // Dropped segments are counted by the stack.
-            Disposition::Handled | Disposition::Dropped(_) => {}
+            Disposition::Handled | Disposition::Dropped(_) => self.see_off(now),
             Disposition::Unknown => {
                 let Some(frame) = self.pass_on(stray()) else {
                     return;
@@ -164,6 +210,12 @@ impl Pipeline {
         M: Memory,
         R: Transmit<Frame = M::Frame>,
     {
+        if self.leaving.has(&whole.flow) {
+            for frame in whole.frames {
+                self.keep(&whole.flow, frame);
+            }
+            return;
+        }
         let segment = Arrival {
             flow: whole.flow,
             link: whole.link,
@@ -178,7 +230,7 @@ impl Pipeline {
             Disposition::Unknown
         };
         match disposition {
-            Disposition::Handled | Disposition::Dropped(_) => {}
+            Disposition::Handled | Disposition::Dropped(_) => self.see_off(now),
             Disposition::Unknown => self.pass_on_or_inject(whole.frames, hops),
             // A SYN that takes the place of a connection in TIME-WAIT may be refused.
             Disposition::Refused(_) => {
@@ -192,7 +244,7 @@ impl Pipeline {
     /// Fragments that never became whole. The kernel would answer those of a connection of ours with a reset.
     fn given_up(&mut self, parts: GivenUp) {
         match parts.flow {
-            Some(flow) if self.stack.has(&flow) => {
+            Some(flow) if self.stack.has(&flow) || self.leaving.has(&flow) => {
                 for _ in &parts.frames {
                     self.counters.dropped(FrameDrop::Fragment);
                 }
@@ -226,27 +278,109 @@ impl Pipeline {
     }
 
     fn inject(&mut self, frame: Vec<u8>) {
-        let injected = match &mut self.stranger {
-            Some(stranger) => stranger.inject(&frame).is_ok(),
-            None => false,
-        };
-        if injected {
-            self.counters.injected += 1;
-        } else {
+        self.injecting().inject(&frame);
+    }
+
+    fn injecting(&mut self) -> Injecting<'_> {
+        Injecting {
+            stranger: self.stranger.as_deref_mut().map(|s| s as _),
+            counters: &mut self.counters,
+        }
+    }
+
+    /// Connections that have left TCP are on their way to the kernel from now on.
+    fn see_off(&mut self, now: Instant) {
+        while let Some(mut detached) = self.stack.take_detached() {
+            self.service.left(&mut detached);
+            self.leaving.add(now, detached);
+        }
+    }
+
+    /// A frame for a connection under way to the kernel.
+    fn keep(&mut self, flow: &Flow, frame: Vec<u8>) {
+        if !self.leaving.keep(flow, frame) {
             self.counters.dropped(FrameDrop::Inject);
         }
     }
 
-    /// When `batch` has to be called again, at the latest.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        match (self.stack.next_deadline(), self.defrag.next_deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+    /// Gives the kernel what is under way to it, and takes back what it does not want.
+    fn depart<M, R>(&mut self, now: Instant, memory: &M, ring: &mut R)
+    where
+        M: Memory,
+        R: Transmit<Frame = M::Frame>,
+    {
+        let Some(kernel) = self.service.kernel() else {
+            return;
+        };
+        let before = self.leaving.len();
+        let mut injecting = Injecting {
+            stranger: self.stranger.as_deref_mut().map(|s| s as _),
+            counters: &mut self.counters,
+        };
+        let returned = self.leaving.step(now, kernel, &mut injecting);
+        let taken = before - self.leaving.len() - returned.len();
+        self.service.taken(taken);
+        for mut back in returned {
+            self.service.came_back(back.detached.conn(), back.why);
+            let out = &mut emitter(memory, ring, &mut self.counters);
+            self.stack.adopt(now, back.detached, &mut self.service, out);
+            for frame in back.frames {
+                self.frame(now, memory, ring, &frame, 0);
+            }
         }
     }
 
-    /// No new connections; idle ones are closed, busy ones once they are answered.
+    fn go_on_draining<M, R>(&mut self, now: Instant, memory: &M, ring: &mut R)
+    where
+        M: Memory,
+        R: Transmit<Frame = M::Frame>,
+    {
+        let Some(drain) = &mut self.drain else { return };
+        if now < drain.at {
+            return;
+        }
+        let room = self.service.room();
+        if room == 0 {
+            drain.at = now + ROOM_AGAIN;
+            return;
+        }
+        let out = &mut emitter(memory, ring, &mut self.counters);
+        let next = self
+            .stack
+            .drain_some(now, drain.from, room, &mut self.service, out);
+        drain.from = next.unwrap_or(0);
+        if next.is_none() {
+            drain.at = now + ASK_AGAIN;
+        }
+        self.see_off(now);
+    }
+
+    /// When `batch` has to be called again, at the latest.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [
+            self.stack.next_deadline(),
+            self.defrag.next_deadline(),
+            self.leaving.next_deadline(),
+            self.drain.as_ref().map(|drain| drain.at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// No new connections. Those whose kernel has a server go there, idle ones at once, busy ones once they are
+    /// answered; the others are told with their next answer that it is the last.
     pub fn drain(&mut self, now: Now) {
+        self.stack.refuse();
+        self.service.drain();
+        self.drain = Some(Drain {
+            from: 0,
+            at: now.mono,
+        });
+    }
+
+    /// Closes what a drain has left, idle connections at once, busy ones once they are answered.
+    pub fn close(&mut self, now: Now) {
         self.stack.drain(now.mono);
     }
 
@@ -257,9 +391,9 @@ impl Pipeline {
         self.stack.abort_all(now.mono, &mut self.service, out);
     }
 
-    /// Connections, those in TIME-WAIT left out.
+    /// Connections, those in TIME-WAIT left out, those under way to the kernel not.
     pub fn connections(&self) -> usize {
-        self.stack.len()
+        self.stack.len() + self.leaving.len()
     }
 
     /// Readable when a neighbour has passed something on.
@@ -280,6 +414,7 @@ impl Pipeline {
             see("tcp", label, value);
         }
         see("connections", "open", self.stack.len() as u64);
+        see("connections", "leaving", self.leaving.len() as u64);
         see("connections", "time_wait", self.stack.time_wait() as u64);
     }
 }

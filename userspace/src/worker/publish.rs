@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub struct Published {
     values: OnceLock<Vec<Value>>,
+    rounds: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -21,6 +22,7 @@ struct Value {
 impl Published {
     /// Stores what `visit` shows. It must show the same names in the same order each time.
     pub fn publish(&self, visit: impl FnOnce(&mut dyn FnMut(&'static str, &'static str, u64))) {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         match self.values.get() {
             Some(values) => {
                 let mut values = values.iter();
@@ -44,6 +46,11 @@ impl Published {
                 let _ = self.values.set(values);
             }
         }
+    }
+
+    /// How often the worker has published.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
     }
 
     /// Every value as (name, label, value); nothing before the first batch.

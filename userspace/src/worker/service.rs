@@ -2,9 +2,11 @@
 
 use super::clock::Now;
 use super::counters::HttpCounters;
+use super::leaving;
+use crate::handoff::Handoff;
 use crate::http::{self, Head, Parsed, Status};
 use crate::net::Link;
-use crate::reason::NotOurs;
+use crate::reason::{NotOurs, NotTaken};
 use crate::route::{self, Decision, Refusal};
 use crate::store::{ConnectionField, Rendering, ResponseId, Snapshot};
 use sidestep_config::Fallback;
@@ -13,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tcp_lite::wire::Sum;
-use tcp_lite::{App, CloseReason, Endpoint, Flow, Full, Instant, Io};
+use tcp_lite::{App, CloseReason, Detached, Endpoint, Flow, Full, Instant, Io};
 
 /// Requests after which a connection is entered in the XDP program's flow table. The entry saves the program a
 /// socket lookup of about 100 ns for each later segment and costs two system calls of some hundred each: it
@@ -73,6 +75,10 @@ enum Phase {
     Idle,
     /// Part of a head is here; its deadline runs.
     Head,
+    /// On its way to the kernel.
+    Leaving,
+    /// The kernel did not take it: what is at its start is refused.
+    Back,
 }
 
 /// The application on top of TCP.
@@ -81,6 +87,11 @@ pub struct Service {
     listeners: BTreeMap<SocketAddr, Fallback>,
     limits: Limits,
     flows: Option<Box<dyn FlowIndex + Send>>,
+    /// The way of whole connections into the kernel; `None`: there is none.
+    kernel: Option<Box<dyn Handoff>>,
+    /// Connections in [`Phase::Leaving`].
+    leaving: usize,
+    draining: bool,
     unix: u32,
     counters: HttpCounters,
 }
@@ -89,6 +100,17 @@ pub struct Service {
 enum Answered {
     KeepAlive,
     Close,
+    /// Not at all: the kernel's server will answer.
+    Left,
+}
+
+impl Answered {
+    fn of(connection: ConnectionField) -> Self {
+        match connection {
+            ConnectionField::Close => Self::Close,
+            ConnectionField::None | ConnectionField::KeepAlive => Self::KeepAlive,
+        }
+    }
 }
 
 impl Service {
@@ -98,12 +120,16 @@ impl Service {
         listeners: BTreeMap<SocketAddr, Fallback>,
         limits: Limits,
         flows: Option<Box<dyn FlowIndex + Send>>,
+        kernel: Option<Box<dyn Handoff>>,
     ) -> Self {
         Self {
             snapshot,
             listeners,
             limits,
             flows,
+            kernel,
+            leaving: 0,
+            draining: false,
             unix: 0,
             counters: HttpCounters::default(),
         }
@@ -119,6 +145,83 @@ impl Service {
         self.fallback(local) == Fallback::Kernel
     }
 
+    /// From now on the answers of each connection tell that they are the last, and connections leave for the kernel
+    /// where it has a server.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// The way of whole connections into the kernel.
+    pub(super) fn kernel(&mut self) -> Option<&mut (dyn Handoff + 'static)> {
+        self.kernel.as_deref_mut()
+    }
+
+    /// How many more connections may be under way to the kernel.
+    pub(super) fn room(&self) -> usize {
+        leaving::CAPACITY.saturating_sub(self.leaving)
+    }
+
+    /// A connection has left TCP for the kernel.
+    pub(super) fn left(&mut self, detached: &mut Detached<Self>) {
+        let known = detached.conn().requests >= REQUESTS_BEFORE_FLOW_ENTRY;
+        // First of all: while the entry is there, the kernel gets nothing of what the client sends.
+        if known && let Some(flows) = &mut self.flows {
+            flows.remove(detached.flow());
+        }
+    }
+
+    /// The kernel took `count` connections.
+    pub(super) fn taken(&mut self, count: usize) {
+        self.leaving -= count;
+        self.counters.handed_over += count as u64;
+    }
+
+    /// The kernel did not take a connection.
+    pub(super) fn came_back(&mut self, conn: &mut HttpConn, why: NotTaken) {
+        self.leaving -= 1;
+        self.counters.not_taken(why);
+        conn.phase = Phase::Back;
+    }
+
+    /// Lets the connection go to the kernel's server, if there is one and room on the way.
+    fn leave(&mut self, io: &mut Io<'_, Self>) -> Result<(), NotTaken> {
+        let room = self.room();
+        let local = io.flow().local;
+        let kernel = self.kernel.as_mut().ok_or(NotTaken::Refused)?;
+        if room == 0 {
+            return Err(NotTaken::NoRoom);
+        }
+        if !kernel.listens(&local) {
+            return Err(NotTaken::NoListener);
+        }
+        self.leaving += 1;
+        io.conn().phase = Phase::Leaving;
+        io.hand_off();
+        Ok(())
+    }
+
+    /// Leaves the request at the start of what is unread to the kernel, or refuses it.
+    fn step_aside(
+        &mut self,
+        io: &mut Io<'_, Self>,
+        reason: NotOurs,
+        head: Option<&Head<'_>>,
+        last: bool,
+    ) -> Result<Answered, Full> {
+        // A connection that came back was counted then.
+        if io.conn().phase != Phase::Back {
+            match self.leave(io) {
+                Ok(()) => {
+                    self.counters.left(reason);
+                    return Ok(Answered::Left);
+                }
+                Err(why) => self.counters.not_taken(why),
+            }
+        }
+        let refusal = route::unserved(reason, head);
+        self.refuse(io, head, last, &refusal).map(Answered::of)
+    }
+
     /// What it counts.
     pub fn counters(&self) -> &HttpCounters {
         &self.counters
@@ -132,16 +235,16 @@ impl Service {
 
     /// Queues the answer to the request in `head`.
     fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
-        let last = io.conn().requests + 1 >= self.limits.requests_per_connection;
-        // A connection cannot be handed over yet, so that every request is judged here.
-        let connection = match route::decide(&self.snapshot, head, Fallback::None) {
+        let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
+        let fallback = self.fallback(&io.flow().local);
+        let connection = match route::decide(&self.snapshot, head, fallback) {
             Decision::Serve { response, body } => {
                 let connection = ConnectionField::of(head, last);
                 self.queue(io, response, connection, body)?;
                 connection
             }
             Decision::HandOff(reason) => {
-                self.refuse(io, Some(head), last, &route::refuse(reason, Some(head)))?
+                return self.step_aside(io, reason, Some(head), last);
             }
             Decision::Refuse(refusal) => self.refuse(io, Some(head), last, &refusal)?,
         };
@@ -150,10 +253,7 @@ impl Service {
         {
             flows.insert(io.flow());
         }
-        Ok(match connection {
-            ConnectionField::Close => Answered::Close,
-            ConnectionField::None | ConnectionField::KeepAlive => Answered::KeepAlive,
-        })
+        Ok(Answered::of(connection))
     }
 
     /// No head is under way.
@@ -206,6 +306,16 @@ impl App for Service {
 
     fn on_established(&mut self, now: Instant, io: &mut Io<'_, Self>) {
         io.set_deadline(Some(now + self.limits.idle_timeout));
+        if self.draining {
+            self.on_drain(now, io);
+        }
+    }
+
+    fn on_drain(&mut self, _now: Instant, io: &mut Io<'_, Self>) {
+        if self.steps_aside(&io.flow().local) {
+            // What cannot leave is served on.
+            let _ = self.leave(io);
+        }
     }
 
     fn on_data(&mut self, now: Instant, io: &mut Io<'_, Self>, unread: &[u8]) -> usize {
@@ -222,7 +332,11 @@ impl App for Service {
                     let answered = self.answer(io, &head);
                     io.conn().scanned = 0;
                     match answered {
-                        Ok(Answered::KeepAlive) => used += len,
+                        Ok(Answered::KeepAlive) => {
+                            used += len;
+                            io.conn().phase = Phase::Idle;
+                        }
+                        Ok(Answered::Left) => return used,
                         Ok(Answered::Close) => {
                             io.close();
                             return unread.len();
@@ -237,20 +351,27 @@ impl App for Service {
                 }
                 Parsed::Partial { scanned } => {
                     io.conn().scanned = scanned as u32;
-                    if io.conn().phase == Phase::Idle || used > 0 {
+                    if io.conn().phase != Phase::Head || used > 0 {
                         io.conn().phase = Phase::Head;
                         io.set_deadline(Some(now + self.limits.header_timeout));
                     }
                     return used;
                 }
                 Parsed::Invalid(error) => {
-                    let refusal = route::refuse(NotOurs::Malformed(error), None);
-                    return match self.refuse(io, None, true, &refusal) {
-                        Ok(_) => {
+                    let fallback = self.fallback(&io.flow().local);
+                    let answered = match route::decide_invalid(error, fallback) {
+                        Decision::HandOff(reason) => self.step_aside(io, reason, None, true),
+                        Decision::Refuse(refusal) => {
+                            self.refuse(io, None, true, &refusal).map(Answered::of)
+                        }
+                        Decision::Serve { .. } => Ok(Answered::Close),
+                    };
+                    return match answered {
+                        Ok(Answered::Left) | Err(Full) => used,
+                        Ok(Answered::KeepAlive | Answered::Close) => {
                             io.close();
                             unread.len()
                         }
-                        Err(Full) => used,
                     };
                 }
             }
@@ -268,11 +389,13 @@ impl App for Service {
     fn on_deadline(&mut self, now: Instant, io: &mut Io<'_, Self>, _unread: &[u8]) {
         let phase = io.conn().phase;
         match phase {
+            // Only waiting connections have a deadline.
+            Phase::Leaving => {}
             // A long answer is still on its way: TCP's user timeout bounds that.
-            Phase::Idle if io.sending() => {
+            Phase::Idle | Phase::Back if io.sending() => {
                 io.set_deadline(Some(now + self.limits.idle_timeout));
             }
-            Phase::Idle => {
+            Phase::Idle | Phase::Back => {
                 self.counters.idle_timeouts += 1;
                 io.close();
             }
@@ -295,6 +418,9 @@ impl App for Service {
     fn on_release(&mut self, _piece: Rendering) {}
 
     fn on_closed(&mut self, flow: &Flow, conn: HttpConn, _why: CloseReason) {
+        if conn.phase == Phase::Leaving {
+            self.leaving -= 1;
+        }
         if conn.requests >= REQUESTS_BEFORE_FLOW_ENTRY
             && let Some(flows) = &mut self.flows
         {

@@ -1,6 +1,6 @@
 //! The rules as a table of hand-made frames, and the same frames damaged in every way.
 
-mod frames;
+pub(crate) mod frames;
 
 use std::vec::Vec;
 

@@ -192,7 +192,7 @@ fn between6(from: [u8; 16], to: [u8; 16]) -> Vec<u8> {
 }
 
 /// `frame` with other bytes at an offset.
-fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+pub fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     frame[at..at + bytes.len()].copy_from_slice(bytes);
     frame
 }

@@ -1,0 +1,235 @@
+//! A host with the real steering, injector and gateway, and connections as userspace would leave them: the numbers are
+//! known, and the client waits for an answer.
+
+use nix::sys::socket::{Backlog, SockaddrStorage, bind, listen, setsockopt, sockopt};
+use sidestep::handoff::{Gateway, Handoff, Proxy, Standing, Ticket, Ways};
+use sidestep::inject::Injector;
+use sidestep::steer::{AttachMode, Steering, Verdict};
+use sidestep_tests::clock::{Deadline, PATIENCE};
+use sidestep_tests::net::{Net, RAW_MAC, SERVER_MAC};
+use sidestep_tests::raw::{RawClient, Segment, ethernet, flag};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::thread;
+use tcp_lite::{Endpoint, Flow};
+
+/// Port of the service.
+pub const PORT: u16 = 80;
+
+/// The client's clock and ours, as last seen.
+pub const CLOCKS: (u32, u32) = (7_000_000, u32::MAX - 3);
+
+/// How connections go to the kernel.
+#[derive(Clone, Copy)]
+pub enum By {
+    Kernel,
+    Proxy,
+    Both,
+}
+
+pub struct Stage {
+    // The programs leave before their devices.
+    pub handoff: Box<dyn Handoff>,
+    gateway: Gateway,
+    _proxy: Proxy,
+    injector: Injector,
+    steering: Steering,
+    pub net: Net,
+}
+
+impl Stage {
+    /// With the kernel's own way.
+    pub fn new(mode: AttachMode) -> Self {
+        Self::with(mode, By::Kernel)
+    }
+
+    pub fn with(mode: AttachMode, by: By) -> Self {
+        let net = Net::new();
+        let (steering, injector, gateway, proxy, handoff) = net.server.enter(|| {
+            let mut steering = Steering::load(1, 16).unwrap_or_else(|error| panic!("{error}"));
+            for at in net.server.addresses(PORT) {
+                steering.add_service(at.ip(), PORT).expect("a service");
+            }
+            steering
+                .attach(net.server.device, mode)
+                .unwrap_or_else(|error| panic!("{error}"));
+            let index = nix::net::if_::if_nametoindex(net.server.device).expect("the NIC");
+            let injector = Injector::open(index).unwrap_or_else(|error| panic!("{error}"));
+            let gateway = Gateway::attach(index).unwrap_or_else(|error| panic!("{error}"));
+            let proxy = Proxy::start(index).expect("a proxy");
+            let own = || gateway.handle().expect("a handle");
+            let proxied = || proxy.handle().expect("a handle");
+            let handoff: Box<dyn Handoff> = match by {
+                By::Kernel => Box::new(own()),
+                By::Proxy => Box::new(proxied()),
+                By::Both => Box::new(Ways::new(own(), proxied())),
+            };
+            (steering, injector, gateway, proxy, handoff)
+        });
+        Self {
+            handoff,
+            gateway,
+            _proxy: proxy,
+            injector,
+            steering,
+            net,
+        }
+    }
+
+    /// As another worker would have it.
+    pub fn another_handle(&self) -> impl Handoff {
+        let gateway = &self.gateway;
+        self.net
+            .server
+            .enter(|| gateway.handle())
+            .expect("a handle")
+    }
+
+    pub fn clients(&self) -> [RawClient; 2] {
+        [RawClient::v4(&self.net), RawClient::v6(&self.net)]
+    }
+
+    /// Listens as `how` says.
+    pub fn listen(&self, at: IpAddr, how: How) -> TcpListener {
+        self.net.server.enter(|| {
+            let family = match at {
+                IpAddr::V4(_) => libc::AF_INET,
+                IpAddr::V6(_) => libc::AF_INET6,
+            };
+            let protocol = if how.mptcp { libc::IPPROTO_MPTCP } else { 0 };
+            // SAFETY: a system call on plain values.
+            let fd =
+                unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, protocol) };
+            assert!(fd >= 0, "socket: {}", std::io::Error::last_os_error());
+            // SAFETY: just made, and nobody else knows it.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            setsockopt(&fd, sockopt::ReuseAddr, &true).expect("SO_REUSEADDR");
+            setsockopt(&fd, sockopt::ReusePort, &how.reuse_port).expect("SO_REUSEPORT");
+            bind(
+                fd.as_raw_fd(),
+                &SockaddrStorage::from(SocketAddr::new(at, PORT)),
+            )
+            .expect("bound");
+            listen(&fd, Backlog::new(how.backlog).expect("a backlog")).expect("listening");
+            fd.into()
+        })
+    }
+
+    /// What the gateway makes of a flow whose carrier is among `segments`, injected in this order; again while it is
+    /// pending.
+    pub fn hand_over(&mut self, ticket: &Ticket, segments: &[Segment]) -> Standing {
+        self.offer(ticket);
+        let deadline = Deadline::after(PATIENCE);
+        loop {
+            self.inject(segments);
+            for _ in 0..1000 {
+                match self.handoff.standing(&ticket.flow) {
+                    Standing::Pending => thread::yield_now(),
+                    standing => return standing,
+                }
+            }
+            assert!(!deadline.passed(), "still pending: {ticket:?}");
+        }
+    }
+
+    /// Offers, inside the host: the proxy makes sockets.
+    pub fn offer(&mut self, ticket: &Ticket) {
+        let handoff = &mut self.handoff;
+        self.net
+            .server
+            .enter(|| handoff.offer(ticket))
+            .expect("offered");
+    }
+
+    pub fn inject(&mut self, segments: &[Segment]) {
+        for segment in segments {
+            let frame = ethernet(SERVER_MAC, RAW_MAC, &segment.vlans, &segment.packet());
+            self.injector.inject(&frame).expect("injected");
+        }
+    }
+
+    /// Returns when everything injected so far has been seen by the kernel: frames keep their order, and one that
+    /// came later was.
+    pub fn settle(&mut self, client: &mut RawClient) {
+        let ticket = ticket(client, 0);
+        let other = Ticket {
+            flow: Flow {
+                local: Endpoint {
+                    port: PORT + 1,
+                    ..ticket.flow.local
+                },
+                ..ticket.flow
+            },
+            ..ticket
+        };
+        let segment = carrier(client, &other, 0, b"x", 0);
+        assert_eq!(self.hand_over(&other, &[segment]), Standing::NoListener);
+        self.handoff.forget(&other.flow);
+    }
+
+    pub fn count(&self, verdict: Verdict) -> u64 {
+        self.steering.counters().expect("counters")[verdict as usize]
+    }
+}
+
+/// A way of listening.
+#[derive(Clone, Copy)]
+pub struct How {
+    pub backlog: i32,
+    pub reuse_port: bool,
+    pub mptcp: bool,
+}
+
+pub const PLAINLY: How = How {
+    backlog: 64,
+    reuse_port: false,
+    mptcp: false,
+};
+
+/// A fresh connection; of the three lowest bits of `options`, timestamps, SACK and window scaling. Its numbers are about to
+/// wrap.
+pub fn ticket(client: &mut RawClient, options: u32) -> Ticket {
+    let end = |addr: IpAddr, port| Endpoint {
+        addr: addr.into(),
+        port,
+    };
+    Ticket {
+        flow: Flow {
+            local: end(client.peer, PORT),
+            remote: end(client.addr, client.port()),
+        },
+        seq: u32::MAX - 20,
+        ack: u32::MAX - 5,
+        mss: 1400,
+        snd_wscale: (options & 4 != 0).then_some(7),
+        rcv_wscale: 0,
+        sack: options & 2 != 0,
+        ecn: false,
+        timestamps: (options & 1 != 0).then_some(CLOCKS),
+    }
+}
+
+/// The client's segment `from` bytes behind the ticket's number.
+pub fn carrier(
+    client: &RawClient,
+    ticket: &Ticket,
+    from: usize,
+    data: &[u8],
+    flags: u8,
+) -> Segment {
+    let Flow { local, remote } = ticket.flow;
+    let mut segment = client.segment(remote.port, local.port);
+    segment.seq = ticket.seq.wrapping_add(from as u32);
+    segment.ack = ticket.ack;
+    segment.flags = flag::ACK | flags;
+    segment.payload = data.to_vec();
+    if let Some((theirs, ours)) = ticket.timestamps {
+        segment.options = [
+            &[1, 1, 8, 10],
+            &theirs.to_be_bytes()[..],
+            &ours.to_be_bytes(),
+        ]
+        .concat();
+    }
+    segment
+}
