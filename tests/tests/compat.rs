@@ -127,8 +127,8 @@ fn faults(outcomes: &[Outcome], servers: &[Running]) -> String {
     text
 }
 
-/// Starts the servers, and runs everything in the order of `fronts`.
-fn everything(fronts: &[Front]) {
+#[test]
+fn servers_work_behind_sidestep_as_they_do_alone() {
     let only = std::env::var("COMPAT_ONLY").unwrap_or_default();
     let chosen = Kind::ALL
         .into_iter()
@@ -144,37 +144,20 @@ fn everything(fronts: &[Front]) {
         server.ready(&net.server);
         server.can_download(sizes.download.len());
     }
-    let (mut outcomes, mut answered) = (Vec::new(), [0; 2]);
-    for front in fronts {
-        let daemon =
-            (*front == Front::Sidestep).then(|| Daemon::start(&net.server, &config(&servers)));
-        let hits = AtomicU64::new(0);
-        outcomes.extend(run(&net, &servers, *front, &sizes, &hits));
-        if let Some(daemon) = daemon {
-            answered = [daemon.requests().iter().sum(), hits.into_inner()];
-            daemon.stop();
-        }
-    }
+    let mut outcomes = run(&net, &servers, Front::Alone, &sizes, &AtomicU64::new(0));
+    let daemon = Daemon::start(&net.server, &config(&servers));
+    let hits = AtomicU64::new(0);
+    outcomes.extend(run(&net, &servers, Front::Sidestep, &sizes, &hits));
+    let counted: u64 = daemon.requests().iter().sum();
+    daemon.stop();
     let faults = faults(&outcomes, &servers);
     if only.is_empty() {
         matrix::write(&outcomes);
     }
     assert!(faults.is_empty(), "\n{faults}");
-    let [counted, seen] = answered;
+    let seen = hits.into_inner();
     assert_eq!(
         counted, seen,
         "hits, as sidestep counts them and as clients saw them"
     );
-}
-
-/// Shows that the scenarios are right, whatever sidestep does.
-#[test]
-fn servers_work_alone() {
-    everything(&[Front::Alone]);
-}
-
-#[test]
-#[ignore = "needs the handoff to the kernel"]
-fn servers_work_behind_sidestep_as_they_do_alone() {
-    everything(&[Front::Alone, Front::Sidestep]);
 }

@@ -1,4 +1,4 @@
-//! Hits and misses in turn on connections that come and go: nothing fails, through loss and through attach and detach.
+//! Hits and misses in turn on connections that come and go: nothing fails, through loss, attach, take-over and detach.
 
 use sidestep_tests::clock::{Deadline, lasting, wait_for};
 use sidestep_tests::daemon::Daemon;
@@ -100,6 +100,13 @@ fn config() -> String {
     )
 }
 
+/// Waits until it has answered some requests.
+fn answers(daemon: &Daemon) {
+    wait_for(PATIENCE, "hits from the fast path", || {
+        (daemon.requests().iter().sum::<u64>() > 100).then_some(())
+    });
+}
+
 fn under_load(net: &Net, work: impl FnOnce(&Clients)) {
     let (stop, right) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -115,7 +122,6 @@ fn under_load(net: &Net, work: impl FnOnce(&Clients)) {
 }
 
 #[test]
-#[ignore = "needs the handoff to the kernel"]
 fn nothing_fails_through_loss() {
     let shape = Shape {
         loss: 0.01,
@@ -130,22 +136,21 @@ fn nothing_fails_through_loss() {
             clients.go_on(100);
         }
     });
-    assert!(daemon.requests()[0] > 0, "some hits from the fast path");
+    answers(&daemon);
     daemon.stop();
 }
 
 #[test]
-#[ignore = "needs the handoff to the kernel"]
-fn nothing_fails_through_attach_and_detach() {
+fn nothing_fails_through_attach_take_over_and_detach() {
     let net = Net::new();
     let _nginx = Nginx::start(&net.server, PORT, &TREE);
     under_load(&net, |clients| {
         for _ in 0..10 {
             clients.go_on(100);
             let daemon = Daemon::start(&net.server, &config());
-            wait_for(PATIENCE, "hits from the fast path", || {
-                (daemon.requests()[0] > 100).then_some(())
-            });
+            answers(&daemon);
+            let daemon = daemon.replaced();
+            answers(&daemon);
             daemon.stop();
         }
     });

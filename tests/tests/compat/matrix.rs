@@ -42,9 +42,7 @@ pub fn write(outcomes: &[Outcome]) {
         (Front::Sidestep, "Behind sidestep"),
         (Front::Alone, "Alone, for reference"),
     ] {
-        if outcomes.iter().any(|outcome| outcome.front == front) {
-            text += &format!("\n## {title}\n{}", table(outcomes, front));
-        }
+        text += &format!("\n## {title}\n{}", table(outcomes, front));
     }
     text += &format!("\n## Notes\n{}", notes());
     if fs::read_to_string(&path).is_ok_and(|had| had == text) {
