@@ -1,16 +1,18 @@
-//! What stepping aside costs: connections whose next request is handed to nginx, beside the same to nginx alone.
+//! What stepping aside costs: connections whose next request is handed to a server, beside the same to the server alone.
 //!
-//! Both nginx are alike and on one NIC; sidestep has the port of one. Clients are kernel sockets, and take turns request by
+//! Each server runs twice on one NIC; sidestep has the port of one. Clients are kernel sockets, and take turns request by
 //! request where latencies are measured and second by second where rates are. All of it runs on one core, so that a
 //! difference in time per connection is a difference in work.
 
+use nix::libc::linger;
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::socket::{setsockopt, sockopt::Linger};
 use nix::unistd::Pid;
 use sidestep_tests::clock::{Deadline, PATIENCE, now};
 use sidestep_tests::daemon::Daemon;
 use sidestep_tests::http::Client;
 use sidestep_tests::net::Net;
-use sidestep_tests::server::Nginx;
+use sidestep_tests::server::user::{Kind, Running, client_seen};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,10 +20,10 @@ use std::time::Duration;
 const PORT: u16 = 80;
 const ALONE_PORT: u16 = 8080;
 
-const HIT: &[u8] = b"a hit";
-const MISS: &[u8] = b"a miss";
+/// A fast server, beside which every microsecond shows, and one that does something.
+const SERVERS: [Kind; 2] = [Kind::Nginx, Kind::Uvicorn];
 
-/// What to run.
+/// What to run; `cargo xtask servers` gets the servers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Connections for each latency
@@ -38,7 +40,7 @@ pub(crate) struct Options {
 /// What a connection asks for before the miss that is timed.
 struct Way {
     name: &'static str,
-    before: &'static [(&'static str, &'static [u8])],
+    before: &'static [&'static str],
 }
 
 const WAYS: [Way; 3] = [
@@ -48,12 +50,12 @@ const WAYS: [Way; 3] = [
     },
     Way {
         name: "hit, then miss",
-        before: &[("/hit", HIT)],
+        before: &["/hit"],
     },
     // The kernel has the connection already.
     Way {
         name: "a second miss",
-        before: &[("/miss", MISS)],
+        before: &["/miss"],
     },
 ];
 
@@ -62,35 +64,29 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     core.set(options.core).expect("such a core");
     // Children inherit it.
     sched_setaffinity(Pid::from_raw(0), &core).expect("a core that this process may use");
-    let net = Net::new();
-    net.client.enter(room_for_ports);
-    let tree = [("/hit", HIT), ("/miss", MISS)];
-    let _behind = Nginx::start(&net.server, PORT, &tree);
-    let _alone = Nginx::start(&net.server, ALONE_PORT, &tree);
-    let daemon = Daemon::start(&net.server, &config());
-    let targets = [net.server.at(PORT), net.server.at(ALONE_PORT)];
-    net.client.enter(|| {
-        latencies(options, targets);
-        rates(options, targets);
-    });
-    daemon.stop();
+    for kind in SERVERS {
+        let net = Net::new();
+        let servers = [PORT, ALONE_PORT].map(|port| Running::start(&net.server, kind, port));
+        for server in &servers {
+            server.ready(&net.server);
+        }
+        let daemon = Daemon::start(&net.server, &config());
+        let targets = [net.server.at(PORT), net.server.at(ALONE_PORT)];
+        println!("\n## {} {}\n", kind.name(), kind.version());
+        net.client.enter(|| {
+            latencies(options, targets);
+            rates(options, targets);
+        });
+        daemon.stop();
+    }
     ExitCode::SUCCESS
 }
 
 fn config() -> String {
-    let body = String::from_utf8_lossy(HIT);
     format!(
         "[[listen]]\naddress = \"interface\"\nport = {PORT}\nfallback = \"kernel\"\n\
-         [[site]]\nhosts = [\"*\"]\n[[site.response]]\npath = \"/hit\"\nbody = \"{body}\"\n"
+         [[site]]\nhosts = [\"*\"]\n[[site.response]]\npath = \"/hit\"\nbody = \"a hit\"\n"
     )
-}
-
-/// The client closes first and so keeps each port for a minute, unless it may use it again after a second.
-fn room_for_ports() {
-    for (name, value) in [("ip_local_port_range", "1024 65535"), ("tcp_tw_reuse", "1")] {
-        let path = format!("/proc/sys/net/ipv4/{name}");
-        std::fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
-    }
 }
 
 /// One connection; the time from the request for the miss to its answer.
@@ -98,27 +94,28 @@ fn connection(to: SocketAddr, way: &Way) -> Duration {
     let stream = TcpStream::connect_timeout(&to, PATIENCE).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     stream.set_nodelay(true).expect("no delay");
-    let mut client = Client::new(stream);
-    let mut get = |path, body| {
-        let answer = client.get(path).expect("an answer");
-        assert_eq!(
-            (answer.status, &answer.body[..]),
-            (200, body),
-            "{path} from {to}"
-        );
+    // Ends with a reset: a hundred thousand connections in TIME-WAIT would slow down the search for a port.
+    let abort = linger {
+        l_onoff: 1,
+        l_linger: 0,
     };
-    for (path, body) in way.before {
-        get(path, body);
+    setsockopt(&stream, Linger, &abort).expect("no lingering");
+    let local = stream.local_addr().expect("an address");
+    let mut client = Client::new(stream);
+    for path in way.before {
+        assert_eq!(client.get(path).expect("an answer").status, 200, "{path}");
     }
     let start = now();
-    get("/miss", MISS);
-    now() - start
+    let answer = client.get("/miss").expect("an answer");
+    let time = now() - start;
+    assert_eq!(client_seen(&answer.body), Some(local), "{}", answer.head);
+    time
 }
 
 /// Request by request in turn.
 fn latencies(options: &Options, targets: [SocketAddr; 2]) {
     println!(
-        "| answer to a miss | nginx alone p50, µs | p99 | with sidestep p50, µs | p99 | p50 ratio |"
+        "| answer to a miss | alone p50, µs | p99 | with sidestep p50, µs | p99 | p50 ratio |"
     );
     println!("|---|---|---|---|---|---|");
     for way in &WAYS {
@@ -131,8 +128,7 @@ fn latencies(options: &Options, targets: [SocketAddr; 2]) {
         times.iter_mut().for_each(|times| times.sort_unstable());
         let at = |which: usize, share: f64| {
             let times: &Vec<Duration> = &times[which];
-            let index = (times.len() as f64 * share) as usize;
-            times[index.min(times.len() - 1)].as_secs_f64() * 1e6
+            times[(times.len() as f64 * share) as usize].as_secs_f64() * 1e6
         };
         println!(
             "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} |",
@@ -148,7 +144,7 @@ fn latencies(options: &Options, targets: [SocketAddr; 2]) {
 
 /// Second by second in turn, one connection at a time.
 fn rates(options: &Options, targets: [SocketAddr; 2]) {
-    println!("\n| connections | nginx alone, per s | with sidestep, per s | µs more each |");
+    println!("\n| connections | alone, per s | with sidestep, per s | µs more each |");
     println!("|---|---|---|---|");
     for way in &WAYS {
         let mut counts = [0_u64; 2];

@@ -26,7 +26,7 @@ enum Command {
     Mem(mem::Options),
     /// Goodput over bad links beside nginx on Linux's TCP, as a table; needs root
     Goodput(goodput::Options),
-    /// What a handoff to nginx costs, beside nginx alone; needs root
+    /// What a handoff costs, beside the server alone; needs root
     Handoff(handoff::Options),
 }
 
