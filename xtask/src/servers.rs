@@ -15,7 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("golang-github-gorilla-websocket-dev", "a server in tests"),
 ];
 
-/// Node's WebSocket package. npm itself would be four hundred packages for this one file.
+/// Node's WebSocket package. The distribution's npm would bring hundreds of packages for this one.
 const WS: &str = "https://registry.npmjs.org/ws/-/ws-8.18.3.tgz";
 /// Its SHA-256.
 const WS_SUM: &str = "424be604c8e7926fc29a1f067bf2dac256af3bcea62fe30395018bbaf8a9be2a";
