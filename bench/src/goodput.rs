@@ -3,15 +3,13 @@
 //! Clients are kernel sockets. Each opens a connection, asks for one object, compares every byte, and begins anew; what
 //! counts is the bytes of bodies that arrive in the time given.
 
-use sidestep_tests::clock::Deadline;
-use sidestep_tests::daemon::Daemon;
-use sidestep_tests::link::Shape;
-use sidestep_tests::net::{Host, Net, Plan};
-use sidestep_tests::server::Nginx;
-use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+mod cell;
+mod client;
+
+use cell::{Cell, Outcome, Round};
+use client::Got;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Frames lost in each direction, in per cent.
@@ -19,60 +17,134 @@ const LOSS: [f64; 5] = [0.0, 0.1, 1.0, 3.0, 10.0];
 /// Round-trip times in milliseconds.
 const RTT: [u64; 3] = [1, 20, 100];
 /// Object sizes in bytes.
-const SIZE: [(&str, usize); 3] = [("1 KiB", 1 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)];
-
-const FAST_PORT: u16 = 80;
-const NGINX_PORT: u16 = 8080;
+const SIZE: [(&str, usize); 3] = [("1KiB", 1 << 10), ("64KiB", 64 << 10), ("1MiB", 1 << 20)];
 
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Seconds for each server in each cell and round
-    #[arg(long, default_value_t = 2)]
+    /// Seconds for each server in each cell and round; more where an object takes long
+    #[arg(long, default_value_t = 4)]
     seconds: u64,
-    /// How often the servers take turns
-    #[arg(long, default_value_t = 2)]
+    /// How often the servers take turns, with a new seed of the link for both
+    #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Connections at a time
-    #[arg(long, default_value_t = 8)]
-    connections: usize,
+    /// Connections at a time; by default as many as the processors can do without being busy
+    #[arg(long)]
+    connections: Option<usize>,
+    /// Cells at a time, of those that leave the processors idle
+    #[arg(long, default_value_t = 6)]
+    parallel: usize,
     /// Linux's congestion control
     #[arg(long, default_value = "cubic")]
     congestion: String,
-    /// Only links that lose this many per cent
+    /// Only links that lose this many per cent: 0, 0.1, 1, 3, 10
+    #[arg(long, value_delimiter = ',')]
+    loss: Vec<f64>,
+    /// Only links with this round-trip time in ms: 1, 20, 100
+    #[arg(long, value_delimiter = ',')]
+    rtt: Vec<u64>,
+    /// Only objects of this size: 1KiB, 64KiB, 1MiB
+    #[arg(long, value_delimiter = ',')]
+    size: Vec<String>,
+    /// Also print what the servers' TCPs counted
     #[arg(long)]
-    loss: Option<f64>,
-}
-
-/// Bytes that each server brought across, in all rounds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cell {
-    ours: u64,
-    linux: u64,
+    counters: bool,
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    println!(
-        "| loss | RTT | object | Linux {} + nginx, MB/s | sidestep, MB/s | ratio |",
-        options.congestion
-    );
-    println!("|---|---|---|---|---|---|");
-    let mut ratios = Vec::new();
-    let losses = LOSS.into_iter();
-    for loss in losses.filter(|loss| options.loss.is_none_or(|only| only == *loss)) {
+    let cells = cells(options);
+    let outcomes = measure(options, &cells);
+    print(options, &cells, &outcomes);
+    ExitCode::SUCCESS
+}
+
+fn cells(options: &Options) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for loss in LOSS {
         for rtt in RTT {
-            for ((name, _), cell) in SIZE.iter().zip(link(options, loss, rtt)) {
-                let seconds = (options.seconds * u64::from(options.rounds)) as f64;
-                let rate = |bytes: u64| bytes as f64 / seconds / 1e6;
-                let ratio = cell.ours as f64 / cell.linux.max(1) as f64;
-                println!(
-                    "| {loss} % | {rtt} ms | {name} | {:.3} | {:.3} | {ratio:.2} |",
-                    rate(cell.linux),
-                    rate(cell.ours)
-                );
-                ratios.push(ratio);
+            for (name, size) in SIZE {
+                let wanted = chosen(&options.loss, &loss)
+                    && chosen(&options.rtt, &rtt)
+                    && chosen(&options.size, &name.to_owned());
+                if wanted {
+                    cells.push(Cell {
+                        loss,
+                        rtt,
+                        name,
+                        size,
+                    });
+                }
             }
         }
+    }
+    cells
+}
+
+fn chosen<T: PartialEq>(from: &[T], value: &T) -> bool {
+    from.is_empty() || from.contains(value)
+}
+
+/// Some at a time, the longest first; then, each alone, those that need the processors.
+fn measure(options: &Options, cells: &[Cell]) -> Vec<Option<Outcome>> {
+    let asked = Duration::from_secs(options.seconds);
+    let (busy, mut idle): (Vec<usize>, Vec<usize>) =
+        (0..cells.len()).partition(|&at| cells[at].is_busy());
+    idle.sort_by_key(|&at| cells[at].turn(asked));
+    let outcomes: Mutex<Vec<Option<Outcome>>> = Mutex::new(cells.iter().map(|_| None).collect());
+    let done = |at: usize| {
+        let cell = &cells[at];
+        let outcome = cell.run(options);
+        let all = outcome.rounds.len();
+        eprintln!(
+            "{} %, {} ms, {}: {all} rounds",
+            cell.loss, cell.rtt, cell.name
+        );
+        outcomes.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(outcome);
+    };
+    let waiting = Mutex::new(idle);
+    let next = || {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.pop()
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..options.parallel.max(1) {
+            scope.spawn(|| {
+                while let Some(at) = next() {
+                    done(at);
+                }
+            });
+        }
+    });
+    busy.into_iter().for_each(done);
+    outcomes
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+fn print(options: &Options, cells: &[Cell], outcomes: &[Option<Outcome>]) {
+    println!(
+        "| loss | RTT | object | connections | objects | Linux {} + nginx, MB/s | sidestep, MB/s | ratio |",
+        options.congestion
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    let mut ratios = Vec::new();
+    for (cell, outcome) in cells.iter().zip(outcomes) {
+        let Some(outcome) = outcome else { continue };
+        let Round { linux, ours } = total(&outcome.rounds);
+        let rate = |got: Got| got.bytes as f64 / outcome.seconds / 1e6;
+        let (ratio, error) = ratio(&outcome.rounds);
+        println!(
+            "| {} % | {} ms | {} | {} | {} / {} | {:.3} | {:.3} | {ratio:.2} ± {error:.2} |",
+            cell.loss,
+            cell.rtt,
+            cell.name,
+            outcome.connections,
+            linux.objects,
+            ours.objects,
+            rate(linux),
+            rate(ours)
+        );
+        ratios.push(ratio);
     }
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let even = ratios.iter().filter(|ratio| **ratio >= 1.0).count();
@@ -80,158 +152,57 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         "\nLeast ratio {least:.2}; {even} of {} cells at 1.0 or more.",
         ratios.len()
     );
-    ExitCode::SUCCESS
+    if options.counters {
+        for (cell, outcome) in cells.iter().zip(outcomes) {
+            let Some(outcome) = outcome else { continue };
+            println!("\n{} %, {} ms, {}:", cell.loss, cell.rtt, cell.name);
+            println!("Linux {:?}", outcome.linux);
+            println!("sidestep {:?}", outcome.ours);
+        }
+    }
 }
 
-/// All objects over one kind of link.
-fn link(options: &Options, loss: f64, rtt: u64) -> [Cell; SIZE.len()] {
-    let shape = Shape {
-        loss: loss / 100.0,
-        delay: Duration::from_micros(rtt * 500),
-        ..Shape::default()
-    };
-    let net = Plan::new().link(shape, 1).build();
-    name_congestion_control(&net, &options.congestion);
-    let bodies = SIZE.map(|(_, size)| body(size));
-    let paths: Vec<String> = (0..SIZE.len()).map(|n| format!("/{n}.bin")).collect();
-    let tree: Vec<(&str, &[u8])> = paths
+fn total(rounds: &[Round]) -> Round {
+    let mut total = Round::default();
+    for round in rounds {
+        total.linux += round.linux;
+        total.ours += round.ours;
+    }
+    total
+}
+
+/// Ours to Linux's bytes, and the standard error of that, from how the rounds differ.
+fn ratio(rounds: &[Round]) -> (f64, f64) {
+    let Round { linux, ours } = total(rounds);
+    let linux = linux.bytes.max(1) as f64;
+    let ratio = ours.bytes as f64 / linux;
+    let n = rounds.len() as f64;
+    let squares: f64 = rounds
         .iter()
-        .zip(&bodies)
-        .map(|(path, body)| (path.as_str(), body.as_slice()))
-        .collect();
-    let root = tempfile::tempdir().expect("a temporary directory");
-    for (path, body) in &tree {
-        fs::write(root.path().join(&path[1..]), body).expect("a file");
+        .map(|round| (round.ours.bytes as f64 - ratio * round.linux.bytes as f64).powi(2))
+        .sum();
+    let error = (squares * n / (n - 1.0).max(1.0)).sqrt() / linux;
+    (ratio, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Got, Round, ratio};
+
+    fn rounds(pairs: &[(u64, u64)]) -> Vec<Round> {
+        let got = |bytes| Got { bytes, objects: 0 };
+        let round = |&(linux, ours)| Round {
+            linux: got(linux),
+            ours: got(ours),
+        };
+        pairs.iter().map(round).collect()
     }
-    let _nginx = Nginx::start(&net.server, NGINX_PORT, &tree);
-    let daemon = Daemon::start(&net.server, &config(&root.path().display().to_string()));
-    let mut cells = [Cell::default(); SIZE.len()];
-    for _ in 0..options.rounds {
-        for ((path, body), cell) in tree.iter().zip(&mut cells) {
-            let time = Duration::from_secs(options.seconds);
-            let fetch = |port| {
-                let to = net.server.at(port);
-                load(&net.client, to, path, body, options.connections, time)
-            };
-            cell.linux += fetch(NGINX_PORT);
-            cell.ours += fetch(FAST_PORT);
-        }
+
+    #[test]
+    fn error_of_a_ratio() {
+        assert_eq!(ratio(&rounds(&[(100, 90), (200, 180)])), (0.9, 0.0));
+        let (even, error) = ratio(&rounds(&[(100, 110), (100, 90)]));
+        // Two rounds at 1.1 and 0.9: a mean of 1.0, known to 0.1.
+        assert!((even - 1.0).abs() < 1e-9 && (error - 0.1).abs() < 1e-9);
     }
-    daemon.stop();
-    cells
-}
-
-/// The same bytes in every run, no two segments of them alike.
-fn body(size: usize) -> Vec<u8> {
-    (0..size as u32)
-        .map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8)
-        .collect()
-}
-
-fn config(root: &str) -> String {
-    format!(
-        r#"
-[[listen]]
-address = "interface"
-port = {FAST_PORT}
-fallback = "none"
-[[site]]
-hosts = ["*"]
-[[site.static]]
-path = "/"
-root = "{root}"
-max_object = "1MiB"
-"#
-    )
-}
-
-/// Linux's default differs from machine to machine, and a namespace may not change it: a route may.
-fn name_congestion_control(net: &Net, name: &str) {
-    let device = net.server.device;
-    let routes = net
-        .server
-        .must(&["ip", "-4", "route", "show", "dev", device]);
-    let subnet = routes.split_whitespace().next().expect("a route");
-    let change = [
-        "ip", "route", "change", subnet, "dev", device, "congctl", name,
-    ];
-    net.server.must(&change);
-}
-
-/// Bytes of `body` that `connections` clients at a time get in `time`.
-fn load(
-    client: &Host,
-    to: SocketAddr,
-    path: &str,
-    body: &[u8],
-    connections: usize,
-    time: Duration,
-) -> u64 {
-    let deadline = Deadline::after(time);
-    client.enter(|| {
-        std::thread::scope(|scope| {
-            let clients: Vec<_> = (0..connections)
-                .map(|_| scope.spawn(move || fetch_until(&deadline, to, path, body)))
-                .collect();
-            clients
-                .into_iter()
-                .map(|client| client.join().expect("a client that does not panic"))
-                .sum()
-        })
-    })
-}
-
-fn fetch_until(deadline: &Deadline, to: SocketAddr, path: &str, body: &[u8]) -> u64 {
-    let mut got = 0;
-    while !deadline.passed() {
-        match fetch(deadline, to, path, body, &mut got) {
-            Ok(()) => {}
-            // The time is over in the middle of something.
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                ) => {}
-            Err(e) => panic!("{path} from {to}: {e}"),
-        }
-    }
-    got
-}
-
-/// One object on one connection; `got` counts body bytes as they come.
-fn fetch(
-    deadline: &Deadline,
-    to: SocketAddr,
-    path: &str,
-    body: &[u8],
-    got: &mut u64,
-) -> io::Result<()> {
-    let left = || deadline.left().max(Duration::from_millis(1));
-    let mut stream = TcpStream::connect_timeout(&to, left())?;
-    stream.set_read_timeout(Some(left()))?;
-    stream.write_all(
-        format!("GET {path} HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n").as_bytes(),
-    )?;
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    while line != "\r\n" {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    let mut at = 0;
-    let mut chunk = [0; 16 << 10];
-    while at < body.len() {
-        reader.get_ref().set_read_timeout(Some(left()))?;
-        let n = reader.read(&mut chunk)?;
-        assert!(n > 0, "{path} from {to} ends after {at} bytes");
-        assert!(
-            body[at..].starts_with(&chunk[..n]),
-            "{path} from {to}: wrong bytes behind {at}"
-        );
-        at += n;
-        *got += n as u64;
-    }
-    Ok(())
 }

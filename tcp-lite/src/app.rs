@@ -97,6 +97,7 @@ pub trait App: Sized {
 
 /// A connection in the hands of an [`App`] callback.
 pub struct Io<'a, A: App> {
+    pub(crate) now: Instant,
     pub(crate) conn: &'a mut A::Conn,
     pub(crate) flow: &'a Flow,
     pub(crate) snd: &'a mut Snd,
@@ -178,9 +179,10 @@ impl<A: App> Io<'_, A> {
         self.wish.hand_off = true;
     }
 
-    /// Sets or clears the one deadline of this connection, after which [`App::on_deadline`] is called.
+    /// Sets or clears the one deadline of this connection, after which [`App::on_deadline`] is called: 12 days ahead at
+    /// most.
     pub fn set_deadline(&mut self, when: Option<Instant>) {
-        *self.deadline = when.into();
+        *self.deadline = when.map_or(Timer::OFF, |when| Timer::within(self.now, when));
     }
 }
 

@@ -1,15 +1,22 @@
 //! SEGMENT ARRIVES for a connection that exists (RFC 9293 section 3.10.7.4).
 
+mod data;
+
 use crate::app::{App, Arrival, Ecn, Out};
 use crate::connection::{Connection, Cx};
-use crate::counters::{CloseReason, Counters, DropReason};
+use crate::counters::{CloseReason, DropReason};
 use crate::handshake::Offer;
-use crate::recv::{Place, Placed};
+use crate::recv::Place;
 use crate::send::{AckInfo, Acked, Snd, SndStart};
 use crate::seq::SeqNum;
-use crate::state::{Eof, Linger, State};
+use crate::state::{Linger, State};
 use crate::time::Timer;
 use crate::wire::{Flags, Malformed, Options, SegmentView, Sum, pseudo_header};
+
+/// SYN-ACKs sent by the timer after which the initial window is still the full one. RFC 5681 section 3.1 has it for one,
+/// but is of a time when the timer was 3 s; with 1 s, as Linux says too, a second loss in a row tells of congestion, while
+/// one costs a long path four round trips of a short answer.
+const MAX_FORGIVEN_SYN_ACKS: u8 = 2;
 
 /// A segment whose checksum and options were found right.
 pub(crate) struct Segment<'a> {
@@ -57,9 +64,9 @@ pub(crate) fn check<'a, L>(seg: &Arrival<'a, L>) -> Result<Segment<'a>, DropReas
         Malformed::Options => DropReason::BadOptions,
     })?;
     let flags = view.flags();
-    let syn_and_end = flags.has(Flags::SYN) && (flags.has(Flags::FIN) || flags.has(Flags::RST));
+    let syn_and_reset = flags.has(Flags::SYN.with(Flags::RST));
     let nothing = !flags.has(Flags::SYN) && !flags.has(Flags::RST) && !flags.has(Flags::ACK);
-    if syn_and_end || nothing {
+    if syn_and_reset || nothing {
         return Err(DropReason::OddFlags);
     }
     Ok(Segment::new(&view, options, seg.ecn))
@@ -92,7 +99,7 @@ impl<A: App> Connection<A> {
             return self.on_reset(seg, cx);
         }
         if seg.flags.has(Flags::SYN) {
-            // RFC 5961 section 4.2: whatever its sequence number.
+            // RFC 5961 section 4.2: whatever its sequence number and its other flags.
             self.challenge(cx);
             return Err(DropReason::UnexpectedSyn);
         }
@@ -122,6 +129,24 @@ impl<A: App> Connection<A> {
         self.take_data(seg, cx)
     }
 
+    /// May `seg`, with this result, change the way by which the peer is reached?
+    ///
+    /// Nothing but the frame's own checksum covers its link addresses, so one frame alone is not believed for ever. A
+    /// segment that takes sequence space corrects itself: if its addresses were damaged, our ACK goes astray and the
+    /// peer sends it again. A bare ACK is never repeated; with wrong addresses from it all we send would be lost, and
+    /// a peer that only waits would never tell us. It counts only once the timer rang, when the old way is in doubt.
+    pub fn may_move(&mut self, seg: &Segment<'_>, result: Result<(), DropReason>) -> bool {
+        let repeated = seg.seq_len > 0;
+        match result {
+            Ok(()) => {
+                let in_doubt = |(snd, _): (&mut Snd, bool)| snd.is_backed_off();
+                repeated || self.state.snd().is_some_and(in_doubt)
+            }
+            Err(DropReason::OutOfWindow) => repeated && seg.seq.lt(self.rcv.nxt),
+            Err(_) => false,
+        }
+    }
+
     /// RFC 5961 section 3.2: only the exact number resets.
     fn on_reset<O: Out<A::Link>>(
         &mut self,
@@ -129,7 +154,7 @@ impl<A: App> Connection<A> {
         cx: &mut Cx<'_, A, O>,
     ) -> Result<(), DropReason> {
         if seg.seq == self.rcv.nxt {
-            self.end(CloseReason::PeerReset, cx.shared, cx.app);
+            self.end(CloseReason::PeerReset, cx);
             Ok(())
         } else if seg.seq.within(self.rcv.nxt, self.rcv.wnd()) {
             self.challenge(cx);
@@ -153,7 +178,7 @@ impl<A: App> Connection<A> {
         };
         if self.rcv.is_old(cx.now, ts) {
             if seg.seq_len > 0 {
-                self.acknowledge(cx);
+                self.acknowledge_again(seg, cx);
             } else {
                 self.challenge(cx);
             }
@@ -196,9 +221,13 @@ impl<A: App> Connection<A> {
             seq: seg.seq,
             mss: self.terms.payload(),
             sack: self.terms.sack,
-            // Karn: no sample from a SYN-ACK that was sent twice.
-            rtt: (half.tries == 1).then(|| cx.now.since(half.sent)),
-            handshake_lost: half.tries > 1,
+            // Karn: of a SYN-ACK that was sent twice, or as a cookie, only the echo tells when.
+            rtt: match seg.options.timestamps {
+                _ if half.tries == 1 => Some(cx.now.since(half.sent)),
+                Some(ts) if self.terms.timestamps => self.terms.echoed(cx.now, ts.ecr),
+                Some(_) | None => None,
+            },
+            handshake_lost: half.tries > MAX_FORGIVEN_SYN_ACKS,
         };
         self.state = State::Established {
             snd: Snd::new(cx.now, start),
@@ -257,7 +286,7 @@ impl<A: App> Connection<A> {
     fn on_fin_acked<O>(&mut self, cx: &mut Cx<'_, A, O>) {
         match &self.state {
             State::FinWait1 { snd, linger } => {
-                let until = Timer::at(cx.now + cx.shared.config.linger);
+                let until = Timer::after(cx.now, cx.shared.config.linger);
                 self.state = State::FinWait2 {
                     snd_nxt: snd.nxt,
                     linger: Linger {
@@ -266,8 +295,8 @@ impl<A: App> Connection<A> {
                     },
                 };
             }
-            State::Closing { .. } => self.wait_out(cx.now, cx.shared, cx.app),
-            State::LastAck { .. } => self.end(CloseReason::Finished, cx.shared, cx.app),
+            State::Closing { .. } => self.wait_out(cx),
+            State::LastAck { .. } => self.end(CloseReason::Finished, cx),
             // No FIN is queued in these.
             State::SynRcvd(_)
             | State::Established { .. }
@@ -284,154 +313,5 @@ impl<A: App> Connection<A> {
             self.deliver(&[], cx);
         }
         self.tell_eof(cx);
-    }
-
-    /// Data and FIN, cut to what the window takes.
-    fn take_data<O: Out<A::Link>>(
-        &mut self,
-        seg: &Segment<'_>,
-        cx: &mut Cx<'_, A, O>,
-    ) -> Result<(), DropReason> {
-        if seg.seq_len == 0 {
-            return Ok(());
-        }
-        self.note_congestion(seg, &mut cx.shared.counters);
-        let old = if seg.seq.lt(self.rcv.nxt) {
-            self.rcv.nxt.since(seg.seq)
-        } else {
-            0
-        };
-        let seq = seg.seq + old;
-        let ahead = seq.since(self.rcv.nxt);
-        let window = self.rcv.wnd().saturating_sub(ahead) as usize;
-        let whole = seg.payload.get(old as usize..).unwrap_or(&[]);
-        let payload = &whole[..whole.len().min(window)];
-        // FIN takes a number of the window too, and one that was seen before does not count again.
-        let fin =
-            seg.flags.has(Flags::FIN) && whole.len() < window && old as usize <= seg.payload.len();
-        let fin = fin.then(|| seq + payload.len() as u32);
-        match &mut self.state {
-            State::Established { inbox, .. } => {
-                let end = inbox.note_fin(fin);
-                // Nothing is behind a FIN.
-                let payload = match end {
-                    Some(end) if end.lt(seq) => &[],
-                    Some(end) => &payload[..payload.len().min(end.since(seq) as usize)],
-                    None => payload,
-                };
-                let taken = self.take_wanted(ahead, payload, cx);
-                if end == Some(self.rcv.nxt) && !self.rcv.leaving {
-                    self.on_fin(cx);
-                } else if ahead > 0 {
-                    self.acknowledge(cx);
-                }
-                taken
-            }
-            State::FinWait1 { linger, .. } | State::FinWait2 { linger, .. } => {
-                if ahead > 0 {
-                    self.acknowledge(cx);
-                    return Err(DropReason::NoRoom);
-                }
-                self.rcv.nxt += payload.len() as u32;
-                linger.discarded = linger.discarded.saturating_add(payload.len() as u32);
-                if linger.discarded > cx.shared.config.linger_bytes {
-                    self.abort(CloseReason::LingerFlood, cx);
-                    return Ok(());
-                }
-                self.rcv.owe_ack(cx.now, payload.len(), &cx.shared.config);
-                if fin == Some(self.rcv.nxt) {
-                    self.on_fin(cx);
-                }
-                Ok(())
-            }
-            // Behind the peer's FIN: not looked at.
-            State::CloseWait { .. } | State::Closing { .. } | State::LastAck { .. } => {
-                self.acknowledge(cx);
-                Ok(())
-            }
-            State::SynRcvd(_) | State::TimeWait(_) | State::Closed => Ok(()),
-        }
-    }
-
-    /// RFC 3168 section 6.1.3: a mark is echoed from now on, until the peer says that it has slowed down. A segment that
-    /// says so may itself be marked.
-    fn note_congestion(&mut self, seg: &Segment<'_>, counters: &mut Counters) {
-        if !self.terms.ecn || seg.payload.is_empty() {
-            return;
-        }
-        let marked = seg.ecn == Ecn::Ce;
-        counters.congestion_marks += u64::from(marked);
-        self.rcv.ece = marked || self.rcv.ece && !seg.flags.has(Flags::CWR);
-    }
-
-    /// ESTABLISHED: data for the application.
-    fn take_wanted<O: Out<A::Link>>(
-        &mut self,
-        ahead: u32,
-        payload: &[u8],
-        cx: &mut Cx<'_, A, O>,
-    ) -> Result<(), DropReason> {
-        if payload.is_empty() {
-            return Ok(());
-        }
-        let Some(inbox) = self.state.inbox() else {
-            return Ok(());
-        };
-        let (new, lent) = if ahead == 0 && inbox.is_empty() && !self.rcv.leaving {
-            (payload.len(), payload)
-        } else {
-            match inbox.place(ahead as usize, payload, &mut cx.shared.buffers) {
-                Placed::InOrder(new) => (new, &[][..]),
-                Placed::Island => {
-                    cx.shared.counters.out_of_order += 1;
-                    return Ok(());
-                }
-                Placed::NoRoom => {
-                    self.rcv.ack_now = true;
-                    return Err(DropReason::NoRoom);
-                }
-            }
-        };
-        self.rcv.nxt += new as u32;
-        cx.shared.counters.bytes_in += new as u64;
-        if self.rcv.leaving {
-            self.rcv.unread += new as u32;
-            return Ok(());
-        }
-        if new > payload.len() {
-            // It filled a gap (RFC 5681 section 4.2).
-            self.rcv.ack_now = true;
-        }
-        self.rcv.owe_ack(cx.now, payload.len(), &cx.shared.config);
-        self.deliver(lent, cx);
-        Ok(())
-    }
-
-    /// The peer's FIN is at RCV.NXT (RFC 9293 section 3.10.7.4, eighth check).
-    pub fn on_fin<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
-        self.rcv.nxt += 1;
-        self.rcv.ack_now = true;
-        match self.state.take() {
-            State::Established { snd, inbox } => {
-                self.state = State::CloseWait {
-                    snd,
-                    inbox,
-                    eof: Eof::Pending,
-                };
-                self.tell_eof(cx);
-            }
-            State::FinWait1 { snd, linger: _ } => self.state = State::Closing { snd },
-            state @ State::FinWait2 { .. } => {
-                self.state = state;
-                self.wait_out(cx.now, cx.shared, cx.app);
-            }
-            // Reset meanwhile, or FIN was seen before.
-            state @ (State::SynRcvd(_)
-            | State::CloseWait { .. }
-            | State::Closing { .. }
-            | State::LastAck { .. }
-            | State::TimeWait(_)
-            | State::Closed) => self.state = state,
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::time::LONGEST;
+
 /// How the congestion window grows and shrinks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CongestionControl {
@@ -58,7 +60,7 @@ pub struct Config {
     pub initial_rto: Duration,
     /// How the window grows behind a loss.
     pub congestion: CongestionControl,
-    /// How long a peer is thought to delay the ACK of a lone segment; a tail loss probe waits as much longer. RFC 8985
+    /// How long a peer is thought to delay the ACK of a lone segment; a tail loss probe waits for such. RFC 8985
     /// assumes the worst case of 200 ms, which leaves most of a lost short answer to the timeout. Linux delays by 40 ms;
     /// for a peer that delays more, the probe is one segment for nothing, and its D-SACK says so.
     pub peer_ack_delay: Duration,
@@ -70,9 +72,9 @@ pub struct Config {
     /// zero-window probes (RFC 9293 section 3.8.3).
     pub user_timeout: Duration,
     /// How long nothing may be heard of an idle peer before it is asked, `None`: for ever (RFC 9293 MUST-25: off by
-    /// default; MUST-28: two hours unless there is a reason). Counts up to 24 days.
+    /// default; MUST-28: two hours unless there is a reason). Counts up to 6 days.
     pub keep_alive: Option<Duration>,
-    /// How long an answer to such a probe is awaited before the next one.
+    /// How long an answer to such a probe is awaited before the next one. Counts up to half an hour.
     pub keep_alive_interval: Duration,
     /// Probes without an answer before the connection is reset: more than one, since probes and answers get lost
     /// (MUST-29).
@@ -120,6 +122,22 @@ impl Default for Config {
             linger_bytes: 1 << 20,
             challenge_acks_per_second: 1_000,
             resets_per_second: 1_000,
+        }
+    }
+}
+
+impl Config {
+    /// With everything within what a connection can keep.
+    pub(crate) fn bounded(self) -> Config {
+        Config {
+            receive_window: self.receive_window.clamp(1, u32::from(u16::MAX)),
+            max_rto: self.max_rto.min(LONGEST),
+            delayed_ack: self.delayed_ack.min(LONGEST),
+            peer_ack_delay: self.peer_ack_delay.min(LONGEST / 2),
+            keep_alive: self.keep_alive.map(|idle| idle.min(LONGEST / 2)),
+            // Up to 255 of them follow.
+            keep_alive_interval: self.keep_alive_interval.min(LONGEST / 512),
+            ..self
         }
     }
 }

@@ -1,14 +1,14 @@
 //! One connection: its parts, its end, and its talk with the application.
 
 use crate::app::{App, Io, Out, Wish};
-use crate::arrive::Segment;
 use crate::config::Config;
-use crate::counters::{CloseReason, Counters, DropReason};
+use crate::counters::{CloseReason, Counters};
 use crate::flow::Flow;
 use crate::handshake::Negotiated;
+use crate::key::Key;
 use crate::limiter::Limiter;
 use crate::recv::{Buffers, Placed, Rcv, Unread};
-use crate::send::{Pieces, Snd};
+use crate::send::Pieces;
 use crate::state::{Eof, Linger, State, TimeWait};
 use crate::table::Keyed;
 use crate::time::{Instant, Timer};
@@ -34,13 +34,14 @@ pub(crate) struct Shared<A: App> {
 /// What a connection works with during one call.
 pub(crate) struct Cx<'a, A: App, O> {
     pub now: Instant,
+    pub flow: &'a Flow,
     pub shared: &'a mut Shared<A>,
     pub app: &'a mut A,
     pub out: &'a mut O,
 }
 
 pub(crate) struct Connection<A: App> {
-    pub flow: Flow,
+    pub key: Key,
     pub link: A::Link,
     pub conn: A::Conn,
     pub deadline: Timer,
@@ -54,30 +55,12 @@ pub(crate) struct Connection<A: App> {
 }
 
 impl<A: App> Keyed for Connection<A> {
-    fn flow(&self) -> &Flow {
-        &self.flow
+    fn key(&self) -> &Key {
+        &self.key
     }
 }
 
 impl<A: App> Connection<A> {
-    /// May `seg`, with this result, change the way by which the peer is reached?
-    ///
-    /// Nothing but the frame's own checksum covers its link addresses, so one frame alone is not believed for ever. A
-    /// segment that takes sequence space corrects itself: if its addresses were damaged, our ACK goes astray and the
-    /// peer sends it again. A bare ACK is never repeated; with wrong addresses from it all we send would be lost, and
-    /// a peer that only waits would never tell us. It counts only once the timer rang, when the old way is in doubt.
-    pub fn may_move(&mut self, seg: &Segment<'_>, result: Result<(), DropReason>) -> bool {
-        let repeated = seg.seq_len > 0;
-        match result {
-            Ok(()) => {
-                let in_doubt = |(snd, _): (&mut Snd, bool)| snd.is_backed_off();
-                repeated || self.state.snd().is_some_and(in_doubt)
-            }
-            Err(DropReason::OutOfWindow) => repeated && seg.seq.lt(self.rcv.nxt),
-            Err(_) => false,
-        }
-    }
-
     /// The earliest of all its deadlines.
     pub fn timer(&self, now: Instant, config: &Config) -> Timer {
         self.state
@@ -128,7 +111,7 @@ impl<A: App> Connection<A> {
         if inbox.blocked || self.rcv.leaving {
             return;
         }
-        *eof = Eof::Told(Timer::at(cx.now + cx.shared.config.linger));
+        *eof = Eof::Told(Timer::after(cx.now, cx.shared.config.linger));
         let lifted = self.call(cx, |app, now, io, unread| app.on_eof(now, io, unread));
         self.put_back(lifted, cx);
     }
@@ -165,8 +148,9 @@ impl<A: App> Connection<A> {
         let unread = self.state.inbox()?.lift();
         let (snd, _) = self.state.snd()?;
         let mut io = Io {
+            now: cx.now,
             conn: &mut self.conn,
-            flow: &self.flow,
+            flow: cx.flow,
             snd,
             pieces: &mut cx.shared.pieces,
             limit: cx.shared.config.pieces_per_connection,
@@ -196,7 +180,7 @@ impl<A: App> Connection<A> {
         if let Some(inbox) = self.state.inbox() {
             inbox.blocked = wish.blocked;
             inbox.retry = if wish.blocked && !waits {
-                Timer::at(cx.now + RETRY)
+                Timer::after(cx.now, RETRY)
             } else {
                 Timer::OFF
             };
@@ -237,15 +221,15 @@ impl<A: App> Connection<A> {
     /// Resets the connection. The RST is lost when the transmit side is full: the peer's next segment gets another.
     pub fn abort<O: Out<A::Link>>(&mut self, why: CloseReason, cx: &mut Cx<'_, A, O>) {
         self.send_reset(cx);
-        self.end(why, cx.shared, cx.app);
+        self.end(why, cx);
     }
 
     /// Ends the connection without a word to the peer.
-    pub fn end(&mut self, why: CloseReason, shared: &mut Shared<A>, app: &mut A) {
+    pub fn end<O>(&mut self, why: CloseReason, cx: &mut Cx<'_, A, O>) {
         let state = self.state.take();
         let told = match state {
             State::SynRcvd(_) => {
-                shared.counters.count_close(why);
+                cx.shared.counters.count_close(why);
                 false
             }
             State::TimeWait(_) | State::Closed => false,
@@ -255,43 +239,40 @@ impl<A: App> Connection<A> {
                 mut inbox,
                 eof: _,
             } => {
-                inbox.release(&mut shared.buffers);
-                snd.clear(&mut shared.pieces, app);
+                inbox.release(&mut cx.shared.buffers);
+                snd.clear(&mut cx.shared.pieces, cx.app);
                 true
             }
             State::FinWait1 { mut snd, linger: _ }
             | State::Closing { mut snd }
             | State::LastAck { mut snd } => {
-                snd.clear(&mut shared.pieces, app);
+                snd.clear(&mut cx.shared.pieces, cx.app);
                 true
             }
             State::FinWait2 { .. } => true,
         };
         self.deadline = Timer::OFF;
         if told {
-            self.tell_closed(why, shared, app);
+            cx.shared.counters.count_close(why);
+            cx.app
+                .on_closed(cx.flow, core::mem::take(&mut self.conn), why);
         }
     }
 
     /// Enters TIME-WAIT, or starts its 2 MSL again; to the application the connection ended when it entered.
-    pub fn wait_out(&mut self, now: Instant, shared: &mut Shared<A>, app: &mut A) {
-        let until = Timer::at(now + shared.config.time_wait);
+    pub fn wait_out<O>(&mut self, cx: &mut Cx<'_, A, O>) {
+        let until = Timer::after(cx.now, cx.shared.config.time_wait);
         let snd_nxt = self.state.snd_nxt();
         if let State::TimeWait(wait) = &mut self.state {
             wait.until = until;
             return;
         }
-        self.end(CloseReason::Finished, shared, app);
+        self.end(CloseReason::Finished, cx);
         self.state = State::TimeWait(TimeWait {
             snd_nxt,
             until,
             prev: u32::MAX,
             next: u32::MAX,
         });
-    }
-
-    fn tell_closed(&mut self, why: CloseReason, shared: &mut Shared<A>, app: &mut A) {
-        shared.counters.count_close(why);
-        app.on_closed(&self.flow, core::mem::take(&mut self.conn), why);
     }
 }

@@ -6,7 +6,9 @@
 //! ```
 //! `known` is a MAC of the flow and a slow counter; `bound` one of those, the peer's ISN and all that the cookie keeps. A
 //! guess without knowledge is right once in 2^27. With `known` alone a segment is told that came ahead of the first
-//! one: its sequence number says nothing of the peer's ISN, so that it cannot open the connection.
+//! one: its sequence number says nothing of the peer's ISN, so that it cannot open the connection. It must not do so by
+//! luck either, since the bytes before it would be missing: `bound` is linear in the peer's ISN, and the same for no two
+//! that are less than 2^18 apart.
 
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
@@ -181,12 +183,15 @@ impl Cookies {
         hasher.write(b"bound");
         hasher.write_u64(count);
         flow.hash(&mut hasher);
-        hasher.write_u32(irs.0);
         hasher.write_u32(index);
         // Another value than any six bits where there are no timestamps.
         hasher.write_u32(bits.unwrap_or(u32::MAX));
         let mac = hasher.finish();
-        (mac as u32 & BOUND_MASK, Tag((mac >> 32) as u32 | 1))
+        // An odd factor can be inverted; a secret one, so that a later segment, whose two numbers both have moved on, is
+        // no better than a guess.
+        let factor = (mac >> 18) as u32 | 1;
+        let bound = (mac as u32).wrapping_add(irs.0.wrapping_mul(factor)) & BOUND_MASK;
+        (bound, Tag(((mac >> 32) as u32 ^ irs.0) | 1))
     }
 }
 

@@ -11,7 +11,7 @@ pub enum DropReason {
     BadChecksum,
     /// Addresses or ports that no peer can have (unspecified, loopback, multicast, broadcast, our own; port 0).
     OddAddress,
-    /// SYN with FIN or RST, or none of SYN, ACK and RST.
+    /// SYN with RST, SYN with FIN where there is no connection, or none of SYN, ACK and RST.
     OddFlags,
     /// Its timestamp is older than the connection's (RFC 7323 section 5).
     Paws,
@@ -73,7 +73,7 @@ impl DropReason {
 /// Why a SYN was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RefuseReason {
-    /// Every connection slot is in use.
+    /// Every connection slot is in use, or every number for an endpoint of ours.
     TableFull,
     /// As many handshakes are under way as `Config::half_open` allows, and there are no SYN cookies.
     HalfOpenFull,

@@ -33,6 +33,7 @@ pub struct Terms {
 
 /// A connection outside of any stack. Dropping it forgets it without a word to the peer.
 pub struct Detached<A: App> {
+    pub(crate) flow: Flow,
     pub(crate) connection: Connection<A>,
     pub(crate) unread: Vec<u8>,
 }
@@ -41,7 +42,7 @@ impl<A: App> Detached<A> {
     /// Who talks to whom.
     #[must_use]
     pub fn flow(&self) -> &Flow {
-        &self.connection.flow
+        &self.flow
     }
 
     /// How the peer was last reached.

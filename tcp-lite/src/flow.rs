@@ -1,6 +1,7 @@
 //! Who talks to whom: addresses, endpoints, flows.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IPv4 or IPv6 address; IPv4 is kept v4-mapped (`::ffff:a.b.c.d`), so both compare and hash alike.
@@ -95,7 +96,7 @@ pub struct Endpoint {
 }
 
 /// A connection's two ends, seen from this host.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flow {
     /// Our end: a received segment's destination.
     pub local: Endpoint,
@@ -121,6 +122,29 @@ impl Flow {
             && self.local.addr.is_unicast()
             && self.remote.addr != self.local.addr
             && self.remote.port != 0
+    }
+}
+
+/// In one piece, IPv4 without what is the same in all its addresses: every segment is looked up by this.
+impl Hash for Flow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Flow { local, remote } = self;
+        let (to, from) = (local.port.to_be_bytes(), remote.port.to_be_bytes());
+        if let (Some(ours), Some(theirs)) = (local.addr.to_v4(), remote.addr.to_v4()) {
+            let mut buf = [0; 12];
+            buf[..4].copy_from_slice(&ours);
+            buf[4..8].copy_from_slice(&theirs);
+            buf[8..10].copy_from_slice(&to);
+            buf[10..].copy_from_slice(&from);
+            state.write(&buf);
+        } else {
+            let mut buf = [0; 36];
+            buf[..16].copy_from_slice(&local.addr.0);
+            buf[16..32].copy_from_slice(&remote.addr.0);
+            buf[32..34].copy_from_slice(&to);
+            buf[34..].copy_from_slice(&from);
+            state.write(&buf);
+        }
     }
 }
 

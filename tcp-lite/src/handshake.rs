@@ -138,10 +138,10 @@ impl Negotiated {
         ((now.0 / 1000) as u32).wrapping_add(self.ts_offset)
     }
 
-    /// Round trip by the echo of our clock; `None` when the echo cannot be one.
+    /// Round trip by the echo of our clock, one tick at least; `None` when the echo cannot be one.
     pub fn echoed(&self, now: Instant, ecr: u32) -> Option<Duration> {
         let ms = self.ts_clock(now).wrapping_sub(ecr);
-        (ms < 1 << 20).then(|| Duration::from_millis(u64::from(ms)))
+        (ms < 1 << 20).then(|| Duration::from_millis(u64::from(ms.max(1))))
     }
 
     /// A router says that packets of at most `mtu` bytes pass. False if that is no news, or none to be believed.

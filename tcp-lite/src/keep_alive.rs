@@ -1,7 +1,5 @@
 //! Is an idle peer still there? (RFC 9293 section 3.8.4)
 
-use core::time::Duration;
-
 use crate::app::{App, Out};
 use crate::config::Config;
 use crate::connection::{Connection, Cx};
@@ -9,9 +7,6 @@ use crate::counters::CloseReason;
 use crate::state::State;
 use crate::time::{Instant, Timer};
 use crate::wire::Flags;
-
-/// Half of what the 32-bit milliseconds of silence can tell.
-const LONGEST: Duration = Duration::from_secs(24 * 24 * 3600);
 
 impl<A: App> Connection<A> {
     /// When to ask next. Only while nothing is outstanding: what is, asks by itself; and only before the application
@@ -27,7 +22,7 @@ impl<A: App> Connection<A> {
                 let asked = config
                     .keep_alive_interval
                     .saturating_mul(self.probes.into());
-                Timer::at(now - self.rcv.silence(now) + idle.min(LONGEST) + asked)
+                Timer::after(now - self.rcv.silence(now), idle + asked)
             }
             State::SynRcvd(_)
             | State::Established { .. }

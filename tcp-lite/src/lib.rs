@@ -24,6 +24,7 @@ mod detach;
 mod flow;
 mod handshake;
 mod keep_alive;
+mod key;
 mod limiter;
 mod output;
 mod path;

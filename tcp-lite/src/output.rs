@@ -12,7 +12,7 @@ use crate::handshake::Negotiated;
 use crate::recv::Rcv;
 use crate::send::{Chunk, TimerVerdict};
 use crate::seq::SeqNum;
-use crate::state::{Eof, State};
+use crate::state::{Class, Eof, State};
 use crate::time::{Instant, Timer};
 use crate::wire::{Flags, Header, Options, SackBlocks, Sum, Timestamps};
 
@@ -67,11 +67,15 @@ impl<A: App> Connection<A> {
         {
             self.send_syn_ack(cx)?;
         }
+        if self.rcv.delayed.is_set() && self.has_gap() {
+            // It filled a part of it (RFC 5681 section 4.2).
+            self.rcv.ack_now = true;
+        }
         if let Some((snd, fin)) = self.state.snd() {
             snd.keep_timer(cx.now, fin, &cx.shared.config, &mut cx.shared.pieces);
         }
         while let Some((snd, fin)) = self.state.snd()
-            && let Some(chunk) = snd.next_chunk(fin)
+            && let Some(chunk) = snd.next_chunk(cx.now, fin)
         {
             self.send_chunk(chunk, cx)?;
         }
@@ -81,6 +85,11 @@ impl<A: App> Connection<A> {
         Ok(())
     }
 
+    /// Is there data that waits for the peer's ACKs to let it out, for the first time or again?
+    pub fn is_mid_answer(&mut self) -> bool {
+        self.state.snd().is_some_and(|(snd, _)| snd.has_unsent())
+    }
+
     fn send_syn_ack<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
         let State::SynRcvd(half) = &self.state else {
             return Ok(());
@@ -88,7 +97,7 @@ impl<A: App> Connection<A> {
         let config = &cx.shared.config;
         let header = syn_ack(
             cx.now,
-            &self.flow,
+            cx.flow,
             half.iss,
             &self.terms,
             &mut self.rcv,
@@ -106,9 +115,14 @@ impl<A: App> Connection<A> {
 
     fn send_chunk<O: Out<A::Link>>(
         &mut self,
-        chunk: Chunk,
+        mut chunk: Chunk,
         cx: &mut Cx<'_, A, O>,
     ) -> Result<(), Full> {
+        let sack = if self.has_gap() {
+            self.sack_beside(&mut chunk)
+        } else {
+            SackBlocks::NONE
+        };
         let Some((snd, _)) = self.state.snd() else {
             return Ok(());
         };
@@ -117,7 +131,8 @@ impl<A: App> Connection<A> {
             .with_if(chunk.push, Flags::PSH)
             .with_if(chunk.fin, Flags::FIN)
             .with_if(ect && snd.cwr, Flags::CWR);
-        let header = self.header(chunk.seq, flags, cx);
+        let mut header = self.header(chunk.seq, flags, cx);
+        header.options.sack = sack;
         let Some((snd, _)) = self.state.snd() else {
             return Ok(());
         };
@@ -125,8 +140,8 @@ impl<A: App> Connection<A> {
         let shared = &mut *cx.shared;
         let ecn = if ect { Ecn::Ect0 } else { Ecn::NotEct };
         let len = header.len() + chunk.len as usize;
-        cx.out.emit(&self.flow, &self.link, ecn, len, |buf| {
-            header.emit(&self.flow, buf, |payload| {
+        cx.out.emit(cx.flow, &self.link, ecn, len, |buf| {
+            header.emit(cx.flow, buf, |payload| {
                 snd.fill(&shared.pieces, at, payload, cx.app)
             });
         })?;
@@ -136,6 +151,7 @@ impl<A: App> Connection<A> {
         snd.sent(cx.now, chunk, &shared.config);
         shared.counters.retransmits += u64::from(chunk.again);
         self.rcv.acked();
+        self.rcv.slacken();
         Ok(())
     }
 
@@ -155,19 +171,43 @@ impl<A: App> Connection<A> {
 
     /// An ACK at once, since the peer counts them; with the next flush if there is no room.
     pub fn acknowledge<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
-        if self.send_ack(None, cx).is_err() {
+        self.report(None, cx);
+    }
+
+    /// The same, with what came twice. Not on data, which would be cut for it.
+    pub fn report<O: Out<A::Link>>(
+        &mut self,
+        twice: Option<(SeqNum, SeqNum)>,
+        cx: &mut Cx<'_, A, O>,
+    ) {
+        if self.state.class() != Class::Gone && self.send_ack(twice, cx).is_err() {
             self.rcv.ack_now = true;
         }
     }
 
-    /// The ACK of a segment below the window: the one that acknowledged it was lost, or it was sent for nothing, which
-    /// the peer wants to know (RFC 2883 section 4).
+    /// The ACK of a segment below the window: the one that acknowledged it was lost, or it was sent for nothing.
     pub fn acknowledge_again<O: Out<A::Link>>(&mut self, seg: &Segment<'_>, cx: &mut Cx<'_, A, O>) {
-        let end = seg.seq + seg.payload.len() as u32;
-        let twice = seg.seq.lt(end) && end.le(self.rcv.nxt);
-        if self.send_ack(twice.then_some((seg.seq, end)), cx).is_err() {
-            self.rcv.ack_now = true;
+        if seg.seq.lt(self.rcv.nxt) {
+            self.rcv.quicken();
         }
+        let twice = self.twice(seg);
+        self.report(twice, cx);
+    }
+
+    /// What of `seg`, before it is taken, is here already: below RCV.NXT, else behind a gap. A peer with SACK wants to
+    /// know (RFC 2883 section 4).
+    pub fn twice(&mut self, seg: &Segment<'_>) -> Option<(SeqNum, SeqNum)> {
+        if !self.terms.sack {
+            return None;
+        }
+        let nxt = self.rcv.nxt;
+        if seg.seq.lt(nxt) {
+            let end = (seg.seq + seg.seq_len).min(nxt);
+            return seg.seq.lt(end).then_some((seg.seq, end));
+        }
+        let fin = seg.flags.has(Flags::FIN);
+        let inbox = self.state.inbox()?;
+        inbox.overlap(nxt, seg.seq, seg.payload.len(), fin)
     }
 
     /// An ACK that a hostile peer can provoke at will (RFC 5961 section 7).
@@ -183,12 +223,17 @@ impl<A: App> Connection<A> {
     /// RST at SND.NXT; lost if there is no room.
     pub fn send_reset<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
         let flags = Flags::RST.with(Flags::ACK);
+        // RFC 7323 section 3.2: with timestamps (SHOULD).
+        let timestamps = timestamps(cx.now, &self.terms, &self.rcv);
         let header = Header {
             seq: self.state.snd_nxt(),
             ack: self.rcv.nxt,
             flags,
             window: 0,
-            options: Options::default(),
+            options: Options {
+                timestamps,
+                ..Options::default()
+            },
         };
         if self.emit(&header, cx).is_ok() {
             cx.shared.counters.resets_sent += 1;
@@ -202,7 +247,7 @@ impl<A: App> Connection<A> {
         cx: &mut Cx<'_, A, O>,
     ) -> Result<(), Full> {
         let counters = &mut cx.shared.counters;
-        reply(cx.out, counters, &self.flow, &self.link, header)
+        reply(cx.out, counters, cx.flow, &self.link, header)
     }
 
     /// The header of any segment but SYN-ACK and RST.
@@ -235,10 +280,34 @@ impl<A: App> Connection<A> {
             blocks.push(left, right);
         }
         if let Some(inbox) = self.state.inbox() {
-            let held = inbox.sack(nxt, limit - blocks.as_slice().len());
-            held.as_slice().iter().for_each(|&(l, r)| blocks.push(l, r));
+            inbox.report(nxt, limit, &mut blocks);
         }
         blocks
+    }
+
+    fn has_gap(&mut self) -> bool {
+        let nxt = self.rcv.nxt;
+        self.state.inbox().is_some_and(|inbox| inbox.has_gap(nxt))
+    }
+
+    /// SACK blocks for a segment with data (RFC 2018 section 4: every ACK has them while there is a gap). Options come out
+    /// of the segment (RFC 6691): new data is cut for them. What was sent before keeps its bounds, by which losses are
+    /// found, and goes without them if it is too long.
+    fn sack_beside(&mut self, chunk: &mut Chunk) -> SackBlocks {
+        let sack = self.sack_blocks(None);
+        let options = Options {
+            sack,
+            ..Options::default()
+        };
+        let most = u32::from(self.terms.payload()) - options.len() as u32;
+        if chunk.len <= most {
+            return sack;
+        }
+        if chunk.again {
+            return SackBlocks::NONE;
+        }
+        (chunk.len, chunk.fin, chunk.push) = (most, false, false);
+        sack
     }
 
     /// Looks at every deadline of the connection but TIME-WAIT's, which is the stack's.
@@ -258,7 +327,7 @@ impl<A: App> Connection<A> {
             {
                 self.abort(CloseReason::UserTimeout, cx);
             } else {
-                self.suspect_black_hole(cx.shared);
+                self.suspect_black_hole(cx);
             }
         }
         if self.deadline.is_due(now) {
@@ -282,11 +351,13 @@ impl<A: App> Connection<A> {
             State::SynRcvd(half) => {
                 if half.timer.is_due(now) {
                     if half.tries >= config.syn_ack_tries {
-                        self.end(CloseReason::HandshakeTimeout, cx.shared, cx.app);
+                        self.end(CloseReason::HandshakeTimeout, cx);
                         return;
                     }
-                    half.timer =
-                        Timer::at(now + config.initial_rto.saturating_mul(1 << half.tries.min(16)));
+                    half.timer = Timer::after(
+                        now,
+                        config.initial_rto.saturating_mul(1 << half.tries.min(16)),
+                    );
                     half.tries += 1;
                     half.due = true;
                 }
@@ -294,7 +365,7 @@ impl<A: App> Connection<A> {
             State::FinWait1 { linger, .. } | State::FinWait2 { linger, .. } => {
                 if linger.until.is_due(now) {
                     // Silently: a RST could destroy what the peer has received and not read.
-                    self.end(CloseReason::LingerTimeout, cx.shared, cx.app);
+                    self.end(CloseReason::LingerTimeout, cx);
                 }
             }
             State::CloseWait {
@@ -304,7 +375,7 @@ impl<A: App> Connection<A> {
             } => {
                 if until.is_due(now) {
                     if snd.is_busy(false) || inbox.retry.is_set() || self.deadline.is_set() {
-                        *until = Timer::at(now + config.linger.max(Duration::from_millis(1)));
+                        *until = Timer::after(now, config.linger.max(Duration::from_millis(1)));
                     } else {
                         self.abort(CloseReason::HalfClosedTimeout, cx);
                     }

@@ -9,14 +9,17 @@ use crate::config::Config;
 pub(crate) struct Rtt {
     srtt: u32,
     rttvar: u32,
-    /// The least round trip seen (`RACK.min_RTT`).
-    least: u32,
-    /// Timeouts in a row: each doubles the RTO (section 5.5).
-    backoff: u8,
+    /// The least round trip seen (`RACK.min_RTT`), and in the upper bits timeouts in a row: a byte of its own for them
+    /// would cost each connection eight.
+    least_and_backoff: u32,
 }
 
-/// Longest sample taken; keeps the arithmetic in 32 bits.
+/// Longest sample taken; keeps the arithmetic in 32 bits, and a sample in 27.
 const MAX_SAMPLE_MICROS: u32 = 120_000_000;
+const LEAST_BITS: u32 = 27;
+const LEAST: u32 = (1 << LEAST_BITS) - 1;
+/// Timeouts in a row are counted up to here: the RTO reaches its bound before, whatever it is.
+const MAX_BACKOFF: u8 = 31;
 
 impl Rtt {
     pub fn sample(&mut self, rtt_micros: u32) {
@@ -40,21 +43,21 @@ impl Rtt {
     /// A round trip that is sure to be one.
     pub fn least(&mut self, rtt_micros: u32) {
         let rtt = rtt_micros.clamp(1, MAX_SAMPLE_MICROS);
-        self.least = if self.least == 0 {
-            rtt
-        } else {
-            self.least.min(rtt)
+        let least = match self.least_seen() {
+            0 => rtt,
+            least => least.min(rtt),
         };
+        self.least_and_backoff = self.least_and_backoff & !LEAST | least;
     }
 
     /// µs; 0: not measured yet.
     pub fn least_seen(&self) -> u32 {
-        self.least
+        self.least_and_backoff & LEAST
     }
 
     /// What was measured may be of another path.
     pub fn forget_least(&mut self) {
-        self.least = 0;
+        self.least_and_backoff &= !LEAST;
     }
 
     /// A timeout was spurious because a round trip took this long: the next one waits for such (RFC 4015 section 3.2
@@ -66,22 +69,24 @@ impl Rtt {
     }
 
     pub fn back_off(&mut self) {
-        self.backoff = self.backoff.saturating_add(1);
+        if self.timeouts() < MAX_BACKOFF {
+            self.least_and_backoff += 1 << LEAST_BITS;
+        }
     }
 
     /// Did the timer ring since new data was last acknowledged?
     pub fn is_backed_off(&self) -> bool {
-        self.backoff > 0
+        self.timeouts() > 0
     }
 
-    /// How often it rang since.
+    /// How often it rang since: each time doubles the RTO (section 5.5).
     pub fn timeouts(&self) -> u8 {
-        self.backoff
+        (self.least_and_backoff >> LEAST_BITS) as u8
     }
 
     /// New data was acknowledged.
     pub fn restore(&mut self) {
-        self.backoff = 0;
+        self.least_and_backoff &= LEAST;
     }
 
     pub fn rto(&self, config: &Config) -> Duration {
@@ -93,14 +98,14 @@ impl Rtt {
             let variance = Duration::from_micros(4 * u64::from(self.rttvar));
             Duration::from_micros(u64::from(self.srtt)) + variance.max(config.min_rto)
         };
-        base.saturating_mul(1 << self.backoff.min(16))
+        base.saturating_mul(1 << self.timeouts().min(16))
             .min(config.max_rto)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Duration, Rtt};
+    use super::{Config, Duration, MAX_BACKOFF, Rtt};
 
     #[test]
     fn rto_by_the_rfc() {
@@ -123,11 +128,17 @@ mod tests {
             rtt.back_off();
             assert_eq!(rtt.rto(&config), floor * factor);
         }
+        rtt.least(7);
         for _ in 0..300 {
             rtt.back_off();
         }
         assert_eq!(rtt.rto(&config), config.max_rto);
+        rtt.least(9);
+        assert_eq!((rtt.least_seen(), rtt.timeouts()), (7, MAX_BACKOFF));
         rtt.restore();
         assert_eq!(rtt.rto(&config), floor);
+        rtt.back_off();
+        rtt.forget_least();
+        assert_eq!((rtt.least_seen(), rtt.timeouts()), (0, 1));
     }
 }

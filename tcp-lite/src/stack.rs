@@ -8,7 +8,7 @@ use crate::arrive::{Segment, check};
 use crate::config::Config;
 use crate::connection::{Connection, Cx, Shared};
 use crate::cookie::{Check, Cookies};
-use crate::counters::{CloseReason, Counters};
+use crate::counters::{CloseReason, Counters, DropReason};
 use crate::detach::Detached;
 use crate::flow::Flow;
 use crate::limiter::Limiter;
@@ -18,9 +18,9 @@ use crate::send::Pieces;
 use crate::seq::SeqNum;
 use crate::state::{Class, State};
 use crate::table::Table;
-use crate::time::{Instant, Timer};
+use crate::time::Instant;
 use crate::time_wait::TimeWaits;
-use crate::wheel::{TICK, Wheel};
+use crate::wheel::Wheel;
 use crate::wire::{Flags, Header, Options};
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -40,10 +40,8 @@ pub struct Stack<A: App> {
     cookies: Cookies,
     /// Connections that may have something to say, in the order they were touched.
     touched: Vec<u32>,
-    /// The other half of a double buffer for `touched`.
-    flushing: Vec<u32>,
     /// When to try again after the transmit side was full.
-    retry: Timer,
+    retry: Option<Instant>,
     /// Connections that left, until the caller takes them.
     left: VecDeque<Detached<A>>,
 }
@@ -51,8 +49,8 @@ pub struct Stack<A: App> {
 impl<A: App> Stack<A> {
     /// All tables are allocated here, and never grow.
     #[must_use]
-    pub fn new(mut config: Config) -> Stack<A> {
-        config.receive_window = config.receive_window.clamp(1, u32::from(u16::MAX));
+    pub fn new(config: Config) -> Stack<A> {
+        let config = config.bounded();
         let mut reset_secret = config.secret;
         reset_secret[0] ^= 1;
         Stack {
@@ -62,8 +60,7 @@ impl<A: App> Stack<A> {
             half_open: 0,
             cookies: Cookies::new(config.secret, config.capacity),
             touched: Vec::with_capacity(config.capacity),
-            flushing: Vec::with_capacity(config.capacity),
-            retry: Timer::OFF,
+            retry: None,
             left: VecDeque::new(),
             shared: Shared {
                 pieces: Pieces::new(config.pieces),
@@ -78,8 +75,8 @@ impl<A: App> Stack<A> {
         }
     }
 
-    /// Takes one segment. Its checksum is verified; answers wait for [`Stack::flush`], but for ACKs that a peer counts
-    /// one by one and resets.
+    /// Takes one segment. Its checksum is verified; what is to be said waits for [`Stack::flush`], but for resets, ACKs
+    /// that a peer counts one by one, and the part of a long answer that an ACK lets out.
     pub fn on_segment(
         &mut self,
         now: Instant,
@@ -108,10 +105,15 @@ impl<A: App> Stack<A> {
         app: &mut A,
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
-        let opens = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
+        let flags = segment.flags;
+        let begins_and_ends = flags.has(Flags::SYN.with(Flags::FIN));
+        let opens = flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !begins_and_ends;
         let Some(id) = self.table.find(&seg.flow) else {
             return if opens {
                 self.accept(now, seg, segment, None, out)
+            } else if begins_and_ends {
+                // No TCP sends both; a connection that exists answers it like any SYN.
+                Disposition::Dropped(DropReason::OddFlags)
             } else {
                 self.by_cookie(now, seg, segment, app, out)
             };
@@ -133,11 +135,17 @@ impl<A: App> Stack<A> {
         }
         let mut cx = Cx {
             now,
+            flow: &seg.flow,
             shared: &mut self.shared,
             app,
             out,
         };
         let result = connection.on_segment(segment, &mut cx);
+        if segment.seq_len == 0 && connection.is_mid_answer() {
+            // What one ACK lets out goes before the next one is looked at: should that tell of a loss, recovery counts
+            // what was in the network by then. What meets a full ring is sent by the flush.
+            let _ = connection.output(&mut cx);
+        }
         if connection.may_move(segment, result) {
             connection.link = seg.link;
         }
@@ -170,8 +178,8 @@ impl<A: App> Stack<A> {
             connection.touched = true;
             self.touched.push(id);
         }
-        if let Some(when) = connection.timer(now, &self.shared.config).get() {
-            self.wheel.arm(id, when.max(now + TICK));
+        if let Some(tick) = connection.timer(now, &self.shared.config).tick(now) {
+            self.wheel.arm(id, tick);
         }
         if after == Class::TimeWait && before != Class::TimeWait {
             self.time_waits.push(id, &mut self.table);
@@ -250,7 +258,7 @@ impl<A: App> Stack<A> {
     /// Does what is due by `now`, and flushes.
     pub fn on_timers(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
         while let Some(id) = self.wheel.pop(now) {
-            let Some(connection) = self.table.get_mut(id) else {
+            let Some((flow, connection)) = self.table.entry(id) else {
                 continue;
             };
             let before = connection.state.class();
@@ -263,6 +271,7 @@ impl<A: App> Stack<A> {
             if connection.timer(now, &self.shared.config).is_due(now) {
                 connection.on_timer(&mut Cx {
                     now,
+                    flow: &flow,
                     shared: &mut self.shared,
                     app: &mut *app,
                     out: &mut *out,
@@ -276,45 +285,40 @@ impl<A: App> Stack<A> {
     /// Sends everything that touched connections have to say: once per batch. What meets [`crate::Full`] stays queued
     /// for the next flush.
     pub fn flush(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
-        self.retry = Timer::OFF;
-        let mut list = core::mem::replace(&mut self.touched, core::mem::take(&mut self.flushing));
-        for id in list.drain(..) {
-            let Some(connection) = self.table.get_mut(id) else {
-                continue;
+        let mut waits = false;
+        self.touched.retain(|&id| {
+            let Some((flow, connection)) = self.table.entry(id) else {
+                return false;
             };
             if !connection.touched {
-                continue;
+                return false;
             }
-            let full = self.retry.is_set();
             let mut cx = Cx {
                 now,
+                flow: &flow,
                 shared: &mut self.shared,
                 app: &mut *app,
                 out: &mut *out,
             };
-            if full || connection.output(&mut cx).is_err() {
-                self.touched.push(id);
-                self.retry = Timer::at(now + FLUSH_RETRY);
-            } else {
-                connection.touched = false;
+            waits = waits || connection.output(&mut cx).is_err();
+            connection.touched = waits;
+            if let Some(tick) = connection.timer(now, &self.shared.config).tick(now) {
+                self.wheel.arm(id, tick);
             }
-            if let Some(when) = connection.timer(now, &self.shared.config).get() {
-                self.wheel.arm(id, when.max(now + TICK));
-            }
-        }
-        self.flushing = list;
+            waits
+        });
+        self.retry = waits.then_some(now + FLUSH_RETRY);
     }
 
     /// When [`Stack::on_timers`] has something to do, at the latest; it may turn out to be nothing. At once (time 0) if
     /// connections were touched and not flushed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let flush = match self.retry.get() {
-            Some(retry) => Timer::at(retry),
-            None if self.touched.is_empty() => Timer::OFF,
-            None => Timer::at(Instant(0)),
-        };
-        Timer::from(self.wheel.next()).min(flush).get()
+        let unflushed = (!self.touched.is_empty()).then_some(Instant(0));
+        match (self.wheel.next(), self.retry.or(unflushed)) {
+            (Some(timer), Some(flush)) => Some(timer.min(flush)),
+            (timer, flush) => timer.or(flush),
+        }
     }
 
     /// Is there a connection of this flow, half-open and TIME-WAIT included?
@@ -349,7 +353,7 @@ impl<A: App> Stack<A> {
     /// Sends RST on every connection and forgets them all.
     pub fn abort_all(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
         for id in 0..self.table.slots() {
-            let Some(connection) = self.table.get_mut(id) else {
+            let Some((flow, connection)) = self.table.entry(id) else {
                 continue;
             };
             let before = connection.state.class();
@@ -359,6 +363,7 @@ impl<A: App> Stack<A> {
             }
             let mut cx = Cx {
                 now,
+                flow: &flow,
                 shared: &mut self.shared,
                 app: &mut *app,
                 out: &mut *out,

@@ -1,6 +1,5 @@
 //! Time as a value: read by the caller once per batch, passed down.
 
-use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Sub};
 use core::time::Duration;
 
@@ -48,16 +47,32 @@ pub(crate) fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A deadline that is set or not, in 8 bytes (an `Option<Instant>` takes 16, and a connection holds several): the time
-/// plus 1, so that an `Option<Timer>` takes no more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Timer(NonZeroU64);
+/// The farthest that a [`Timer`] may lie ahead: 2^30 ms, 12 days. Two of them then compare right although they wrap, also
+/// when one has been due for as long. Less would shorten timeouts that somebody may want, more leaves no slack.
+pub(crate) const LONGEST: Duration = Duration::from_millis(1 << 30);
+
+/// A deadline that is set or not, in 4 bytes (an `Option<Instant>` takes 16, and a connection holds several): the low
+/// half of its milliseconds, rounded up like the wheel's ticks, 0 for none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Timer(u32);
 
 impl Timer {
-    pub const OFF: Timer = Timer(NonZeroU64::MAX);
+    pub const OFF: Timer = Timer(0);
 
+    /// `when` is at most [`LONGEST`] from now.
     pub fn at(when: Instant) -> Timer {
-        Timer(NonZeroU64::MIN.saturating_add(when.0.min(u64::MAX - 2)))
+        // One of 2^32 numbers means "none": then it rings 1 ms later.
+        Timer(((when.0.saturating_add(999) / 1000) as u32).max(1))
+    }
+
+    /// At `when`, or [`LONGEST`] from now if that is earlier.
+    pub fn within(now: Instant, when: Instant) -> Timer {
+        Timer::at(when.min(now + LONGEST))
+    }
+
+    /// In `wait`, or [`LONGEST`] if that is less.
+    pub fn after(now: Instant, wait: Duration) -> Timer {
+        Timer::within(now, now + wait)
     }
 
     pub fn is_set(self) -> bool {
@@ -65,48 +80,69 @@ impl Timer {
     }
 
     pub fn is_due(self, now: Instant) -> bool {
-        self.get().is_some_and(|when| when <= now)
+        self.is_set() && self.ahead(now) <= 0
     }
 
-    pub fn get(self) -> Option<Instant> {
-        self.is_set().then_some(Instant(self.0.get() - 1))
+    /// The wheel's tick for it, behind that of `now`.
+    pub fn tick(self, now: Instant) -> Option<u64> {
+        let tick = (now.0 / 1000) + u64::from(self.ahead(now).max(1).unsigned_abs());
+        self.is_set().then_some(tick)
+    }
+
+    /// ms from now.
+    fn ahead(self, now: Instant) -> i32 {
+        self.0.wrapping_sub(millis(now)) as i32
     }
 
     /// The earlier of two; `OFF` is later than all.
     pub fn min(self, other: Timer) -> Timer {
-        Timer(self.0.min(other.0))
+        let earlier = self.0.wrapping_sub(other.0) as i32 <= 0;
+        if !other.is_set() || self.is_set() && earlier {
+            self
+        } else {
+            other
+        }
     }
 }
 
-impl Default for Timer {
-    fn default() -> Timer {
-        Timer::OFF
-    }
-}
-
-impl From<Option<Instant>> for Timer {
-    fn from(when: Option<Instant>) -> Timer {
-        when.map_or(Timer::OFF, Timer::at)
-    }
+/// Milliseconds, low half: the timestamps' clock, without its offset.
+pub(crate) fn millis(now: Instant) -> u32 {
+    (now.0 / 1000) as u32
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Instant, Timer};
+    use super::{Duration, Instant, LONGEST, Timer};
 
+    /// Whatever the time: also where the low half of the milliseconds wraps, and where it is 0.
     #[test]
     fn timers() {
-        for (at, held) in [(0, 0), (7, 7), (u64::MAX, u64::MAX - 2)] {
-            let timer = Timer::at(Instant(at));
-            assert_eq!(timer.get(), Some(Instant(held)));
-            assert!(timer.is_due(Instant(held)) && timer.is_set());
+        for start in [0, 1, 999, 5_000_000_123, (1 << 32) * 1000 - 1, 77 << 45] {
+            let now = Instant(start);
+            for wait in [0, 1, 1000, 2_000_001, LONGEST.as_micros() as u64] {
+                let wait = Duration::from_micros(wait);
+                let (when, timer) = (now + wait, Timer::at(now + wait));
+                let rings =
+                    Instant((start / 1000 + u64::from(timer.ahead(now).unsigned_abs())) * 1000);
+                assert!(rings >= when && rings.since(when) < Duration::from_millis(2));
+                assert_eq!(Timer::after(now, wait), timer);
+                for passed in [Duration::ZERO, wait / 2, wait, 2 * wait] {
+                    let later = now + passed;
+                    assert_eq!(timer.is_due(later), rings <= later, "{now:?} {passed:?}");
+                    let tick = (rings.0 / 1000).max(later.0 / 1000 + 1);
+                    assert_eq!(timer.tick(later), Some(tick));
+                }
+                assert!(timer.is_due(rings) && timer.is_set());
+                for other in [Timer::OFF, Timer::at(when + Duration::from_millis(3))] {
+                    assert_eq!((timer.min(other), other.min(timer)), (timer, timer));
+                }
+            }
+            assert!(!Timer::OFF.is_set() && !Timer::OFF.is_due(now));
             assert_eq!(
-                (timer.min(Timer::OFF), Timer::OFF.min(timer)),
-                (timer, timer)
+                (Timer::OFF.tick(now), Timer::OFF.min(Timer::OFF)),
+                (None, Timer::OFF)
             );
+            assert_eq!(Timer::after(now, Duration::MAX), Timer::at(now + LONGEST));
         }
-        assert!(!Timer::at(Instant(8)).is_due(Instant(7)));
-        assert!(!Timer::OFF.is_set() && !Timer::OFF.is_due(Instant(u64::MAX)));
-        assert_eq!(size_of::<Option<Timer>>(), 8);
     }
 }

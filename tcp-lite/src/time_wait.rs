@@ -104,7 +104,7 @@ impl<A: App> Connection<A> {
         }
         if seg.flags.has(Flags::FIN) && seg.seq + seg.seq_len == self.rcv.nxt {
             // Our last ACK was lost.
-            self.wait_out(cx.now, cx.shared, cx.app);
+            self.wait_out(cx);
             self.acknowledge(cx);
             return Ok(());
         }

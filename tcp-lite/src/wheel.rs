@@ -3,14 +3,11 @@
 //! An entry may ring early (its slot on an outer level begins), never late; the connection then looks at its own
 //! deadlines and arms again. Moving a deadline back therefore costs nothing, which is the common case.
 
-use core::time::Duration;
-
 use crate::time::Instant;
 
-/// Wheel resolution: finer makes more wake-ups, coarser makes every deadline later by up to this much.
+/// A tick, the same as a `Timer`'s millisecond: finer makes more wake-ups, coarser makes every deadline later by up to
+/// this much.
 const TICK_MICROS: u64 = 1000;
-/// The resolution. Arm for this much past `now` at least: an entry in the past would ring again in the same round.
-pub(crate) const TICK: Duration = Duration::from_micros(TICK_MICROS);
 const LEVELS: usize = 7;
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
@@ -21,22 +18,22 @@ const NIL: u32 = u32::MAX;
 const DUE: u16 = (LEVELS * SLOTS) as u16;
 const UNARMED: u16 = u16::MAX;
 
+/// An entry's neighbours in the list of its place.
 #[derive(Clone, Copy)]
 struct Entry {
     prev: u32,
     next: u32,
-    /// `level * SLOTS + slot`, [`DUE`] or [`UNARMED`].
-    place: u16,
 }
 
-const IDLE: Entry = Entry {
+const ALONE: Entry = Entry {
     prev: NIL,
     next: NIL,
-    place: UNARMED,
 };
 
 pub(crate) struct Wheel {
     entries: Vec<Entry>,
+    /// Of each entry: `level * SLOTS + slot`, [`DUE`] or [`UNARMED`]. Mostly all that `arm` looks at.
+    places: Vec<u16>,
     heads: [u32; LEVELS * SLOTS + 1],
     occupied: [u64; LEVELS],
     /// Every entry outside [`DUE`] lies in a slot that begins after this tick.
@@ -47,35 +44,31 @@ impl Wheel {
     pub fn new(capacity: usize) -> Wheel {
         Wheel {
             entries: Vec::with_capacity(capacity),
+            places: Vec::with_capacity(capacity),
             heads: [NIL; LEVELS * SLOTS + 1],
             occupied: [0; LEVELS],
             current: 0,
         }
     }
 
-    /// Makes entry `id` ring at `when` (rounded up to a tick) or before; an entry that rings before already stays.
-    pub fn arm(&mut self, id: u32, when: Instant) {
+    /// Makes entry `id` ring at a tick or before; an entry that rings before already stays. While [`Wheel::pop`] is asked
+    /// again and again, a tick that is no later than now would ring in the same round.
+    pub fn arm(&mut self, id: u32, tick: u64) {
         let at = id as usize;
         if at >= self.entries.len() {
-            self.entries.resize(at + 1, IDLE);
+            self.entries.resize(at + 1, ALONE);
+            self.places.resize(at + 1, UNARMED);
         }
-        let tick = when
-            .0
-            .div_ceil(TICK_MICROS)
-            .min(HORIZON - 1)
-            .max(self.current + 1);
+        let tick = tick.min(HORIZON - 1).max(self.current + 1);
         let place = self.place_for(tick);
-        let armed = self.entries[at].place;
+        let armed = self.places[at];
         if armed != UNARMED && self.starts(armed) <= self.starts(place) {
             return;
         }
         self.cancel(id);
         let head = self.heads[usize::from(place)];
-        self.entries[at] = Entry {
-            prev: NIL,
-            next: head,
-            place,
-        };
+        self.places[at] = place;
+        self.entries[at].next = head;
         if head != NIL {
             self.entries[head as usize].prev = id;
         }
@@ -85,13 +78,14 @@ impl Wheel {
     }
 
     pub fn cancel(&mut self, id: u32) {
-        let Some(entry) = self.entries.get_mut(id as usize) else {
+        let Some(place) = self.places.get_mut(id as usize) else {
             return;
         };
-        let Entry { prev, next, place } = core::mem::replace(entry, IDLE);
+        let place = core::mem::replace(place, UNARMED);
         if place == UNARMED {
             return;
         }
+        let Entry { prev, next } = core::mem::replace(&mut self.entries[id as usize], ALONE);
         if next != NIL {
             self.entries[next as usize].prev = prev;
         }
@@ -130,7 +124,7 @@ impl Wheel {
         self.occupied[level] &= !(1 << slot);
         let mut id = head;
         while id != NIL {
-            self.entries[id as usize].place = DUE;
+            self.places[id as usize] = DUE;
             id = self.entries[id as usize].next;
         }
         self.heads[usize::from(DUE)] = head;
@@ -204,7 +198,7 @@ mod tests {
                     let reach = [3_000, 70_000, 5_000_000, 400_000_000, 100_000_000_000]
                         [random(5) as usize];
                     let (id, when) = (random(200) as u32, now + random(reach));
-                    wheel.arm(id, Instant(when));
+                    wheel.arm(id, when.div_ceil(TICK_MICROS));
                     // Arming later than before leaves the early entry.
                     let e = model.entry(id).or_insert(when);
                     *e = (*e).min(when);
@@ -224,7 +218,7 @@ mod tests {
                         assert!(rounds < 2_000, "no progress");
                         let due = model.remove(&id).expect("rang without being armed");
                         if due > now {
-                            wheel.arm(id, Instant(due));
+                            wheel.arm(id, due.div_ceil(TICK_MICROS));
                             model.insert(id, due);
                         }
                     }
@@ -245,7 +239,7 @@ mod tests {
     #[test]
     fn far_deadlines_are_clamped() {
         let mut wheel = Wheel::new(1);
-        wheel.arm(0, Instant(u64::MAX));
+        wheel.arm(0, u64::MAX);
         assert_eq!(
             wheel.next().map(|t| t.0 <= HORIZON * TICK_MICROS),
             Some(true)

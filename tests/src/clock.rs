@@ -29,13 +29,14 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// How long a load runs: `short` in `cargo xtask test`, `long` in `cargo xtask soak` (which sets SIDESTEP_SOAK).
+/// Whether the tests run in their long form: `cargo xtask soak` sets SIDESTEP_SOAK.
+pub fn soak() -> bool {
+    std::env::var_os("SIDESTEP_SOAK").is_some()
+}
+
+/// How long a load runs: `short` in `cargo xtask test`, `long` in `cargo xtask soak`.
 pub fn lasting(short: Duration, long: Duration) -> Duration {
-    if std::env::var_os("SIDESTEP_SOAK").is_some() {
-        long
-    } else {
-        short
-    }
+    if soak() { long } else { short }
 }
 
 /// A point in time after which waiting is a failure.

@@ -60,6 +60,7 @@ static TURN: Mutex<()> = Mutex::new(());
 pub struct Plan {
     queues: u32,
     link: Option<(Shape, u64)>,
+    beside_others: bool,
 }
 
 impl Plan {
@@ -68,6 +69,7 @@ impl Plan {
         Self {
             queues: 1,
             link: None,
+            beside_others: false,
         }
     }
 
@@ -80,6 +82,12 @@ impl Plan {
     /// Puts a [`Link`] between the hosts, the same shape in both directions.
     pub fn link(mut self, shape: Shape, seed: u64) -> Self {
         self.link = Some((shape, seed));
+        self
+    }
+
+    /// Lets other networks of this program exist at the same time: for what leaves the machine mostly idle.
+    pub fn beside_others(mut self) -> Self {
+        self.beside_others = true;
         self
     }
 
@@ -106,8 +114,8 @@ pub struct Net {
     pub server: Host,
     /// The host that clients run on.
     pub client: Host,
-    _middle: Option<Namespace>,
-    _turn: MutexGuard<'static, ()>,
+    middle: Option<Namespace>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Net {
@@ -125,7 +133,8 @@ impl Net {
             "this test makes network namespaces and loads BPF programs, so it needs root; run: sudo -E cargo xtask test"
         );
         // A test that panicked has cleaned up, so its turn is over like any other.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn =
+            (!plan.beside_others).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
         let stem = format!(
             "{PREFIX}{}-{}",
             std::process::id(),
@@ -155,25 +164,39 @@ impl Net {
         }
         let server = Host::configure(server, SERVER_IF, SERVER_MAC, SERVER_V4, SERVER_V6);
         let client = Host::configure(client, CLIENT_IF, CLIENT_MAC, CLIENT_V4, CLIENT_V6);
-        let link = plan
-            .link
-            .as_ref()
-            .zip(middle.as_ref())
-            .map(|((shape, seed), middle)| {
-                let (shape, seed) = (shape.clone(), *seed);
-                middle
-                    .enter(|| {
-                        Link::start(LINK_SERVER_IF, LINK_CLIENT_IF, shape.clone(), shape, seed)
-                    })
-                    .unwrap_or_else(|error| panic!("cannot start the link (seed {seed}): {error}"))
-            });
-        Self {
-            link,
+        let mut net = Self {
+            link: None,
             server,
             client,
-            _middle: middle,
+            middle,
             _turn: turn,
+        };
+        if let Some((shape, seed)) = &plan.link {
+            net.relink(shape, *seed);
         }
+        net
+    }
+
+    /// A new [`Link`] in the place of the one there is; what is under way is lost.
+    ///
+    /// # Panics
+    /// When the plan had no link.
+    pub fn relink(&mut self, shape: &Shape, seed: u64) {
+        self.link = None;
+        let middle = self.middle.as_ref().expect("a plan with a link");
+        let start = || {
+            Link::start(
+                LINK_SERVER_IF,
+                LINK_CLIENT_IF,
+                shape.clone(),
+                shape.clone(),
+                seed,
+            )
+        };
+        let link = middle
+            .enter(start)
+            .unwrap_or_else(|error| panic!("cannot start the link (seed {seed}): {error}"));
+        self.link = Some(link);
     }
 
     /// The link between the hosts, when the plan asked for one.

@@ -1,10 +1,11 @@
 //! A connection that the fast path answered goes on with an unmodified nginx on the same address and port.
 
-use sidestep_tests::clock::{PATIENCE, wait_for};
+use sidestep_tests::clock::{Deadline, PATIENCE, lasting, wait_for};
 use sidestep_tests::daemon::Daemon;
 use sidestep_tests::http::Client;
+use sidestep_tests::link::Shape;
 use sidestep_tests::load::Load;
-use sidestep_tests::net::{Host, Net};
+use sidestep_tests::net::{Host, Net, Plan};
 use sidestep_tests::process::Process;
 use sidestep_tests::site::{PING, Site};
 use std::net::{IpAddr, SocketAddr};
@@ -165,9 +166,26 @@ fn a_pipeline_of_both_is_answered_in_order() {
 
 #[test]
 fn ten_mebibytes_go_up_and_a_hundred_come_down_byte_by_byte() {
-    let (net, site) = (Net::new(), Site::new("kernel"));
+    let site = Site::new("kernel");
+    transfers(&site.config());
+}
+
+#[test]
+fn through_the_proxy_they_go_as_well() {
+    let site = Site::new("kernel");
+    transfers(&by_proxy(&site));
+}
+
+fn by_proxy(site: &Site) -> String {
+    let fallback = "fallback = \"kernel\"";
+    site.config()
+        .replace(fallback, &format!("{fallback}\nfallback_mode = \"proxy\""))
+}
+
+fn transfers(config: &str) {
+    let net = Net::new();
     let origin = Origin::start(&net.server);
-    let _daemon = Daemon::start(&net.server, &site.config());
+    let _daemon = Daemon::start(&net.server, config);
     let files = TempDir::new().expect("a directory");
     let mut rng = fastrand::Rng::with_seed(4);
     let up: Vec<u8> = std::iter::repeat_with(|| rng.u8(..))
@@ -313,6 +331,62 @@ fn attach_take_over_and_detach_under_load_cost_no_request() {
             outcome.assert_clean(0);
         }
     });
+}
+
+#[test]
+fn the_proxy_keeps_the_order_and_hides_the_client() {
+    let (net, site) = (Net::new(), Site::new("kernel"));
+    let daemon = Daemon::start(&net.server, &by_proxy(&site));
+    let mut clients = net.server.addresses(80).map(|to| client(&net, to));
+    for client in &mut clients {
+        assert_eq!(client.get("/who").expect("answered").status, 503);
+    }
+    let _origin = Origin::start(&net.server);
+    for client in &mut clients {
+        let pipeline = [get("/ping"), get("/who"), get("/ping")].concat();
+        client.send(pipeline).expect("sent");
+        let answer = client.answer().expect("answered");
+        assert_eq!(answer.field("server"), Some("sidestep"));
+        let answer = client.answer().expect("answered");
+        is_nginx(&answer, 200);
+        assert_ne!(String::from_utf8_lossy(&answer.body), me(client));
+        is_nginx(&client.answer().expect("answered"), 200);
+    }
+    assert_eq!(total(&daemon, "handoff", "taken"), 2);
+}
+
+#[test]
+fn misses_through_a_bad_link_all_get_their_answers() {
+    let shape = Shape {
+        loss: 0.01,
+        ..Shape::default()
+    };
+    let net = Plan::new().link(shape, 4).build();
+    let site = Site::new("kernel");
+    let _origin = Origin::start(&net.server);
+    let daemon = Daemon::start(&net.server, &site.config());
+    let deadline = Deadline::after(lasting(Duration::from_secs(3), Duration::from_secs(60)));
+    let to = net.server.at(80);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while !deadline.passed() {
+                    let mut client = client(&net, to);
+                    let both = [get("/ping"), get("/who")].concat().repeat(2);
+                    client.send(both).expect("sent");
+                    assert_eq!(client.answer().expect("answered").body, PING);
+                    let answer = client.answer().expect("answered");
+                    is_nginx(&answer, 200);
+                    assert_eq!(String::from_utf8_lossy(&answer.body), me(&client));
+                    for _ in 0..2 {
+                        is_nginx(&client.answer().expect("answered"), 200);
+                    }
+                }
+            });
+        }
+    });
+    assert!(total(&daemon, "handoff", "taken") > 50);
+    assert_eq!(total(&daemon, "handoff", "too_late"), 0);
 }
 
 #[test]

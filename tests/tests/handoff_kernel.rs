@@ -1,6 +1,8 @@
 //! Connections that userspace served become the kernel's: an unmodified listener accepts them from the client's own
 //! address, and both directions go on at the byte and the option where they were.
 
+#[path = "handoff_kernel/proxied.rs"]
+mod proxied;
 #[path = "handoff_kernel/stage.rs"]
 mod stage;
 
@@ -8,9 +10,9 @@ use sidestep::handoff::{
     Diag, Handoff, KernelHandoff, Match, ProxyHandoff, Standing, Ticket, Ways,
 };
 use sidestep::steer::{AttachMode, Verdict};
-use sidestep_tests::clock::{Deadline, PATIENCE};
+use sidestep_tests::clock::PATIENCE;
 use sidestep_tests::raw::{RawClient, Segment, flag};
-use stage::{By, CLOCKS, How, PLAINLY, PORT, Stage, carrier, ticket};
+use stage::{CLOCKS, How, PLAINLY, PORT, Stage, carrier, ticket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
@@ -28,19 +30,6 @@ fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => None,
         Err(error) => panic!("accept: {error}"),
-    }
-}
-
-/// The connection that comes from the proxy.
-fn accept_proxied(listener: &TcpListener, client: &RawClient) -> (TcpStream, SocketAddr) {
-    let deadline = Deadline::after(PATIENCE);
-    loop {
-        if let Some(accepted) = accept(listener) {
-            assert_eq!(accepted.1.ip(), client.peer, "from this host");
-            return accepted;
-        }
-        assert!(!deadline.passed(), "no connection");
-        std::thread::yield_now();
     }
 }
 
@@ -315,61 +304,59 @@ fn a_listener_that_speaks_mptcp_is_told_apart_and_refuses() {
 }
 
 #[test]
-fn the_proxy_goes_on_where_userspace_stopped() {
-    for mode in [AttachMode::Native, AttachMode::Generic] {
-        let mut stage = Stage::with(mode, By::Proxy);
-        for mut client in stage.clients() {
-            let listener = stage.listen(client.peer, PLAINLY);
-            for options in 0..8 {
-                for fin in [false, true] {
-                    let ticket = ticket(&mut client, options);
-                    let last = if fin { flag::FIN } else { 0 };
-                    let segments = segments(&client, &ticket, &[10], last);
-                    assert_eq!(stage.hand_over(&ticket, &segments), Standing::Taken);
-                    stage.handoff.forget(&ticket.flow);
-                    let (stream, _) = accept_proxied(&listener, &client);
-                    serve_on(stream, &mut client, &ticket, fin);
-                }
-            }
-            drop(listener);
-            // Proxied connections that are open still do not keep the port from the server.
-            stage.listen(client.peer, PLAINLY);
+fn a_window_full_of_unread_bytes_comes_through() {
+    let mut stage = Stage::new(AttachMode::Native);
+    for mut client in stage.clients() {
+        let listener = stage.listen(client.peer, PLAINLY);
+        let unread: Vec<u8> = (0..60_000_u32).map(|n| (n / 7) as u8).collect();
+        // As segments of the client's, and as the longest that an IP packet holds.
+        for size in [1400, 32 << 10] {
+            let ticket = ticket(&mut client, 7);
+            let mut from = 0;
+            let mut next = |part: &[u8]| {
+                let segment = carrier(&client, &ticket, from, part, 0);
+                from += part.len();
+                segment
+            };
+            let segments: Vec<_> = unread.chunks(size).map(&mut next).collect();
+            assert_eq!(stage.hand_over(&ticket, &segments[..1]), Standing::Taken);
+            stage.inject(&segments[1..]);
+            let (mut stream, _) = accept(&listener).expect("a connection");
+            let mut got = vec![0; unread.len()];
+            stream.read_exact(&mut got).expect("all of it");
+            assert!(got == unread);
         }
     }
 }
 
 #[test]
-fn what_the_kernel_does_not_take_goes_through_the_proxy() {
-    let mut stage = Stage::with(AttachMode::Native, By::Both);
-    for mut client in stage.clients() {
-        let [plain, small, mptcp] = [1400, 500, 1400].map(|mss| Ticket {
-            mss,
-            ..ticket(&mut client, 7)
-        });
-        let request = |ticket| segments(&client, ticket, &[], 0);
-        let requests = [&plain, &small, &mptcp].map(request);
-        let local = plain.flow.local;
-        assert!(!stage.handoff.listens(&local));
-
-        let listener = stage.listen(client.peer, PLAINLY);
-        assert!(stage.handoff.listens(&local));
-        assert_eq!(stage.hand_over(&plain, &requests[0]), Standing::Taken);
-        serve(&listener, &mut client, &plain, false);
-        assert_eq!(stage.hand_over(&small, &requests[1]), Standing::Taken);
-        let (stream, _) = accept_proxied(&listener, &client);
-        serve_on(stream, &mut client, &small, false);
-        drop(listener);
-
-        let how = How {
-            mptcp: true,
-            ..PLAINLY
-        };
-        let listener = stage.listen(client.peer, how);
-        assert!(stage.handoff.listens(&local));
-        assert_eq!(stage.hand_over(&mptcp, &requests[2]), Standing::Taken);
-        let (stream, _) = accept_proxied(&listener, &client);
-        serve_on(stream, &mut client, &mptcp, false);
+fn the_gateways_of_two_daemons_do_not_disturb_each_other() {
+    let mut old = Stage::new(AttachMode::Native);
+    let [mut client, _] = old.clients();
+    let listener = old.listen(client.peer, PLAINLY);
+    let mut new = old.another_gateway();
+    for _ in 0..2 {
+        for turn in 0..2 {
+            if turn == 1 {
+                // Its offers go the way of the other's.
+                std::mem::swap(&mut old.handoff, &mut new.1);
+            }
+            let ticket = ticket(&mut client, 7);
+            let request = segments(&client, &ticket, &[10], 0);
+            assert_eq!(old.hand_over(&ticket, &request), Standing::Taken);
+            serve(&listener, &mut client, &ticket, false);
+            assert!(accept(&listener).is_none());
+        }
     }
+    // The handle that is in use now is the old one's again; the new gateway goes, and its handle finds nobody.
+    drop(new.0);
+    let last = ticket(&mut client, 7);
+    let request = segments(&client, &last, &[], 0);
+    new.1.offer(&last).expect("offered");
+    old.inject(&request);
+    old.settle(&mut client);
+    assert_eq!(new.1.standing(&last.flow), Standing::Pending);
+    assert!(accept(&listener).is_none());
 }
 
 #[test]

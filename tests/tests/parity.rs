@@ -23,11 +23,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use target::{Answers, Linux};
 
 /// The suite, the slowest first, so that the lanes end together.
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 9] = [
     ("timers.seg", include_str!("../parity/timers.seg")),
     ("handshake.seg", include_str!("../parity/handshake.seg")),
     ("reset.seg", include_str!("../parity/reset.seg")),
     ("receive.seg", include_str!("../parity/receive.seg")),
+    ("gaps.seg", include_str!("../parity/gaps.seg")),
+    ("timestamps.seg", include_str!("../parity/timestamps.seg")),
     ("send.seg", include_str!("../parity/send.seg")),
     ("ecn.seg", include_str!("../parity/ecn.seg")),
     ("close.seg", include_str!("../parity/close.seg")),

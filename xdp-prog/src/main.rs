@@ -212,6 +212,9 @@ mod bpf {
     }
 
     /// What `look` says about the socket that a segment of the flow would reach; `nobody` if there is none.
+    ///
+    /// Each IP version has a lookup of its own: behind a common one the compiler joins the ways out, and the verifier
+    /// sees a release of what may be null.
     #[inline(always)]
     fn with_socket<T>(
         ctx: *mut c_void,

@@ -1,6 +1,7 @@
 //! Project automation: `cargo xtask <task>`.
 
 mod bpf;
+mod mutants;
 mod servers;
 mod setup;
 mod step;
@@ -17,7 +18,8 @@ cargo xtask <task>
 
   demo [--once]  set up, build and run the demo; --once: end after its table
   test           set up, then every check and every test
-  soak           the network tests in their long form, on a release build
+  soak           the long form: network tests, simulation, mutants
+  mutants        break one rule of TCP at a time: the simulation must notice
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
   setup          install the system packages that are missing
   servers        install the servers that the compatibility test puts behind sidestep
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["test"] => test::run(),
         ["soak"] => test::soak(),
+        ["mutants"] => mutate(),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
         ["demo", ref rest @ ..] => demo(rest),
@@ -46,6 +49,15 @@ fn main() -> ExitCode {
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
         ExitCode::FAILURE
+    })
+}
+
+fn mutate() -> Result<ExitCode> {
+    let outcome = mutants::run(false)?;
+    println!("{outcome}");
+    Ok(match outcome.missed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask test` and `cargo xtask soak`.
 
 use crate::tally::Tally;
-use crate::{bpf, servers, setup, step, sweep};
+use crate::{bpf, mutants, servers, setup, step, sweep};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -28,12 +28,16 @@ pub fn run() -> Result<ExitCode> {
     // The tests look for the binary beside them, so it is built first.
     let build = step::cargo(&["build", "--workspace", "--all-targets"]);
     if run.step("build", build)? {
-        run.test("test", &["--workspace"], false)?;
+        run.test("test", &["--workspace"], &[])?;
+        run.mutants(true);
     }
     run.end()
 }
 
-/// The network tests only, long and optimised.
+/// Seeds of the simulation in the long form, per client.
+const SEEDS: &str = "100000";
+
+/// The network tests and the simulation, long and optimised, and all mutants.
 ///
 /// # Errors
 /// As [`run`].
@@ -41,7 +45,11 @@ pub fn soak() -> Result<ExitCode> {
     let mut run = Run::begin()?;
     let build = step::cargo(&["build", "--release", "--workspace", "--all-targets"]);
     if run.step("build", build)? {
-        run.test("soak", &["--release", "--package", "sidestep-tests"], true)?;
+        let long = [(SOAK, "1")];
+        run.test("soak", &["--release", "--package", "sidestep-tests"], &long)?;
+        let simulation = ["--release", "--package", "tcp-lite", "--test", "simulation"];
+        run.test("simulation", &simulation, &[("TCP_LITE_SEEDS", SEEDS)])?;
+        run.mutants(false);
     }
     run.end()
 }
@@ -94,17 +102,33 @@ impl Run {
         }
     }
 
+    /// Breaks TCP and demands that the simulation notices.
+    fn mutants(&mut self, short: bool) {
+        eprintln!("\n=== mutants: break one rule of TCP at a time, run the simulation");
+        let start = step::now();
+        let outcome = mutants::run(short);
+        let passed = outcome
+            .as_ref()
+            .is_ok_and(|outcome| outcome.missed.is_empty());
+        match outcome {
+            Ok(outcome) => eprintln!("=== mutants: {outcome}"),
+            Err(error) => eprintln!("=== mutants: {error:#}"),
+        }
+        if !passed {
+            self.failed.push("mutants".to_owned());
+        }
+        step::finished("mutants", passed, start);
+    }
+
     /// Runs `cargo test`, shows its output and counts its results.
-    fn test(&mut self, name: &str, what: &[&str], long: bool) -> Result<()> {
+    fn test(&mut self, name: &str, what: &[&str], env: &[(&str, &str)]) -> Result<()> {
         let mut command = step::cargo(&["test", "--no-fail-fast"]);
         command.args(what);
         // Without sudo the network tests fail and say what they need.
         if !step::is_root() && step::has_sudo() {
             command.args(["--config", r#"target."cfg(all())".runner = ["sudo", "-E"]"#]);
         }
-        if long {
-            command.env(SOAK, "1");
-        }
+        command.envs(env.iter().copied());
         step::heading(name, &command);
         let start = step::now();
         let mut child = command

@@ -67,11 +67,51 @@ impl Inbox {
         }
     }
 
-    /// The islands as SACK blocks (see [`Store::sack`]).
-    pub fn sack(&mut self, rcv_nxt: SeqNum, limit: usize) -> SackBlocks {
-        self.store
-            .as_mut()
-            .map_or(SackBlocks::NONE, |store| store.sack(rcv_nxt, limit))
+    /// Is something missing before what is here?
+    pub fn has_gap(&self, rcv_nxt: SeqNum) -> bool {
+        let islands = self.store.as_ref().is_some_and(|store| store.has_islands());
+        islands || self.fin_behind_gap(rcv_nxt).is_some()
+    }
+
+    fn fin_behind_gap(&self, rcv_nxt: SeqNum) -> Option<SeqNum> {
+        (self.has_fin && rcv_nxt.lt(self.fin)).then_some(self.fin)
+    }
+
+    /// What of the `len` bytes from `seq` on, and of the FIN behind them, is here behind a gap (see [`Store::overlap`]).
+    pub fn overlap(
+        &self,
+        rcv_nxt: SeqNum,
+        seq: SeqNum,
+        len: usize,
+        fin: bool,
+    ) -> Option<(SeqNum, SeqNum)> {
+        let end = seq + len as u32;
+        let fin = fin && self.has_fin && self.fin == end;
+        let ahead = seq.since(rcv_nxt) as usize;
+        match self.store.as_ref().and_then(|s| s.overlap(ahead, len)) {
+            Some((left, right)) => {
+                let (left, right) = (rcv_nxt + left as u32, rcv_nxt + right as u32);
+                Some((left, right + u32::from(fin && right == end)))
+            }
+            None => fin.then_some((end, end + 1)),
+        }
+    }
+
+    /// Adds what is here behind a gap, the newest first, until there are `limit` blocks. A FIN takes a number there.
+    pub fn report(&self, rcv_nxt: SeqNum, limit: usize, blocks: &mut SackBlocks) {
+        let mut fin = self.fin_behind_gap(rcv_nxt);
+        let mut push = |left, right| {
+            if blocks.as_slice().len() < limit {
+                blocks.push(left, right);
+            }
+        };
+        for (left, right) in self.store.iter().flat_map(|store| store.islands(rcv_nxt)) {
+            let last = fin.take_if(|fin| *fin == right).is_some();
+            push(left, right + u32::from(last));
+        }
+        if let Some(fin) = fin {
+            push(fin, fin + 1);
+        }
     }
 
     /// The connection has no use for input any more.

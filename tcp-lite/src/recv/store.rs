@@ -2,7 +2,6 @@
 
 use super::buffer::Buffers;
 use crate::seq::SeqNum;
-use crate::wire::SackBlocks;
 
 /// Islands kept per connection: each takes a gap that some segment must fill. A hostile peer makes as many as it likes;
 /// an honest one rarely has more than a few, and what is dropped it sends again.
@@ -13,12 +12,9 @@ const MAX_ISLANDS: usize = 8;
 pub(crate) struct Store {
     pub bytes: Vec<u8>,
     ready: usize,
-    /// Ascending, disjoint, not touching, all behind `ready`.
+    /// Disjoint, not touching, all behind `ready`; the one that a segment came for last is first, as the SACK option
+    /// wants them (RFC 2018 section 4).
     islands: Vec<(usize, usize)>,
-    /// Where the island begins that a segment came for last: it leads the SACK option (RFC 2018 section 4).
-    newest: usize,
-    /// What came last was there already, in an island; not reported yet.
-    duplicate: Option<(usize, usize)>,
 }
 
 /// What became of a segment's bytes.
@@ -46,16 +42,12 @@ impl Store {
         self.bytes.clear();
         self.ready = 0;
         self.islands.clear();
-        self.newest = 0;
-        self.duplicate = None;
     }
 
     /// Keeps bytes that begin `ahead` bytes behind those in order.
     pub fn place(&mut self, ahead: usize, bytes: &[u8], buffers: &mut Buffers) -> Placed {
         let (start, end) = (self.ready + ahead, self.ready + ahead + bytes.len());
         let touching = |i: &(usize, usize)| start <= i.1 && i.0 <= end;
-        let holds = |i: &(usize, usize)| i.0 <= start && end <= i.1;
-        self.duplicate = self.islands.iter().any(holds).then_some((start, end));
         if ahead > 0 && self.islands.len() >= MAX_ISLANDS && !self.islands.iter().any(touching) {
             return Placed::NoRoom;
         }
@@ -73,9 +65,7 @@ impl Store {
             apart
         });
         if ahead > 0 {
-            let at = self.islands.partition_point(|i| i.0 < left);
-            self.islands.insert(at, (left, right));
-            self.newest = left;
+            self.islands.insert(0, (left, right));
             return Placed::Island;
         }
         let new = right - self.ready;
@@ -91,27 +81,30 @@ impl Store {
         }
         self.bytes.drain(..n);
         self.ready -= n;
-        self.newest = self.newest.saturating_sub(n);
-        self.duplicate = None;
         for island in &mut self.islands {
             island.0 -= n;
             island.1 -= n;
         }
     }
 
-    /// The islands as SACK blocks, at most `limit`, the newest first, behind what came in it twice (RFC 2883 section 4);
-    /// `rcv_nxt` is the number behind the bytes in order.
-    pub fn sack(&mut self, rcv_nxt: SeqNum, limit: usize) -> SackBlocks {
-        let mut blocks = SackBlocks::NONE;
-        let duplicate = self.duplicate.take();
-        let seq = |at: usize| rcv_nxt + (at - self.ready) as u32;
-        let newest = self.islands.iter().filter(|i| i.0 == self.newest);
-        let others = self.islands.iter().filter(|i| i.0 != self.newest);
-        let all = duplicate.iter().chain(newest).chain(others);
-        for &(start, end) in all.take(limit) {
-            blocks.push(seq(start), seq(end));
-        }
-        blocks
+    /// Which of the `len` bytes that begin `ahead` bytes behind those in order are here already, in their first island,
+    /// counted from the first byte in order. RFC 2883 section 4.2: a segment reports one such range.
+    pub fn overlap(&self, ahead: usize, len: usize) -> Option<(usize, usize)> {
+        let (start, end) = (self.ready + ahead, self.ready + ahead + len);
+        let common = |i: &(usize, usize)| (i.0.max(start), i.1.min(end));
+        let found = self.islands.iter().map(common).filter(|i| i.0 < i.1).min();
+        found.map(|i| (i.0 - self.ready, i.1 - self.ready))
+    }
+
+    /// Is there anything behind a gap?
+    pub fn has_islands(&self) -> bool {
+        !self.islands.is_empty()
+    }
+
+    /// The islands, the newest first, as numbers; `rcv_nxt` is the one behind the bytes in order.
+    pub fn islands(&self, rcv_nxt: SeqNum) -> impl Iterator<Item = (SeqNum, SeqNum)> {
+        let seq = move |at: usize| rcv_nxt + (at - self.ready) as u32;
+        self.islands.iter().map(move |i| (seq(i.0), seq(i.1)))
     }
 }
 
@@ -119,8 +112,8 @@ impl Store {
 mod tests {
     use super::{Buffers, Placed};
 
-    /// Against a plain map of bytes: whatever comes in whatever order, the bytes in order are those, and memory is
-    /// accounted for.
+    /// Against a plain map of bytes: whatever comes in whatever order, the bytes in order are those, what comes twice is
+    /// found, and memory is accounted for.
     #[test]
     fn agrees_with_a_map() {
         let mut rng = 77u64;
@@ -144,7 +137,13 @@ mod tests {
                 if nxt + ahead + len > have.len() {
                     break;
                 }
-                let bytes: Vec<u8> = (nxt + ahead..nxt + ahead + len).map(byte).collect();
+                let range = nxt + ahead..nxt + ahead + len;
+                let mut twice = range.clone().skip_while(|at| !have[*at]);
+                let first = twice.next();
+                let last = first.map(|at| twice.take_while(|at| have[*at]).last().unwrap_or(at));
+                let want = first.zip(last).map(|(from, to)| (from - nxt, to + 1 - nxt));
+                assert_eq!(store.overlap(ahead, len), want);
+                let bytes: Vec<u8> = range.map(byte).collect();
                 match store.place(ahead, &bytes, &mut buffers) {
                     Placed::InOrder(_) | Placed::Island => {
                         have[nxt + ahead..nxt + ahead + len].fill(true)
@@ -160,6 +159,8 @@ mod tests {
                         .enumerate()
                         .all(|(i, b)| *b == byte(consumed + i))
                 );
+                let runs = have[ready..].chunk_by(|a, b| a == b).filter(|run| run[0]);
+                assert_eq!(store.islands.len(), runs.count());
                 let take = random(store.unread().len() as u64 + 1) as usize;
                 store.consume(take);
                 consumed += take;

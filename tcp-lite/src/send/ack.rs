@@ -1,7 +1,7 @@
 //! An ACK comes in: what it delivered, what that says about losses, and what window it leaves.
 
 use super::busy::Early;
-use super::congestion::Growth;
+use super::congestion::{Congestion, Growth};
 use super::recovery::Phase;
 use super::sent::{Sent, is_after};
 use super::{AckInfo, Acked, Snd, millis, stamp};
@@ -29,6 +29,9 @@ struct News {
     ended: bool,
     /// It echoes a mark.
     echo: bool,
+    /// It delivered something that was sent once, before the recovery began; something that was first sent since.
+    original: bool,
+    above: bool,
 }
 
 impl Snd {
@@ -50,6 +53,8 @@ impl Snd {
         let mut news = self.deliver(now, info);
         if news.gone > 0 {
             news.ended = self.on_progress(now, info, &news, counters);
+        } else if news.delivered > 0 || info.pure {
+            news.ended = self.take_back_if_told(&news, counters);
         }
         let lost = if self.sack {
             self.on_probe_acked(info, &news, now, config);
@@ -96,17 +101,23 @@ impl Snd {
             .filter(|_| moved)
             .map(|rtt| at.wrapping_sub(rtt.as_micros() as u32));
         let (rtt, reordering, rack) = (&mut self.rtt, &mut self.reordering, &mut busy.rack);
+        let carried = &mut self.carried;
+        let recovery = &busy.recovery;
+        let (mut original, mut above) = (false, false);
         let mut tell = |sent: &Sent, echoed: Option<u32>| {
+            *carried = (*carried).max(sent.len().min(u32::from(self.mss)) as u16);
             if !sent.again {
-                rtt.least(at.wrapping_sub(sent.at));
+                rtt.least(sent.age(at));
             }
+            original |= recovery.is_original(sent);
+            above |= recovery.is_above(sent);
             rack.delivered(sent, at, rtt.least_seen(), echoed, reordering);
         };
         if moved {
             let (mut oldest, mut twice) = (None, false);
             news.gone = info.ack.since(una);
             news.delivered = busy.sheet.ack(info.ack, |sent| {
-                oldest = oldest.or(Some(at.wrapping_sub(sent.at)));
+                oldest = oldest.or(Some(sent.age(at)));
                 twice |= sent.again;
                 tell(sent, echoed);
             });
@@ -119,6 +130,7 @@ impl Snd {
             }
         }
         if !self.sack {
+            (news.original, news.above) = (original, above);
             return news;
         }
         // From below: else what a lost ACK had reported would look overtaken.
@@ -129,6 +141,7 @@ impl Snd {
                 news.delivered += busy.sheet.sacked().0 - before;
             }
         }
+        (news.original, news.above) = (original, above);
         news.dsack = is_dsack(info, una - self.max_wnd);
         busy.rack
             .on_ack(self.una, nxt, news.dsack, &mut self.reordering);
@@ -143,10 +156,11 @@ impl Snd {
         news: &News,
         counters: &mut Counters,
     ) -> bool {
-        let mss = self.mss();
         let echoed = info.echoed_rtt.map(|rtt| rtt.as_micros() as u32);
-        // Where something was sent twice, the echo still tells which one arrived (RFC 7323 section 4).
-        let sample = news.rtt.or(echoed);
+        // Where something was sent twice, the echo still tells which one arrived (RFC 7323 section 4). An ACK with a
+        // D-SACK is of the second one and echoes the first: another ACK was lost, and the echo's age is no round trip.
+        let echoed_rtt = echoed.filter(|_| !news.dsack);
+        let sample = news.rtt.or(echoed_rtt);
         if let Some(rtt) = sample {
             self.rtt.sample(rtt);
         }
@@ -160,17 +174,20 @@ impl Snd {
         }
         let echoed_at = echoed.map(|rtt| millis(now).wrapping_sub(rtt / 1000));
         if let Some(before) = busy.recovery.spurious(echoed_at) {
-            // Eifel response (RFC 4015 section 3.2).
-            counters.spurious += 1;
-            busy.recovery.cancel();
-            busy.sheet.find_all();
-            busy.forced = None;
-            let pipe = busy.pipe(mss);
-            self.congestion.undo(before, pipe, news.gone, mss);
-            if let Some(rtt) = echoed {
+            self.take_back(before, news, counters);
+            if let Some(rtt) = echoed_rtt {
                 self.rtt.adapt_to(rtt);
             }
             return true;
+        }
+        if self.take_back_if_told(news, counters) {
+            return true;
+        }
+        let Some(busy) = &mut self.busy else {
+            return false;
+        };
+        if echoed.is_none() {
+            busy.recovery.ask(self.una);
         }
         let Some(phase) = busy.recovery.end(self.una) else {
             return false;
@@ -182,6 +199,38 @@ impl Snd {
             self.congestion.cwnd = self.congestion.ssthresh;
         }
         true
+    }
+
+    /// Forward RTO-recovery (RFC 5682 section 3.1 step 3): does the ACK show that the timeout was for nothing?
+    fn take_back_if_told(&mut self, news: &News, counters: &mut Counters) -> bool {
+        let mss = self.mss();
+        let Some(busy) = &mut self.busy else {
+            return false;
+        };
+        match busy.recovery.told(news.original, news.above) {
+            Some(Some(before)) => {
+                self.take_back(before, news, counters);
+                true
+            }
+            Some(None) => {
+                // Step 3a: beside the two that asked the first repetition goes out.
+                self.congestion.cwnd = 3 * mss;
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Nothing was lost: Eifel response (RFC 4015 section 3.2).
+    fn take_back(&mut self, before: Congestion, news: &News, counters: &mut Counters) {
+        let mss = self.mss();
+        let Some(busy) = &mut self.busy else { return };
+        counters.spurious += 1;
+        busy.recovery.cancel();
+        busy.sheet.find_all();
+        busy.forced = None;
+        let pipe = busy.pipe(mss);
+        self.congestion.undo(before, pipe, news.gone, mss);
     }
 
     /// RACK. Returns after how many µs to look again, and whether anything is lost that was not.
@@ -381,9 +430,11 @@ impl Snd {
             .grow(config.congestion, &mut busy.curve, &growth);
     }
 
-    /// RFC 9293 section 3.10.7.4, fifth check: SND.WND from the newest segment only.
+    /// RFC 9293 section 3.10.7.4, fifth check: SND.WND from the newest segment only. The ACK tells first which of two is
+    /// newer: a retransmission has a lower SEQ than what its sender said before, and its window must count, or `una`
+    /// moves and takes the old window past what was ever offered. Linux (`tcp_may_update_window`) also goes by it.
     fn update_window(&mut self, now: Instant, info: &AckInfo<'_>, config: &Config) {
-        if self.wl1.lt(info.seq) || self.wl1 == info.seq && self.wl2.le(info.ack) {
+        if self.wl2.lt(info.ack) || self.wl2 == info.ack && self.wl1.le(info.seq) {
             if self.wnd == 0 && info.wnd > 0 {
                 // Probes sent into the closed window were most likely dropped there.
                 if let Some(busy) = &mut self.busy {

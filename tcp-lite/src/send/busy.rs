@@ -1,6 +1,7 @@
 //! What a connection has only while something is queued or outstanding, and the boxes it is lent.
 
 use super::cubic::Curve;
+use super::pace::Pace;
 use super::queue::SendQueue;
 use super::rack::Rack;
 use super::recovery::Recovery;
@@ -16,6 +17,7 @@ pub(super) struct Busy {
     pub recovery: Recovery,
     pub rack: Rack,
     pub curve: Curve,
+    pub pace: Pace,
     /// Retransmission and persist timer in one: set whenever something is queued or outstanding.
     pub rto: Timer,
     /// The timer that rings before it, where there is one.
@@ -61,6 +63,7 @@ impl Busy {
             recovery: Recovery::NONE,
             rack: Rack::default(),
             curve: Curve::default(),
+            pace: Pace::NONE,
             rto: Timer::OFF,
             early: Timer::OFF,
             early_for: Early::Probe,

@@ -5,6 +5,7 @@ mod busy;
 mod congestion;
 mod cubic;
 mod ecn;
+mod pace;
 mod queue;
 mod rack;
 mod recovery;
@@ -17,7 +18,7 @@ use core::time::Duration;
 use crate::app::{App, Full};
 use crate::rtt::Rtt;
 use crate::seq::SeqNum;
-use crate::time::{Instant, Timer};
+use crate::time::{Instant, Timer, millis};
 use crate::wire::{SackBlocks, Sum};
 
 use busy::Busy;
@@ -53,6 +54,8 @@ pub(crate) struct Snd {
     ecn_end: SeqNum,
     /// Payload of a full segment, options already taken off.
     mss: u16,
+    /// Payload of the largest segment that arrived.
+    carried: u16,
     /// The peer sends SACK blocks: losses are found by RACK, else by duplicate ACKs.
     sack: bool,
     /// The congestion window was reduced: the next new data says so (RFC 3168 section 6.1.2).
@@ -102,11 +105,6 @@ fn stamp(now: Instant) -> u32 {
     now.0 as u32
 }
 
-/// A time in the timestamps' clock, without its offset.
-fn millis(now: Instant) -> u32 {
-    (now.0 / 1000) as u32
-}
-
 impl Snd {
     /// The handshake is complete: SYN was `start.iss`, everything from the next number on is ours to send.
     pub fn new(now: Instant, start: SndStart) -> Snd {
@@ -128,6 +126,7 @@ impl Snd {
             resting: millis(now),
             ecn_end: start.iss,
             mss: start.mss,
+            carried: 0,
             sack: start.sack,
             cwr: false,
             reordering: Reordering::NONE,
@@ -199,6 +198,13 @@ impl Snd {
         self.queued() > 0
     }
 
+    /// Is anything queued that was not sent yet, or lost?
+    pub fn has_unsent(&self) -> bool {
+        self.busy.as_ref().is_some_and(|busy| {
+            busy.sheet.has_lost() || busy.queue.bytes() > self.nxt.since(self.una)
+        })
+    }
+
     /// Pieces not acknowledged whole.
     pub fn pieces(&self) -> u16 {
         self.busy.as_ref().map_or(0, |busy| busy.queue.len())
@@ -211,9 +217,9 @@ impl Snd {
 
     /// The earliest of its timers.
     pub fn timer(&self) -> Timer {
-        self.busy
-            .as_ref()
-            .map_or(Timer::OFF, |busy| busy.rto.min(busy.early))
+        self.busy.as_ref().map_or(Timer::OFF, |busy| {
+            busy.rto.min(busy.early).min(busy.pace.timer)
+        })
     }
 
     /// The path takes only segments of `mss` payload bytes: sends what is outstanding again, without a congestion
@@ -245,6 +251,11 @@ impl Snd {
     pub fn timeouts_above(&self, payload: u16) -> u8 {
         let large = self.nxt.since(self.una).min(self.wnd) > u32::from(payload);
         if large { self.rtt.timeouts() } else { 0 }
+    }
+
+    /// Did a segment with more than `payload` bytes ever arrive?
+    pub fn has_carried(&self, payload: u16) -> bool {
+        self.carried > payload
     }
 
     /// Something is queued or outstanding.

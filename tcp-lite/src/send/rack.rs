@@ -78,7 +78,7 @@ impl Rack {
         echoed: Option<u32>,
         reordering: &mut Reordering,
     ) {
-        let rtt = now.wrapping_sub(sent.at);
+        let rtt = sent.age(now);
         // Is it an earlier transmission that was delivered? (Clocks of 1 ms: the echo may seem that much too early.)
         let original = echoed.is_some_and(|at| is_after(sent.at, at.wrapping_add(1000)));
         if !sent.again || !original && rtt >= min_rtt {
@@ -135,7 +135,7 @@ impl Rack {
             if sent.fate != Fate::Flying {
                 return Some(false);
             }
-            let left = patience.saturating_sub(at.now.wrapping_sub(sent.at));
+            let left = patience.saturating_sub(sent.age(at.now));
             if left == 0 {
                 tell(sent);
                 return Some(true);
@@ -152,7 +152,7 @@ impl Rack {
         let patience = self.rtt.saturating_add(self.window(sheet, reordering, at));
         let mut first = true;
         sheet.judge(|sent| {
-            let old = at.now.wrapping_sub(sent.at) >= patience;
+            let old = sent.age(at.now) >= patience;
             let lost = sent.fate == Fate::Flying && (first || old);
             first = false;
             Some(lost)

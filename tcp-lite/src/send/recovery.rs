@@ -26,6 +26,19 @@ pub(super) struct Recovery {
     out: u32,
     flight: u32,
     undo: Option<Undo>,
+    forward: Forward,
+}
+
+/// Where forward RTO-recovery is (RFC 5682): was a timeout for nothing? It asks the peer with new data where no timestamps
+/// tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Forward {
+    /// Nowhere.
+    Off,
+    /// The timer rang, the first segment goes out again (step 1).
+    Resent,
+    /// An ACK of that came. New data goes out, and nothing again, until the next one (step 2).
+    Asked,
 }
 
 /// What to go back to, and the first retransmission's time in the timestamps' clock (ms).
@@ -44,6 +57,7 @@ impl Recovery {
         out: 0,
         flight: 0,
         undo: None,
+        forward: Forward::Off,
     };
 
     /// A loss. `flight`: bytes outstanding and not reported; `before`: to be restored should it turn out to be none.
@@ -58,6 +72,10 @@ impl Recovery {
             // Only a first reduction can be taken back.
             _ => None,
         };
+        let forward = match (self.phase, phase) {
+            (Phase::Open, Phase::Timeout) => Forward::Resent,
+            _ => Forward::Off,
+        };
         *self = Recovery {
             phase,
             until: nxt,
@@ -66,6 +84,7 @@ impl Recovery {
             out: 0,
             flight: flight.max(1),
             undo,
+            forward,
         };
     }
 
@@ -112,10 +131,55 @@ impl Recovery {
     /// Eifel detection (RFC 3522 section 3.2): the ACK that is the first to move `una` since the retransmission echoes
     /// a timestamp from before it, so the original had arrived. `echoed`: the echo in the timestamps' clock.
     pub fn spurious(&mut self, echoed: Option<u32>) -> Option<Congestion> {
-        let undo = self.undo?;
+        let (undo, echoed) = (self.undo?, echoed?);
         let resent = undo.resent?;
         self.undo = None;
-        (is_after(resent, echoed?)).then_some(undo.before)
+        is_after(resent, echoed).then_some(undo.before)
+    }
+
+    /// Forward RTO-recovery, step 2: the first ACK since the timeout moved `una`.
+    pub fn ask(&mut self, una: SeqNum) {
+        if self.forward == Forward::Resent {
+            self.forward = if una.lt(self.until) {
+                Forward::Asked
+            } else {
+                Forward::Off
+            };
+        }
+    }
+
+    /// Step 3: an ACK came that delivered `original` data, sent once and before the timeout, or something `above` it.
+    /// If that ends the asking: what to go back to, should the timeout have been for nothing.
+    pub fn told(&mut self, original: bool, above: bool) -> Option<Option<Congestion>> {
+        if self.forward != Forward::Asked {
+            return None;
+        }
+        self.forward = Forward::Off;
+        let undo = self.undo.filter(|_| original && !above);
+        Some(undo.map(|undo| undo.before))
+    }
+
+    /// While asking: how much more new data may go out, of two segments, behind `nxt`.
+    pub fn question(&self, nxt: SeqNum, mss: u32) -> Option<u32> {
+        let asked = nxt.since(self.until);
+        (self.forward == Forward::Asked).then(|| (2 * mss).saturating_sub(asked))
+    }
+
+    /// Nothing can be asked with.
+    pub fn stop_asking(&mut self, nxt: SeqNum) {
+        if self.until == nxt {
+            self.forward = Forward::Off;
+        }
+    }
+
+    /// Was `sent` out when the recovery began, and never again?
+    pub fn is_original(&self, sent: &Sent) -> bool {
+        !sent.again && sent.end.le(self.until)
+    }
+
+    /// Was it sent first since then?
+    pub fn is_above(&self, sent: &Sent) -> bool {
+        self.until.lt(sent.end)
     }
 
     /// PRR (RFC 9937 section 7.2; RFC 6937): the window after an ACK that delivered `delivered` bytes. `safe`: it moved

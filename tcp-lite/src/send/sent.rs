@@ -25,7 +25,8 @@ pub(super) enum Fate {
 pub(super) struct Sent {
     pub seq: SeqNum,
     pub end: SeqNum,
-    /// When it was last sent: µs, low half.
+    /// When it was last sent: µs, low half. Of two segments the one that was sent later has the later time or, at the
+    /// same time, the higher end ([`Sheet::send`]).
     pub at: u32,
     pub fate: Fate,
     /// It was sent more than once.
@@ -35,6 +36,15 @@ pub(super) struct Sent {
 impl Sent {
     pub fn len(&self) -> u32 {
         self.end.since(self.seq)
+    }
+
+    /// How long ago it was sent, µs.
+    pub fn age(&self, now: u32) -> u32 {
+        if is_after(self.at, now) {
+            0
+        } else {
+            now.wrapping_sub(self.at)
+        }
     }
 
     /// RFC 8985 section 6.2, `RACK_sent_after`: was this sent behind one sent at `at` that ends at `end`? What one
@@ -60,6 +70,8 @@ pub(super) struct Sheet {
     sacked_segments: u32,
     /// Nothing below is lost.
     lost_from: SeqNum,
+    /// Time and end of what was sent last.
+    newest: (u32, SeqNum),
 }
 
 impl Sheet {
@@ -139,8 +151,20 @@ impl Sheet {
     }
 
     /// `[seq, end)` goes out: new data, or a repetition that may cover several segments, parts of them, and new data
-    /// behind.
-    pub fn send(&mut self, seq: SeqNum, end: SeqNum, at: u32) {
+    /// behind. `now`: µs, low half.
+    pub fn send(&mut self, seq: SeqNum, end: SeqNum, now: u32) {
+        if self.list.is_empty() {
+            self.lost_from = seq;
+            self.newest = (now, seq);
+        }
+        let (last, reached) = self.newest;
+        // A repetition behind new data of the same batch is a microsecond younger: else it would look overtaken by it.
+        let at = match now {
+            _ if is_after(now, last) => now,
+            _ if end.le(reached) => last.wrapping_add(1),
+            _ => last,
+        };
+        self.newest = (at, end);
         let mut sent = Sent {
             seq,
             end,
@@ -148,9 +172,6 @@ impl Sheet {
             fate: Fate::Flying,
             again: false,
         };
-        if self.list.is_empty() {
-            self.lost_from = seq;
-        }
         let mut place = self.list.partition_point(|s| s.end.le(seq));
         if let Some(old) = self.list.get(place).copied() {
             sent.again = true;
@@ -395,6 +416,23 @@ mod tests {
         );
         sheet.ack(BASE + 2500, |_| {});
         assert_eq!(ranges(&sheet), [(2500, 3300, Sacked, true)]);
+    }
+
+    /// Times order as the sending did, also within one microsecond.
+    #[test]
+    fn repetitions_are_younger_than_what_was_sent_before() {
+        let mut sheet = sheet(3);
+        let mut order = Vec::new();
+        for (seq, now) in [(0, 9), (3000, 9), (1000, 9), (2000, 9), (0, 9), (4000, 12)] {
+            sheet.send(BASE + seq, BASE + seq + 1000, now);
+            order.push(sheet.newest);
+        }
+        let later = |pair: &[(u32, SeqNum)]| {
+            is_after(pair[1].0, pair[0].0) || pair[1].0 == pair[0].0 && pair[0].1.lt(pair[1].1)
+        };
+        assert!(order.windows(2).all(later), "{order:?}");
+        // The clock is behind what was given out.
+        assert_eq!(sheet.list[0].age(9), 0);
     }
 
     #[test]

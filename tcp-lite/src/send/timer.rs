@@ -34,6 +34,10 @@ impl Snd {
         if now.since(busy.progress) >= config.user_timeout {
             return TimerVerdict::GiveUp;
         }
+        if busy.pace.timer.is_due(now) {
+            // The output that follows goes on.
+            busy.pace.timer = Timer::OFF;
+        }
         if busy.early.is_due(now) {
             busy.early = Timer::OFF;
             match busy.early_for {
@@ -50,7 +54,7 @@ impl Snd {
     /// Nothing is queued or outstanding after all.
     pub fn stop_timers(&mut self) {
         if let Some(busy) = &mut self.busy {
-            (busy.rto, busy.early) = (Timer::OFF, Timer::OFF);
+            (busy.rto, busy.early, busy.pace.timer) = (Timer::OFF, Timer::OFF, Timer::OFF);
         }
     }
 
@@ -157,9 +161,12 @@ impl Snd {
             }
             return;
         }
-        let mut wait = Duration::from_micros(2 * u64::from(srtt)).max(MIN_PTO);
+        let trip = Duration::from_micros(srtt.into());
+        let mut wait = (2 * trip).max(MIN_PTO);
         if busy.sheet.len() == 1 {
-            wait += config.peer_ack_delay;
+            // The delayed ACK is there one trip and the delay later; half a trip for its variance. A whole one as well,
+            // as the RFC has it, would only hold up what is lost on a long path.
+            wait = wait.max(trip + trip / 2 + config.peer_ack_delay);
         }
         busy.early = Timer::at(now + wait).min(busy.rto);
         busy.early_for = Early::Probe;

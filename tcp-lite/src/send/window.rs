@@ -1,5 +1,6 @@
 //! What may go out now: peer's window, congestion window, silly window avoidance.
 
+use super::pace::Rate;
 use super::sent::MAX_SEGMENTS;
 use super::{Pieces, Snd, millis, stamp};
 use crate::config::Config;
@@ -20,7 +21,7 @@ pub(crate) struct Chunk {
 
 impl Snd {
     /// The next segment that may go out, or nothing. `fin`: FIN stands behind the queue.
-    pub fn next_chunk(&mut self, fin: bool) -> Option<Chunk> {
+    pub fn next_chunk(&mut self, now: Instant, fin: bool) -> Option<Chunk> {
         let (una, mss) = (self.una, self.mss());
         let busy = self.busy.as_mut()?;
         if let Some((seq, len)) = busy.forced {
@@ -35,12 +36,22 @@ impl Snd {
             }
             self.busy.as_mut()?.forced = None;
         }
+        let nxt = self.nxt;
+        if let Some(room) = self.busy.as_mut()?.recovery.question(nxt, mss) {
+            let chunk = self.new_data(now, room, fin);
+            if chunk.is_none() {
+                self.busy.as_mut()?.recovery.stop_asking(nxt);
+            }
+            if chunk.is_some() || self.busy.as_ref()?.recovery.question(nxt, mss).is_some() {
+                return chunk;
+            }
+        }
         let busy = self.busy.as_mut()?;
         let room = self.congestion.cwnd.saturating_sub(busy.pipe(mss));
         if busy.sheet.has_lost() {
             self.repetition(room, fin)
         } else {
-            self.new_data(room, fin)
+            self.new_data(now, room, fin)
         }
     }
 
@@ -73,8 +84,9 @@ impl Snd {
         self.chunk(seq, len, fin && window > len)
     }
 
-    fn new_data(&mut self, room: u32, fin: bool) -> Option<Chunk> {
+    fn new_data(&mut self, now: Instant, room: u32, fin: bool) -> Option<Chunk> {
         let mss = self.mss();
+        let rate = self.rate();
         let busy = self.busy.as_mut()?;
         let sent = self.nxt.since(self.una);
         let queued = busy.queue.bytes();
@@ -101,7 +113,20 @@ impl Snd {
         if len < want && len < self.max_wnd / 2 {
             return None;
         }
+        // Recovery has a pace of its own.
+        if let Some(rate) = rate
+            && busy.recovery.is_open()
+            && sent > 0
+            && !busy.pace.may_send(now, &rate)
+        {
+            return None;
+        }
         self.chunk(self.nxt, len, fin && window > len)
+    }
+
+    /// The rate of new data; `None`: at once.
+    fn rate(&self) -> Option<Rate> {
+        Rate::new(&self.congestion, self.rtt.smoothed(), self.mss())
     }
 
     /// The segment at `seq` of at most `len` bytes, as far as there is something.
@@ -122,6 +147,7 @@ impl Snd {
 
     /// The chunk was emitted.
     pub fn sent(&mut self, now: Instant, chunk: Chunk, config: &Config) {
+        let rate = self.rate();
         let Some(busy) = &mut self.busy else { return };
         let end = chunk.seq + chunk.len + u32::from(chunk.fin);
         busy.sheet.send(chunk.seq, end, stamp(now));
@@ -131,6 +157,9 @@ impl Snd {
         busy.recovery
             .sent(end.since(chunk.seq), chunk.again, millis(now));
         self.nxt = self.nxt.max(end);
+        if let Some(rate) = rate {
+            busy.pace.sent(now, chunk.len, &rate);
+        }
         // The first segment, sent again, gets its whole time: else the timer that ran for its predecessor would ring
         // while the ACK is on its way.
         if !busy.rto.is_set() || chunk.again && chunk.seq == self.una {

@@ -2,7 +2,7 @@
 
 use super::Stack;
 use crate::app::{App, Out};
-use crate::connection::Cx;
+use crate::connection::{Connection, Cx};
 use crate::counters::CloseReason;
 use crate::detach::Detached;
 use crate::recv::{Inbox, Placed};
@@ -26,6 +26,7 @@ impl<A: App> Stack<A> {
         out: &mut impl Out<A::Link>,
     ) {
         let Detached {
+            flow,
             mut connection,
             unread,
         } = detached;
@@ -39,6 +40,7 @@ impl<A: App> Stack<A> {
                 .is_some_and(|inbox| inbox.place(0, &unread, buffers) != Placed::NoRoom);
         let mut cx = Cx {
             now,
+            flow: &flow,
             shared: &mut self.shared,
             app: &mut *app,
             out: &mut *out,
@@ -47,13 +49,14 @@ impl<A: App> Stack<A> {
             connection.abort(CloseReason::ReceiveBudget, &mut cx);
             return;
         }
-        let id = match self.table.insert(connection) {
-            Ok(id) => id,
-            Err(mut connection) => {
-                connection.abort(CloseReason::Aborted, &mut cx);
-                return;
-            }
-        };
+        if !self.table.has_room(&flow) {
+            connection.abort(CloseReason::Aborted, &mut cx);
+            return;
+        }
+        let seated = self
+            .table
+            .insert(&flow, |key| Connection { key, ..connection });
+        let Some(id) = seated else { return };
         let Some(connection) = self.table.get_mut(id) else {
             return;
         };
@@ -82,7 +85,7 @@ impl<A: App> Stack<A> {
     ) -> Option<u32> {
         let mut shown = 0;
         for id in from..self.table.slots() {
-            let Some(connection) = self.table.get_mut(id) else {
+            let Some((flow, connection)) = self.table.entry(id) else {
                 continue;
             };
             // What waits for room has come to be answered here.
@@ -96,6 +99,7 @@ impl<A: App> Stack<A> {
             shown += 1;
             let mut cx = Cx {
                 now,
+                flow: &flow,
                 shared: &mut self.shared,
                 app: &mut *app,
                 out: &mut *out,
@@ -110,6 +114,9 @@ impl<A: App> Stack<A> {
     /// The connection is ready to leave.
     pub(super) fn let_leave(&mut self, id: u32) {
         self.wheel.cancel(id);
+        let Some((flow, _)) = self.table.entry(id) else {
+            return;
+        };
         let Some(mut connection) = self.table.remove(id) else {
             return;
         };
@@ -122,6 +129,10 @@ impl<A: App> Stack<A> {
             bytes
         });
         self.shared.counters.detached += 1;
-        self.left.push_back(Detached { connection, unread });
+        self.left.push_back(Detached {
+            flow,
+            connection,
+            unread,
+        });
     }
 }

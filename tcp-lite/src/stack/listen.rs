@@ -46,7 +46,7 @@ impl<A: App> Stack<A> {
             sent: now,
             tries: 1,
             due: true,
-            timer: Timer::at(now + config.initial_rto),
+            timer: Timer::after(now, config.initial_rto),
         };
         match self.insert(now, seg, segment.seq, &Offer::of(segment), half) {
             Ok(id) => {
@@ -67,9 +67,10 @@ impl<A: App> Stack<A> {
         offer: &Offer,
         half: SynRcvd,
     ) -> Result<u32, RefuseReason> {
+        self.make_room();
         let config = &self.shared.config;
-        let connection = Connection {
-            flow: seg.flow,
+        let make = |key| Connection {
+            key,
             link: seg.link,
             conn: A::Conn::default(),
             deadline: Timer::OFF,
@@ -79,11 +80,10 @@ impl<A: App> Stack<A> {
             touched: false,
             probes: 0,
         };
-        self.make_room();
         let id = self
             .table
-            .insert(connection)
-            .map_err(|_| RefuseReason::TableFull)?;
+            .insert(&seg.flow, make)
+            .ok_or(RefuseReason::TableFull)?;
         self.half_open += 1;
         Ok(id)
     }
@@ -173,6 +173,7 @@ impl<A: App> Stack<A> {
         self.shared.counters.cookies_taken += 1;
         let mut cx = Cx {
             now,
+            flow: &seg.flow,
             shared: &mut self.shared,
             app,
             out,

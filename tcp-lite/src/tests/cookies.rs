@@ -183,6 +183,9 @@ fn forged_cookies_are_strangers() {
         let mut forged = good.clone();
         forged.ack ^= 1 << bit;
         assert_eq!(jar.hand(forged), Disposition::Unknown, "{bit}");
+    }
+    // An ISN farther away is nothing that a segment of this connection could have.
+    for bit in 0..18 {
         let mut forged = good.clone();
         forged.seq ^= 1 << bit;
         assert_eq!(jar.hand(forged), Disposition::Unknown, "{bit}");
@@ -304,6 +307,19 @@ fn a_segment_ahead_of_the_first_waits() {
     assert_eq!(jar.hand(stray.clone()), Disposition::Unknown);
     jar.reset(stray);
     assert_eq!(jar.sent().len(), 1);
+}
+
+/// No segment in the window is taken for the first one by luck: the bytes before it would count as received.
+#[test]
+fn no_segment_ahead_is_taken_for_the_first() {
+    for port in 0..3 {
+        let mut jar = jar();
+        jar.flow.remote.port += port;
+        syn_ack(&mut jar, seg("S", 0, 0).mss(1460));
+        for ahead in 1..=65_535 {
+            assert_eq!(jar.hand(seg("A", 1 + ahead, 1)), Disposition::Unknown);
+        }
+    }
 }
 
 /// The client's SYN came twice: the first got a cookie, the second a half-open connection. It takes the first answer.

@@ -56,7 +56,6 @@ fn impossible_options_and_flags() {
     for (flags, why) in [
         (0x00, DropReason::OddFlags),
         (0x01, DropReason::OddFlags),
-        (0x03, DropReason::OddFlags),
         (0x06, DropReason::OddFlags),
         (0x3f, DropReason::OddFlags),
         (0x29, DropReason::OddFlags),

@@ -47,6 +47,25 @@ fn a_black_hole_is_found_by_timeouts() {
     }
 }
 
+/// Losses in a row on a path that has carried full segments are losses, for longer.
+#[test]
+fn a_proven_path_is_trusted_for_longer() {
+    let mut jar = Jar::new(|_| {});
+    jar.send(seg("S", 0, 0).mss(1460));
+    let _ = jar.sent();
+    jar.send(seg("PA", 1, 1).data("GET 100000\n"));
+    let _ = jar.sent();
+    jar.send(seg("A", 12, 1461));
+    let mut found = Vec::new();
+    for timeouts in 1..=8 {
+        while jar.stack.counters().timeouts < timeouts {
+            jar.pass_ms(10);
+        }
+        found.push(jar.stack.counters().black_holes);
+    }
+    assert_eq!(found, [0, 0, 0, 0, 0, 1, 1, 2]);
+}
+
 /// What gets through then stays small, and everything arrives.
 #[test]
 fn the_answer_goes_on_in_small_segments() {

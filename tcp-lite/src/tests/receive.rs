@@ -3,7 +3,7 @@
 use crate::testing::{Jar, answer, seg};
 use crate::{CloseReason, DropReason};
 
-fn with_sack(change: impl FnOnce(&mut crate::Config)) -> Jar {
+pub(super) fn with_sack(change: impl FnOnce(&mut crate::Config)) -> Jar {
     let mut jar = Jar::new(change);
     let mut syn = seg("S", 0, 0).mss(1000);
     syn.options.sack_permitted = true;
@@ -34,18 +34,19 @@ fn islands_are_reported_and_joined() {
     jar.expect(&[blocks(&[(5, 9), (10, 12)])]);
     jar.send(part(14, 16));
     jar.expect(&[blocks(&[(15, 17), (5, 9), (10, 12)])]);
-    // Overlaps are harmless.
+    // Overlaps are harmless; the first of the parts that came twice leads.
     jar.send(part(5, 10));
-    jar.expect(&[blocks(&[(5, 12), (15, 17)])]);
+    jar.expect(&[blocks(&[(6, 9), (5, 12), (15, 17)])]);
     let mut all = answer(3, 0, 3);
     jar.send(part(0, 4));
-    let mut want = seg("PA", 1, 12).data(&all);
+    // What is still behind a gap is said with data as well.
+    let mut want = seg("PA", 1, 12).data(&all).sack(&[(15, 17)]);
     jar.expect(&[want]);
     all = answer(4, 0, 4);
     all.extend(answer(5, 0, 5));
     jar.send(part(11, 18));
     want = seg("PA", 4, 19).data(&all);
-    jar.expect(&[want]);
+    jar.expect(&[seg("A", 4, 19).sack(&[(15, 17)]), want]);
     assert_eq!(jar.stack.counters().out_of_order, 5);
 }
 
@@ -57,9 +58,9 @@ fn duplicates_are_reported() {
     jar.expect(&[seg("A", 1, 1).sack(&[(11, 17)])]);
     jar.send(seg("A", 12, 1).data("ET"));
     jar.expect(&[seg("A", 1, 1).sack(&[(12, 14), (11, 17)])]);
-    // More than there was is no duplicate.
+    // More than there was: the part that was.
     jar.send(seg("A", 12, 1).data("ET 5\n\n"));
-    jar.expect(&[seg("A", 1, 1).sack(&[(11, 18)])]);
+    jar.expect(&[seg("A", 1, 1).sack(&[(12, 17), (11, 18)])]);
     jar.send(seg("A", 1, 1).data("GET 10000\n"));
     let ack = 18;
     let _ = jar.sent();
@@ -172,6 +173,13 @@ fn delayed_ack_waits_and_every_second_full_segment_does_not() {
 /// The right edge never moves left, the last byte of the window is taken, none behind it; ACKs count at a closed window.
 #[test]
 fn window_closes_and_opens() {
+    // The probe may be joined with what is repeated.
+    for from in [3001, 2900, 1] {
+        closes_and_opens(from);
+    }
+}
+
+fn closes_and_opens(probe_from: u32) {
     let mut jar = Jar::established(|config| {
         config.receive_window = 3000;
         config.pieces_per_connection = 1;
@@ -202,8 +210,9 @@ fn window_closes_and_opens() {
     // "GET 2000\n" was consumed: 9 bytes, less than half the buffer, which does not open the window.
     assert_eq!((acked, edge), (3001, 3001));
     // A probe: refused, answered, and its ACK field counts.
+    let probe = &text[probe_from as usize - 1..3001];
     jar.drops(
-        seg("A", 3001, 1001).win(1000).data("\n"),
+        seg("A", probe_from, 1001).win(1000).data(probe),
         DropReason::OutOfWindow,
     );
     let sent = jar.sent();
@@ -279,6 +288,9 @@ fn resets_and_syns_in_the_window_are_challenged() {
         (seg("S", 0, 0), DropReason::UnexpectedSyn, true),
         (seg("S", 1, 0), DropReason::UnexpectedSyn, true),
         (seg("SA", 100_000, 1), DropReason::UnexpectedSyn, true),
+        (seg("SF", 1, 0), DropReason::UnexpectedSyn, true),
+        (seg("SFA", 1, 1), DropReason::UnexpectedSyn, true),
+        (seg("SR", 1, 0), DropReason::OddFlags, false),
     ] {
         jar.drops(given, why);
         let answer = seg("A", 1, 1);
@@ -363,6 +375,17 @@ fn timestamps() {
     jar.expect(&[seg("A", 7, 15).ts(0, base.wrapping_add(20))]);
     // An old RST still resets: no PAWS for it.
     jar.send(seg("R", 15, 0));
+    jar.assert_gone();
+}
+
+/// RFC 7323 section 3.2: timestamps in a RST as well (SHOULD).
+#[test]
+fn reset_has_timestamps() {
+    let mut jar = Jar::new(|_| {});
+    jar.send(seg("S", 0, 0).mss(1000).ts(7, 0));
+    let _ = jar.sent();
+    jar.send(seg("PA", 1, 1).ts(8, 0).data("DIE\n"));
+    jar.expect(&[seg("RA", 1, 5).ts(0, 8)]);
     jar.assert_gone();
 }
 

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::{ask, full, lengths};
 use crate::testing::{Jar, Seg, seg};
-use crate::{Config, CongestionControl};
+use crate::{Config, CongestionControl, Disposition};
 
 /// Round trip of the paths here, ms.
 const RTT: u64 = 20;
@@ -92,6 +92,33 @@ fn hostile_sack_blocks() {
     }
 }
 
+/// ACKs of one batch let out what they would have let out one by one, so that recovery begins with as much in the
+/// network. The repetition behind that new data, sent at the same time, is not overtaken by it.
+#[test]
+fn acks_of_one_batch_are_answered_in_turn() {
+    let mut jar = sacking(|_| {});
+    let end = ask(&mut jar, 60_000);
+    assert_eq!(lengths(&mut jar), full(1, 10));
+    jar.pass_ms(RTT);
+    for ack in [1001, 2001, 3001] {
+        assert_eq!(jar.hand(seg("A", end, ack)), Disposition::Handled);
+    }
+    for right in [5001, 6001, 7001] {
+        let report = seg("A", end, 3001).sack(&[(4001, right)]);
+        assert_eq!(jar.hand(report), Disposition::Handled);
+    }
+    jar.flush();
+    let sent = lengths(&mut jar);
+    // Two for each ACK, and limited transmit.
+    assert_eq!(sent[..8], full(10_001, 8));
+    assert_eq!(sent[8..], full(3001, 1));
+    jar.pass_ms(RTT);
+    jar.send(seg("A", end, 3001).sack(&[(4001, 18_001)]));
+    assert!(lengths(&mut jar).iter().all(|s| s.0 >= 18_001));
+    jar.send(seg("A", end, 18_001));
+    assert_eq!(jar.stack.counters().retransmits, 1);
+}
+
 /// Everything but the last segment arrived: it is sent again after two round trips, not after the timeout.
 #[test]
 fn tail_loss_is_probed() {
@@ -123,7 +150,7 @@ fn lone_segment_is_probed_behind_a_delayed_ack() {
     let mut jar = sacking(|config| config.peer_ack_delay = Duration::from_millis(45));
     let end = ask(&mut jar, 500);
     let _ = jar.sent();
-    jar.pass_ms(2 * RTT + 43);
+    jar.pass_ms(3 * RTT / 2 + 43);
     assert_eq!(lengths(&mut jar), []);
     jar.pass_ms(4);
     assert_eq!(lengths(&mut jar), [(1, 500)]);
@@ -256,7 +283,82 @@ fn spurious_timeout_is_taken_back() {
     assert_eq!(jar.stack.counters().retransmits, 1);
 }
 
-/// The same with an echo of the repetition: the loss was one.
+/// Without timestamps the peer is asked with new data (F-RTO): ACKs of what was sent once, before the timeout, take it back.
+#[test]
+fn spurious_timeout_is_found_by_asking() {
+    for sack in [true, false] {
+        let mut jar = sacking(|config| config.sack = sack);
+        let end = ask(&mut jar, 60_000);
+        assert_eq!(jar.sent().len(), 10);
+        jar.pass_ms(300);
+        let next = if sack { 11_001 } else { 10_001 };
+        assert_eq!(lengths(&mut jar).last(), Some(&(1, 1000)));
+        assert_eq!(jar.stack.counters().timeouts, 1);
+        jar.send(seg("A", end, 1001));
+        assert_eq!(lengths(&mut jar), full(next, 2));
+        jar.send(seg("A", end, 2001));
+        assert_eq!(jar.stack.counters().spurious, 1);
+        let more = lengths(&mut jar);
+        assert!(more.iter().all(|(seq, _)| *seq >= next + 2000), "{more:?}");
+        jar.send(seg("A", end, next));
+        assert!(lengths(&mut jar).len() >= 8);
+        assert_eq!(jar.stack.counters().retransmits, 1);
+    }
+}
+
+/// The answer to the question is that the new data arrived and nothing before it did; or there is nothing to ask with.
+#[test]
+fn true_timeout_is_not_taken_back_for_asking() {
+    for sack in [true, false] {
+        let mut jar = sacking(|config| config.sack = sack);
+        let end = ask(&mut jar, 60_000);
+        jar.pass_ms(300);
+        let _ = jar.sent();
+        jar.send(seg("A", end, 1001));
+        let new = lengths(&mut jar);
+        assert_eq!(new.len(), 2);
+        let told = (new[0].0, new[0].0 + 1000);
+        let ack = seg("A", end, 1001);
+        jar.send(if sack { ack.sack(&[told]) } else { ack });
+        assert_eq!(lengths(&mut jar)[0], (1001, 1000));
+        assert_eq!(jar.stack.counters().spurious, 0);
+    }
+    let mut jar = sacking(|_| {});
+    let end = ask(&mut jar, 5_000);
+    jar.pass_ms(300);
+    let _ = jar.sent();
+    jar.send(seg("A", end, 1001));
+    assert_eq!(lengths(&mut jar)[0], (1001, 1000));
+}
+
+/// Again and again the data arrives and its ACK is lost. The ACK of the repetition echoes the first one and reports a
+/// duplicate: the age of that echo is the timeout's, and must not become the measure of the next one.
+#[test]
+fn lost_acks_do_not_make_the_timer_grow() {
+    let mut jar = stamped(|_| {});
+    let mut una = 1;
+    let mut asked = 1;
+    for round in 0..4 {
+        let text = "GET 1000\n";
+        jar.send(seg("PA", asked, una).data(text).ts(100, 0));
+        asked += text.len() as u32;
+        let first = clock(&jar.sent());
+        let mut waited = 0;
+        while jar.stack.counters().timeouts <= round {
+            jar.pass_ms(10);
+            waited += 10;
+        }
+        assert!(waited < 1_500, "round {round}: {waited} ms");
+        jar.pass_ms(RTT);
+        una += 1000;
+        let twice = (una - 1000, una);
+        jar.send(seg("A", asked, una).ts(100, first).sack(&[twice]));
+        assert_eq!(jar.app.held, 0);
+    }
+    assert_eq!(jar.stack.counters().spurious, 4);
+}
+
+/// A timeout of which the ACK echoes the repetition: the loss was one.
 #[test]
 fn true_timeout_is_not_taken_back() {
     let mut jar = stamped(|_| {});

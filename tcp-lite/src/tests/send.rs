@@ -113,6 +113,23 @@ fn window_that_opens_again() {
     assert_eq!(lengths(&mut jar), [(2, 1000), (1002, 499)]);
 }
 
+/// A retransmission with a newer ACK brings the newest window, although its SEQ is lower; what it overtook does not.
+#[test]
+fn the_window_of_a_retransmission_counts() {
+    let mut jar = Jar::established(|_| {});
+    jar.send(seg("PA", 1, 1).win(1000).data("GET 3000\n"));
+    assert_eq!(lengths(&mut jar), [(1, 1000)]);
+    // Ahead of a gap.
+    jar.send(seg("PA", 17, 1).win(1000).data("GET 10\n"));
+    let _ = jar.sent();
+    jar.send(seg("PA", 10, 1001).win(0).data("GET 10\n"));
+    jar.expect(&[seg("A", 1001, 24)]);
+    jar.send(seg("A", 24, 1).win(1000));
+    jar.expect(&[]);
+    jar.send(seg("A", 24, 1001).win(3000));
+    assert_eq!(lengths(&mut jar), [(1001, 1000), (2001, 1000), (3001, 20)]);
+}
+
 /// Not a silly segment at once, but the window's worth after a while (RFC 9293 section 3.8.6.2.1).
 #[test]
 fn small_window_is_filled_by_timer() {

@@ -3,8 +3,9 @@
 use std::sync::OnceLock;
 
 use tcp_lite::wire::Sum;
-use tcp_lite::{Addr, App, CloseReason, Ecn, Endpoint, Flow, Full, Instant, Io, Out};
+use tcp_lite::{Addr, App, Arrival, CloseReason, Ecn, Endpoint, Flow, Full, Instant, Io, Out};
 
+use crate::packet::write_ip_sum;
 use crate::rng::Rng;
 
 /// The pattern repeats after this many bytes: more than any window that is used, so that no shift goes unnoticed.
@@ -59,6 +60,10 @@ pub struct Server {
     pub held: i64,
     pub closed: Vec<CloseReason>,
     pub established: usize,
+    /// Bytes consumed.
+    pub used: u32,
+    /// It reads no more.
+    pub closing: bool,
     /// The request with which connections leave.
     pub leave_at: Option<u32>,
 }
@@ -73,31 +78,14 @@ impl App for Server {
     }
 
     fn on_data(&mut self, _: Instant, io: &mut Io<'_, Self>, unread: &[u8]) -> usize {
-        let mut used = 0;
-        while let Some((len, padding, size)) = first(&unread[used..]) {
-            if len == u32::MAX {
-                io.close();
-                return used + size;
-            }
-            let id = *io.conn();
-            if self.leave_at == Some(id) {
-                io.hand_off();
-                return used;
-            }
-            if io.send(Piece { id, len }, len).is_err() {
-                return used;
-            }
-            let wanted = pattern(id + PADDING, 0, padding.len());
-            assert!(padding == wanted, "wrong bytes in request {id}");
-            self.held += i64::from(len > 0);
-            *io.conn() += 1;
-            used += size;
-        }
+        let used = self.answer(io, unread);
+        self.used += used as u32;
         used
     }
 
     fn on_eof(&mut self, _: Instant, io: &mut Io<'_, Self>, unread: &[u8]) {
         assert!(unread.is_empty(), "requests left at EOF");
+        self.closing = true;
         io.close();
     }
 
@@ -119,6 +107,38 @@ impl App for Server {
     }
 }
 
+impl Server {
+    /// What it consumed while it was still reading.
+    pub fn consumed(&self) -> Option<u32> {
+        (self.established == 1 && !self.closing).then_some(self.used)
+    }
+
+    fn answer(&mut self, io: &mut Io<'_, Self>, unread: &[u8]) -> usize {
+        let mut used = 0;
+        while let Some((len, padding, size)) = first(&unread[used..]) {
+            if len == u32::MAX {
+                self.closing = true;
+                io.close();
+                return used + size;
+            }
+            let id = *io.conn();
+            if self.leave_at == Some(id) {
+                io.hand_off();
+                return used;
+            }
+            if io.send(Piece { id, len }, len).is_err() {
+                return used;
+            }
+            let wanted = pattern(id + PADDING, 0, padding.len());
+            assert!(padding == wanted, "wrong bytes in request {id}");
+            self.held += i64::from(len > 0);
+            *io.conn() += 1;
+            used += size;
+        }
+        used
+    }
+}
+
 /// What the server sends, as IPv4 packets; sometimes full.
 pub struct Transmit {
     pub packets: Vec<Vec<u8>>,
@@ -130,28 +150,28 @@ impl Out<()> for Transmit {
         &mut self,
         flow: &Flow,
         _: &(),
-        _: Ecn,
+        ecn: Ecn,
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<(), Full> {
         self.room = self.room.checked_sub(1).ok_or(Full)?;
         let mut packet = vec![0; 20 + len];
         packet[0] = 0x45;
+        packet[1] = ecn.bits();
         packet[2..4].copy_from_slice(&(20 + len as u16).to_be_bytes());
         packet[8] = 64;
         packet[9] = 6;
         packet[12..16].copy_from_slice(&flow.local.addr.to_v4().unwrap());
         packet[16..20].copy_from_slice(&flow.remote.addr.to_v4().unwrap());
-        let sum = Sum::of(&packet[..20]).finish();
-        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        write_ip_sum(&mut packet);
         write(&mut packet[20..]);
         self.packets.push(packet);
         Ok(())
     }
 }
 
-/// Flow and segment of a packet from the client.
-pub fn split(packet: &[u8]) -> (Flow, &[u8]) {
+/// A packet from the client as it reaches the stack.
+pub fn arrival(packet: &[u8]) -> Arrival<'_, ()> {
     let addr = |at: usize| Addr::v4([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
     let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
     let remote = Endpoint {
@@ -163,5 +183,10 @@ pub fn split(packet: &[u8]) -> (Flow, &[u8]) {
         port: port(22),
     };
     let len = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
-    (Flow { local, remote }, &packet[20..len])
+    Arrival {
+        flow: Flow { local, remote },
+        link: (),
+        ecn: Ecn::from_bits(packet[1]),
+        bytes: &packet[20..len],
+    }
 }

@@ -76,6 +76,17 @@ impl Stage {
         }
     }
 
+    /// As another daemon on the same NIC would have it, with a handle.
+    pub fn another_gateway(&self) -> (Gateway, Box<dyn Handoff>) {
+        let device = self.net.server.device;
+        self.net.server.enter(|| {
+            let index = nix::net::if_::if_nametoindex(device).expect("the NIC");
+            let gateway = Gateway::attach(index).unwrap_or_else(|error| panic!("{error}"));
+            let handoff: Box<dyn Handoff> = Box::new(gateway.handle().expect("a handle"));
+            (gateway, handoff)
+        })
+    }
+
     /// As another worker would have it.
     pub fn another_handle(&self) -> impl Handoff {
         let gateway = &self.gateway;

@@ -16,16 +16,19 @@ impl Conn<'_> {
         i64::from(number.wrapping_sub(irs).cast_signed())
     }
 
-    /// Writes the segments of one step down, without the bare ACKs whose news a later segment of the step carries too.
+    /// Writes the segments of one step down, without the bare ACKs whose news a later segment of the step carries too:
+    /// SACK blocks as well, if there are any.
     pub(super) fn record(&mut self, segments: &[Received]) {
         for (at, segment) in segments.iter().enumerate() {
             let rides = |later: &Received| {
-                later.end() != later.seq && self.ours(later.ack) >= self.ours(segment.ack)
+                let blocks = segment.option(5);
+                later.end() != later.seq
+                    && self.ours(later.ack) >= self.ours(segment.ack)
+                    && (blocks.is_none() || later.option(5) == blocks)
             };
             let bare =
                 segment.flags & !(flag::PSH | flag::ECE) == flag::ACK && segment.payload.is_empty();
-            let news = segment.window == 0 || segment.option(5).is_some();
-            if bare && !news && segments[at + 1..].iter().any(rides) {
+            if bare && segment.window != 0 && segments[at + 1..].iter().any(rides) {
                 continue;
             }
             for line in self.lines(segment) {

@@ -174,6 +174,7 @@ impl Conn<'_> {
     fn open(&mut self, spec: &Spec) {
         let mut syn = self.segment(spec);
         syn.flags = flag::SYN;
+        let since = now();
         self.raw.send(&syn);
         let syn_ack = loop {
             let Some(segment) = self.receive(PATIENCE) else {
@@ -197,6 +198,8 @@ impl Conn<'_> {
         let ack = self.segment(&ack);
         self.raw.send(&ack);
         self.last = now();
+        // The server takes a handshake that was slow for a long way, or for a lossy one.
+        self.stalled |= self.last - since > spec.rtt + STALL;
     }
 
     fn segment(&mut self, spec: &Spec) -> Segment {

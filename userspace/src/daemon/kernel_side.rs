@@ -1,10 +1,14 @@
-//! The kernel as one worker sees it: the XDP program's flow table, and the way back to the receive path.
+//! The kernel as one worker sees it: the XDP program's flow table, the way back to the receive path, and the ways of whole
+//! connections into it.
 
+use crate::handoff::{Gateway, Handoff, Proxy, Standing, Ticket, Ways};
 use crate::inject::Injector;
+use crate::nic::Nic;
 use crate::steer::{FlowKey, FlowTable};
 use crate::worker::{FlowIndex, Stranger};
+use sidestep_config::{Config, Fallback, FallbackMode, ListenAddress};
 use std::io;
-use tcp_lite::Flow;
+use tcp_lite::{Endpoint, Flow};
 
 /// Enters flows as this queue's. A failure only costs the program a socket lookup for each segment.
 pub(super) struct QueueFlows {
@@ -40,5 +44,120 @@ impl FlowIndex for QueueFlows {
 impl Stranger for Injector {
     fn inject(&mut self, frame: &[u8]) -> io::Result<()> {
         Injector::inject(self, frame)
+    }
+}
+
+/// What connections need to leave for the kernel, as far as the configuration asks for it and the kernel has it.
+#[derive(Debug, Default)]
+pub(super) struct KernelSide {
+    gateway: Option<Gateway>,
+    proxy: Option<Proxy>,
+}
+
+impl KernelSide {
+    /// Opens it for the listeners that have a server behind them. What cannot be had is said in the log: new connections
+    /// of those listeners and those that the kernel has are served all the same.
+    pub fn open(config: &Config, nic: &Nic) -> Self {
+        let wanted = |mode| {
+            let mut listeners = config.listen.iter();
+            listeners.any(|l| l.fallback == Fallback::Kernel && l.fallback_mode == mode)
+        };
+        let (auto, handoff) = (wanted(FallbackMode::Auto), wanted(FallbackMode::Handoff));
+        let mut side = Self::default();
+        if auto || wanted(FallbackMode::Proxy) {
+            side.proxy = Proxy::start(nic.index)
+                .inspect_err(|e| log::warn!("no proxy to the server behind: {e}"))
+                .ok();
+        }
+        if auto || handoff {
+            let instead = if auto {
+                "they go through a proxy"
+            } else {
+                "503"
+            };
+            side.gateway = Gateway::attach(nic.index)
+                .inspect_err(|e| log::warn!("requests for the server behind ({instead}): {e}"))
+                .ok();
+        }
+        side
+    }
+
+    /// One worker's ways.
+    pub fn way_in(&self, config: &Config) -> Option<Box<dyn Handoff>> {
+        let said = |e: &dyn std::fmt::Display| log::warn!("a way to the server behind: {e}");
+        let gateway = || {
+            self.gateway
+                .as_ref()?
+                .handle()
+                .inspect_err(|e| said(e))
+                .ok()
+        };
+        let proxy = || self.proxy.as_ref()?.handle().inspect_err(|e| said(e)).ok();
+        let mut listeners = Vec::new();
+        for listen in &config.listen {
+            let way: Option<Box<dyn Handoff>> = match (listen.fallback, listen.fallback_mode) {
+                (Fallback::None, _) => continue,
+                (Fallback::Kernel, FallbackMode::Handoff) => {
+                    gateway().map(|way| Box::new(way) as _)
+                }
+                (Fallback::Kernel, FallbackMode::Proxy) => proxy().map(|way| Box::new(way) as _),
+                (Fallback::Kernel, FallbackMode::Auto) => match (gateway(), proxy()) {
+                    (Some(gateway), Some(proxy)) => Some(Box::new(Ways::new(gateway, proxy))),
+                    (Some(gateway), None) => Some(Box::new(gateway)),
+                    (None, proxy) => proxy.map(|way| Box::new(way) as _),
+                },
+            };
+            let Some(way) = way else { continue };
+            listeners.push((listen.address, listen.port, way));
+        }
+        (!listeners.is_empty()).then(|| Box::new(ByListener(listeners)) as _)
+    }
+}
+
+/// Each listener's way.
+struct ByListener(Vec<(ListenAddress, u16, Box<dyn Handoff>)>);
+
+impl ByListener {
+    fn at(&self, local: &Endpoint) -> Option<usize> {
+        let ip = std::net::IpAddr::from(local.addr);
+        let find = |address| {
+            let mut listeners = self.0.iter();
+            listeners.position(|l| l.1 == local.port && l.0 == address)
+        };
+        find(ListenAddress::Ip(ip)).or_else(|| find(ListenAddress::Interface))
+    }
+
+    fn way(&mut self, local: &Endpoint) -> Option<&mut Box<dyn Handoff>> {
+        let at = self.at(local)?;
+        self.0.get_mut(at).map(|l| &mut l.2)
+    }
+}
+
+impl Handoff for ByListener {
+    fn offer(&mut self, ticket: &Ticket) -> io::Result<()> {
+        match self.way(&ticket.flow.local) {
+            Some(way) => way.offer(ticket),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn standing(&mut self, flow: &Flow) -> Standing {
+        self.way(&flow.local)
+            .map_or(Standing::NoListener, |way| way.standing(flow))
+    }
+
+    fn forget(&mut self, flow: &Flow) {
+        if let Some(way) = self.way(&flow.local) {
+            way.forget(flow);
+        }
+    }
+
+    fn listens(&mut self, local: &Endpoint) -> bool {
+        self.way(local).is_some_and(|way| way.listens(local))
+    }
+
+    fn outlives_us(&self, local: &Endpoint) -> bool {
+        let way = self.at(local).and_then(|at| self.0.get(at));
+        way.is_none_or(|l| l.2.outlives_us(local))
     }
 }

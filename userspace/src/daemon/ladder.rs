@@ -1,8 +1,7 @@
 //! From a configuration to open queues and an attached program, in the best mode that works.
 
 use super::StartError;
-use super::kernel_side::QueueFlows;
-use crate::handoff::{Gateway, Handoff};
+use super::kernel_side::{KernelSide, QueueFlows};
 use crate::inject::Injector;
 use crate::nic::Nic;
 use crate::steer::{AttachMode, Steering};
@@ -19,7 +18,7 @@ use std::sync::Arc;
 /// A program attached and queues open, with nothing running yet.
 pub(super) struct Rung {
     pub steering: Steering,
-    pub gateway: Option<Gateway>,
+    pub kernel_side: KernelSide,
     pub workers: Vec<Worker>,
     pub mode: Mode,
     pub listening: Vec<SocketAddr>,
@@ -123,7 +122,7 @@ fn attempt(
         steering.add_service(at.ip(), at.port())?;
     }
     steering.attach(&nic.name, attach)?;
-    let gateway = gateway(nic, listeners);
+    let kernel_side = KernelSide::open(config, nic);
     let workers = workers(
         config,
         nic,
@@ -131,11 +130,11 @@ fn attempt(
         listeners,
         snapshot,
         &steering,
-        gateway.as_ref(),
+        &kernel_side,
     )?;
     Ok(Rung {
         steering,
-        gateway,
+        kernel_side,
         workers,
         mode,
         listening: listeners.keys().copied().collect(),
@@ -190,7 +189,7 @@ fn workers(
     listeners: &BTreeMap<SocketAddr, Fallback>,
     snapshot: &Arc<Snapshot>,
     steering: &Steering,
-    gateway: Option<&Gateway>,
+    kernel_side: &KernelSide,
 ) -> Result<Vec<Worker>, StartError> {
     let share = config.limits.connections.div_ceil(queues.len() as u32) as usize;
     let secret = secret().map_err(StartError::Thread)?;
@@ -206,7 +205,7 @@ fn workers(
             listeners.clone(),
             limits.clone(),
             Some(Box::new(flows)),
-            gateway.and_then(way_in),
+            kernel_side.way_in(config),
         );
         let waker = neighbours.waker();
         let stack = stack_config(nic, share, secret);
@@ -215,28 +214,6 @@ fn workers(
         Ok(Worker::new(queue, pipeline, waker, busy_poll))
     };
     queues.into_iter().zip(ring).map(worker).collect()
-}
-
-/// The kernel's side of the handoff, where a listener has a server behind it. A kernel that cannot take connections over
-/// still gets new ones and its own; what comes on ours and is not for us is refused.
-fn gateway(nic: &Nic, listeners: &BTreeMap<SocketAddr, Fallback>) -> Option<Gateway> {
-    if !listeners.values().any(|f| *f == Fallback::Kernel) {
-        return None;
-    }
-    Gateway::attach(nic.index)
-        .inspect_err(|e| log::warn!("requests that are not for the fast path get 503: {e}"))
-        .ok()
-}
-
-/// One worker's way for connections into the kernel.
-fn way_in(gateway: &Gateway) -> Option<Box<dyn Handoff>> {
-    match gateway.handle() {
-        Ok(handle) => Some(Box::new(handle)),
-        Err(e) => {
-            log::warn!("requests that are not for the fast path get 503: {e}");
-            None
-        }
-    }
 }
 
 /// The way back to the kernel. A host without TUN is served all the same: only what such a device would carry is lost.

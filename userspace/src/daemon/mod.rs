@@ -8,11 +8,11 @@ mod status;
 pub use error::StartError;
 pub use status::{QueueStatus, Reader, Status};
 
-use crate::handoff::Gateway;
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::worker::{self, Control, Published};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use kernel_side::KernelSide;
 use ladder::Rung;
 use sidestep_config::Config;
 use std::io;
@@ -35,8 +35,8 @@ const STALL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Daemon {
     steering: Arc<Mutex<Steering>>,
-    // Holds the tc program on the NIC; the workers have handles of their own.
-    _gateway: Option<Gateway>,
+    // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
+    _kernel_side: KernelSide,
     workers: Vec<(Control, JoinHandle<()>)>,
     ended: Receiver<Ended>,
     reader: Reader,
@@ -71,7 +71,7 @@ impl Daemon {
         let nic = Nic::read(interface)?;
         let Rung {
             steering,
-            gateway,
+            kernel_side,
             workers,
             mode,
             listening,
@@ -92,7 +92,7 @@ impl Daemon {
         };
         let mut daemon = Self {
             steering,
-            _gateway: gateway,
+            _kernel_side: kernel_side,
             workers: Vec::with_capacity(workers.len()),
             ended,
             reader,

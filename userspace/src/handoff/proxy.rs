@@ -10,12 +10,17 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{SockaddrStorage, connect, setsockopt, sockopt};
 use tcp_lite::{Endpoint, Flow};
 
 use super::diag::{Diag, Match};
 use super::splice::{Entrance, Splicer};
 use super::{Handoff, Standing, Ticket, repair};
+
+/// Silence after which a client is asked whether it is there, seconds; nine questions of the kernel's without an answer,
+/// eleven minutes by default, end its connection. Less wakes sleeping clients; more holds on to the dead for longer.
+const KEEP_IDLE: u32 = 60;
 
 /// The proxy's thread. Dropping it resets all its connections.
 #[derive(Debug)]
@@ -30,6 +35,12 @@ impl Proxy {
     /// # Errors
     /// No descriptors or no thread to be had.
     pub fn start(nic_ifindex: u32) -> io::Result<Self> {
+        // Two descriptors a connection: the soft limit, 1,024 by default, is for programs that use select(2).
+        if let Err(error) = getrlimit(Resource::RLIMIT_NOFILE)
+            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
+        {
+            log::debug!("RLIMIT_NOFILE: {error}");
+        }
         Ok(Self {
             splicer: Splicer::start()?,
             nic_ifindex,
@@ -67,6 +78,13 @@ impl Handoff for ProxyHandoff {
         }
         let server = self.connect(&ticket.flow.local)?;
         let client = repair::adopt(ticket, self.nic_ifindex)?;
+        for side in [&client, &server] {
+            // What comes was put together by the one who sent it.
+            setsockopt(side, sockopt::TcpNoDelay, &true)?;
+        }
+        // A client that has vanished would keep two sockets for ever once the server has closed.
+        setsockopt(&client, sockopt::KeepAlive, &true)?;
+        setsockopt(&client, sockopt::TcpKeepIdle, &KEEP_IDLE)?;
         self.entrance.join([client, server]);
         self.taken.insert(ticket.flow);
         Ok(())
@@ -82,6 +100,10 @@ impl Handoff for ProxyHandoff {
 
     fn forget(&mut self, flow: &Flow) {
         self.taken.remove(flow);
+    }
+
+    fn outlives_us(&self, _: &Endpoint) -> bool {
+        false
     }
 
     fn listens(&mut self, local: &Endpoint) -> bool {
@@ -100,8 +122,6 @@ impl ProxyHandoff {
     fn connect(&self, to: &Endpoint) -> io::Result<TcpStream> {
         let to = repair::address(to, self.nic_ifindex);
         let fd = repair::open(&to)?;
-        // What comes was put together by the one who sent it.
-        setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
         match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd.into()),
             Err(error) => Err(error.into()),

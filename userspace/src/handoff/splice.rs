@@ -13,8 +13,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// Bytes on their way in one direction of one pair. A pair costs twice as much; smaller means more system calls per
-/// byte, larger means that a slow reader holds more of the server's answer here.
+/// Bytes read at once, and the most that one direction of one pair holds back for a slow reader. Smaller means more
+/// system calls per byte, larger means more memory for slow readers; where all is taken at once nothing is held.
 const BUFFER: usize = 16 << 10;
 
 /// Buffers of one direction carried in a row, so that a large transfer lets others have their turn.
@@ -73,6 +73,7 @@ impl Splicer {
             pairs: HashMap::new(),
             busy: VecDeque::new(),
             next: 0,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
         };
         let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
             if let Err(error) = table.run() {
@@ -113,6 +114,8 @@ struct Table {
     /// Pairs that had more to do than one turn takes: no event will come for them.
     busy: VecDeque<u64>,
     next: u64,
+    /// What is being carried.
+    buffer: Box<[u8]>,
 }
 
 impl Table {
@@ -169,7 +172,7 @@ impl Table {
         let Some(pair) = self.pairs.get_mut(&id) else {
             return;
         };
-        match pair.turn() {
+        match pair.turn(&mut self.buffer) {
             Ok(Turn::Waits) => {}
             Ok(Turn::Busy) if self.busy.contains(&id) => {}
             Ok(Turn::Busy) => self.busy.push_back(id),
@@ -220,14 +223,14 @@ impl Pair {
     fn new(sockets: [TcpStream; 2]) -> Self {
         Self {
             sockets,
-            ways: [Way::new(), Way::new()],
+            ways: [Way::default(), Way::default()],
         }
     }
 
-    fn turn(&mut self) -> io::Result<Turn> {
+    fn turn(&mut self, buffer: &mut [u8]) -> io::Result<Turn> {
         let [a, b] = &self.sockets;
         let [there, back] = &mut self.ways;
-        let busy = there.carry(a, b)? | back.carry(b, a)?;
+        let busy = there.carry(a, b, buffer)? | back.carry(b, a, buffer)?;
         Ok(match (there.ended && back.ended, busy) {
             (true, _) => Turn::Ended,
             (false, true) => Turn::Busy,
@@ -237,53 +240,62 @@ impl Pair {
 }
 
 /// One direction.
+#[derive(Default)]
 struct Way {
-    buffer: Box<[u8]>,
-    from: usize,
-    to: usize,
+    /// Read, and not taken yet.
+    held: Vec<u8>,
     ended: bool,
 }
 
 impl Way {
-    fn new() -> Self {
-        Self {
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            from: 0,
-            to: 0,
-            ended: false,
-        }
-    }
-
     /// Carries what there is; true if there may be more. An error is one of `source`: what it had to say was said up
     /// to there, and is cut off. A `sink` that takes no more may still have something to say.
-    fn carry(&mut self, mut source: &TcpStream, mut sink: &TcpStream) -> io::Result<bool> {
+    fn carry(
+        &mut self,
+        mut source: &TcpStream,
+        mut sink: &TcpStream,
+        buffer: &mut [u8],
+    ) -> io::Result<bool> {
         for _ in 0..ROUNDS {
             if self.ended {
                 return Ok(false);
             }
-            if self.from == self.to {
-                match source.read(&mut self.buffer) {
+            if self.held.is_empty() {
+                let len = match source.read(buffer) {
                     Ok(0) => {
                         self.ended = true;
                         // If the sink has gone, reading from it says so.
                         let _ = sink.shutdown(Shutdown::Write);
                         return Ok(false);
                     }
-                    Ok(len) => (self.from, self.to) = (0, len),
+                    Ok(len) => len,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
+                };
+                match sink.write(&buffer[..len]) {
+                    Ok(taken) => self.held.extend_from_slice(&buffer[taken..len]),
+                    Err(error) if may_take_more(&error) => {
+                        self.held.extend_from_slice(&buffer[..len]);
+                    }
+                    Err(_) => self.ended = true,
                 }
-            }
-            match sink.write(&self.buffer[self.from..self.to]) {
-                Ok(len) => self.from += len,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.ended = true,
+            } else {
+                match sink.write(&self.held) {
+                    Ok(taken) if taken == self.held.len() => self.held = Vec::new(),
+                    Ok(taken) => drop(self.held.drain(..taken)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                    Err(error) if may_take_more(&error) => {}
+                    Err(_) => self.ended = true,
+                }
             }
         }
         Ok(!self.ended)
     }
+}
+
+fn may_take_more(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 #[cfg(test)]

@@ -76,6 +76,10 @@ impl Handoff for Ways {
         }
     }
 
+    fn outlives_us(&self, local: &Endpoint) -> bool {
+        !self.mptcp.contains(local)
+    }
+
     fn listens(&mut self, local: &Endpoint) -> bool {
         match self.kernel.listener(local) {
             Match::Listener { mptcp: true } => {

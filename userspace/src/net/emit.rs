@@ -38,8 +38,7 @@ where
             *self.full += 1;
             return Err(Full);
         };
-        let link = link.header();
-        let len = link.len() + ip_len(flow) + tcp_len;
+        let len = link.header_len() + ip_len(flow) + tcp_len;
         let Some(buf) = self.memory.buffer(&mut frame, len) else {
             // The MSS is bounded by the MTU, and the MTU by the frame size when the queue is opened.
             debug_assert!(false, "a segment of {tcp_len} bytes does not fit a frame");
@@ -70,8 +69,8 @@ pub fn from_peer(flow: &Flow, link: &Link, header: &Header, payload: &[u8]) -> V
     };
     let link = link.reversed();
     let tcp_len = header.len() + payload.len();
-    let mut frame = vec![0; link.header().len() + ip_len(flow) + tcp_len];
-    let tcp = headers(&mut frame, &theirs, link.header(), Ecn::NotEct, tcp_len);
+    let mut frame = vec![0; link.header_len() + ip_len(flow) + tcp_len];
+    let tcp = headers(&mut frame, &theirs, &link, Ecn::NotEct, tcp_len);
     header.emit(&theirs, tcp, |to| {
         to.copy_from_slice(payload);
         Sum::of(to)
@@ -87,13 +86,13 @@ fn ip_len(flow: &Flow) -> usize {
 fn headers<'a>(
     buf: &'a mut [u8],
     flow: &Flow,
-    link: &[u8],
+    link: &Link,
     ecn: Ecn,
     tcp_len: usize,
 ) -> &'a mut [u8] {
-    let (head, tcp) = buf.split_at_mut(link.len() + ip_len(flow));
-    let (eth, ip) = head.split_at_mut(link.len());
-    eth.copy_from_slice(link);
+    let (head, tcp) = buf.split_at_mut(link.header_len() + ip_len(flow));
+    let (eth, ip) = head.split_at_mut(link.header_len());
+    link.write(eth);
     if flow.local.addr.is_v4() {
         ipv4(ip, flow, ecn, tcp_len);
     } else {

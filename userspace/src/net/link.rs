@@ -1,75 +1,157 @@
 //! How to reach a peer below IP.
 
-/// The Ethernet header of an answer: addresses, up to two VLAN tags, EtherType.
+/// The Ethernet header of an answer: addresses, up to two VLAN tags, EtherType; in 17 bytes, since every connection
+/// keeps one.
 ///
 /// An answer goes back to where the request came from, so that it needs no route or
 /// neighbour lookup and asymmetric VLANs and virtual gateways work as they are.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Link {
-    header: [u8; Link::MAX],
-    len: u8,
+    /// To, from.
+    stations: [u8; 12],
+    /// Tag control information, as far as there are tags.
+    tci: [[u8; 2]; 2],
+    /// [`Link::V6`], [`Link::SERVICE`] for each tag, and the count of tags.
+    shape: u8,
 }
 
-/// `ETH_P_8021Q` and `ETH_P_8021AD`.
+/// `ETH_P_8021Q`: a customer's tag, and `ETH_P_8021AD`: a service provider's.
 const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
+/// `ETH_P_IP` and `ETH_P_IPV6`
+const IP: [[u8; 2]; 2] = [[0x08, 0x00], [0x86, 0xdd]];
 
 /// The bit of an Ethernet address's first byte that multicast and broadcast have set (IEEE 802, I/G).
 const GROUP: u8 = 1;
 
 impl Link {
-    /// Ethernet header with two VLAN tags, in bytes.
-    pub const MAX: usize = 22;
+    const COUNT: u8 = 0b11;
+    /// Of the first tag; the next bit is the second's.
+    const SERVICE: u8 = 0b100;
+    const V6: u8 = 0b1_0000;
 
-    /// The header that answers `frame`, and the rest of the frame. `None` when the frame ends
-    /// within its header, has more than two tags, or is to or from a group of stations: no TCP is (RFC 1122 4.2.3.10),
-    /// and an answer would have that group's address as its source.
+    /// The header that answers `frame`, and the IP packet in it. `None` when the frame ends
+    /// within its header, has more than two tags, is not IP, or is to or from a group of stations: no TCP is (RFC 1122
+    /// 4.2.3.10), and an answer would have that group's address as its source.
     pub fn answering(frame: &[u8]) -> Option<(Self, &[u8])> {
-        let mut len = 14;
-        while TAGS.iter().any(|tag| frame.get(len - 2..len) == Some(tag)) {
-            len += 4;
-            if len > Self::MAX {
-                return None;
-            }
-        }
-        let (from, rest) = frame.split_at_checked(len)?;
-        if (from[0] | from[6]) & GROUP != 0 {
+        let (addresses, mut rest) = frame.split_first_chunk::<12>()?;
+        let (ours, theirs) = addresses.split_at(6);
+        if (ours[0] | theirs[0]) & GROUP != 0 {
             return None;
         }
-        let mut header = [0; Self::MAX];
-        header[..6].copy_from_slice(&from[6..12]);
-        header[6..12].copy_from_slice(&from[..6]);
-        header[12..len].copy_from_slice(&from[12..]);
-        Some((
-            Self {
-                header,
-                len: len as u8,
-            },
-            rest,
-        ))
+        let mut link = Self {
+            stations: [0; 12],
+            tci: [[0; 2]; 2],
+            shape: 0,
+        };
+        link.stations[..6].copy_from_slice(theirs);
+        link.stations[6..].copy_from_slice(ours);
+        loop {
+            let (kind, behind) = rest.split_first_chunk::<2>()?;
+            if let Some(v6) = IP.iter().position(|ip| ip == kind) {
+                link.shape |= Self::V6 * v6 as u8;
+                return Some((link, behind));
+            }
+            let service = TAGS.iter().position(|tag| tag == kind)?;
+            let (tci, behind) = behind.split_first_chunk::<2>()?;
+            let nth = link.tags();
+            *link.tci.get_mut(nth)? = *tci;
+            link.shape |= (Self::SERVICE * service as u8) << nth;
+            link.shape += 1;
+            rest = behind;
+        }
     }
 
-    /// The header's bytes.
-    pub fn header(&self) -> &[u8] {
-        &self.header[..usize::from(self.len)]
+    /// Is an IPv6 packet behind it?
+    pub fn is_v6(&self) -> bool {
+        self.shape & Self::V6 != 0
     }
 
     /// The header of what came from there: the addresses change places.
     pub fn reversed(&self) -> Self {
         let mut reversed = *self;
-        reversed.header[..6].copy_from_slice(&self.header[6..12]);
-        reversed.header[6..12].copy_from_slice(&self.header[..6]);
+        reversed.stations[..6].copy_from_slice(&self.stations[6..]);
+        reversed.stations[6..].copy_from_slice(&self.stations[..6]);
         reversed
     }
 
-    /// What follows the header (`ETH_P_IP`, `ETH_P_IPV6` …).
-    pub fn ether_type(&self) -> u16 {
-        let header = self.header();
-        u16::from_be_bytes([header[header.len() - 2], header[header.len() - 1]])
+    fn tags(&self) -> usize {
+        usize::from(self.shape & Self::COUNT)
+    }
+
+    /// Bytes of the header.
+    pub fn header_len(&self) -> usize {
+        14 + 4 * self.tags()
+    }
+
+    /// Writes the header, of [`Link::header_len`] bytes.
+    pub fn write(&self, header: &mut [u8]) {
+        let (stations, mut rest) = header.split_at_mut(12);
+        stations.copy_from_slice(&self.stations);
+        for (nth, tci) in self.tci.iter().take(self.tags()).enumerate() {
+            let service = self.shape >> nth & Self::SERVICE != 0;
+            rest[..2].copy_from_slice(&TAGS[usize::from(service)]);
+            rest[2..4].copy_from_slice(tci);
+            rest = &mut rest[4..];
+        }
+        rest.copy_from_slice(&IP[usize::from(self.is_v6())]);
     }
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Link({:02x?})", self.header())
+#[cfg(test)]
+mod tests {
+    use super::{IP, Link, TAGS};
+
+    /// A frame's header with these tags, and what is in it.
+    fn frame(tags: &[[u8; 2]], ip: [u8; 2]) -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        for (nth, tag) in tags.iter().enumerate() {
+            frame.extend_from_slice(tag);
+            frame.extend_from_slice(&[0x60, nth as u8 + 7]);
+        }
+        frame.extend_from_slice(&ip);
+        frame.extend_from_slice(b"packet");
+        frame
+    }
+
+    #[test]
+    fn answers_go_back_the_way_they_came() {
+        let [customer, service] = TAGS;
+        let shapes: [&[[u8; 2]]; 7] = [
+            &[],
+            &[customer],
+            &[service],
+            &[customer, customer],
+            &[customer, service],
+            &[service, customer],
+            &[service, service],
+        ];
+        for tags in shapes {
+            for (v6, ip) in IP.into_iter().enumerate() {
+                let mut frame = frame(tags, ip);
+                let (link, packet) = Link::answering(&frame).expect("it is well-formed");
+                assert_eq!((packet, link.is_v6()), (&b"packet"[..], v6 == 1));
+                let mut header = vec![0; link.header_len()];
+                link.write(&mut header);
+                frame.truncate(link.header_len());
+                frame[..12].rotate_left(6);
+                assert_eq!(header, frame);
+                for len in 0..frame.len() {
+                    assert_eq!(Link::answering(&frame[..len]), None);
+                }
+            }
+        }
+        assert_eq!(size_of::<Link>(), 17);
+    }
+
+    #[test]
+    fn what_is_not_for_us() {
+        let [customer, service] = TAGS;
+        let arp = frame(&[], [0x08, 0x06]);
+        let three = frame(&[service, customer, customer], IP[0]);
+        let (mut to_all, mut from_group) = (frame(&[], IP[0]), frame(&[], IP[0]));
+        (to_all[0], from_group[6]) = (0xff, 3);
+        for frame in [arp, three, to_all, from_group] {
+            assert_eq!(Link::answering(&frame), None);
+        }
     }
 }

@@ -3,8 +3,8 @@
 use super::FrameDrop;
 use super::Link;
 use etherparse::{
-    EtherType, IpFragOffset, IpNumber, Ipv4HeaderSlice, Ipv4Slice, Ipv6ExtensionSlice,
-    Ipv6HeaderSlice, Ipv6Slice, ip_number,
+    IpFragOffset, IpNumber, Ipv4HeaderSlice, Ipv4Slice, Ipv6ExtensionSlice, Ipv6HeaderSlice,
+    Ipv6Slice, ip_number,
 };
 use tcp_lite::wire::Sum;
 use tcp_lite::{Addr, Arrival, Ecn, Endpoint, Flow, SeqNum};
@@ -65,10 +65,10 @@ pub struct TooBig {
 /// Why it is of no use to us: every byte of it is from the network, so that anything may be in it.
 pub fn parse(frame: &[u8]) -> Result<Packet<'_>, FrameDrop> {
     let (link, rest) = Link::answering(frame).ok_or(FrameDrop::Link)?;
-    match EtherType(link.ether_type()) {
-        EtherType::IPV4 => ipv4(link, rest),
-        EtherType::IPV6 => ipv6(link, rest),
-        _ => Err(FrameDrop::Link),
+    if link.is_v6() {
+        ipv6(link, rest)
+    } else {
+        ipv4(link, rest)
     }
 }
 

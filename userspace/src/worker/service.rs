@@ -63,7 +63,7 @@ pub struct HttpConn {
     /// Requests answered.
     requests: u32,
     /// Bytes of the unread head that are known not to end it.
-    scanned: u32,
+    scanned: u16,
     phase: Phase,
 }
 
@@ -312,7 +312,10 @@ impl App for Service {
     }
 
     fn on_drain(&mut self, _now: Instant, io: &mut Io<'_, Self>) {
-        if self.steps_aside(&io.flow().local) {
+        let local = io.flow().local;
+        let stays =
+            |kernel: &mut Box<dyn Handoff>| kernel.listens(&local) && kernel.outlives_us(&local);
+        if self.steps_aside(&local) && self.kernel.as_mut().is_some_and(stays) {
             // What cannot leave is served on.
             let _ = self.leave(io);
         }
@@ -326,7 +329,7 @@ impl App for Service {
                 self.idle(now, io);
                 return used;
             }
-            let scanned = io.conn().scanned as usize;
+            let scanned = usize::from(io.conn().scanned);
             match http::parse(rest, scanned, self.limits.header_bytes) {
                 Parsed::Complete { head, len } => {
                     let answered = self.answer(io, &head);
@@ -350,7 +353,8 @@ impl App for Service {
                     }
                 }
                 Parsed::Partial { scanned } => {
-                    io.conn().scanned = scanned as u32;
+                    // More is never unread: the window is of 16 bits.
+                    io.conn().scanned = u16::try_from(scanned).unwrap_or(u16::MAX);
                     if io.conn().phase != Phase::Head || used > 0 {
                         io.conn().phase = Phase::Head;
                         io.set_deadline(Some(now + self.limits.header_timeout));

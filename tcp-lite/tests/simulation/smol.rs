@@ -8,8 +8,12 @@ use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
+use tcp_lite::CloseReason;
+
+use crate::peer::Peer;
+use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::server::{STRETCH, pattern, request};
+use crate::server::{STRETCH, pattern};
 
 pub struct Queues {
     pub rx: VecDeque<Vec<u8>>,
@@ -56,51 +60,6 @@ impl TxToken for Given<'_> {
         self.0.push(packet);
         result
     }
-}
-
-/// What the client does, drawn from the seed.
-#[derive(Debug)]
-pub struct Plan {
-    /// Lengths of the answers asked for.
-    pub requests: Vec<u32>,
-    /// Bytes of padding per request.
-    pub padding: Vec<u16>,
-    /// Requests in flight at most.
-    pub depth: usize,
-    /// Ask the server to close; else the client does, when it has everything.
-    pub server_closes: bool,
-    /// Send FIN right behind the last request, before the answers.
-    pub early_fin: bool,
-    /// Read at most this much per wake-up, after such a pause (µs).
-    pub sip: usize,
-    pub pause: u64,
-}
-
-impl Plan {
-    pub fn new(rng: &mut Rng) -> Plan {
-        let largest = rng.pick(&[10, 200, 3_000, 40_000]);
-        let count = 1 + rng.below(rng_count(largest));
-        let slow = rng.chance(150);
-        let most = rng.pick(&[1, 1, 50, 2_000]);
-        Plan {
-            requests: (0..count).map(|_| rng.below(largest) as u32).collect(),
-            padding: (0..count).map(|_| rng.below(most) as u16).collect(),
-            depth: rng.pick(&[1, 4, 24, 1000]),
-            server_closes: rng.chance(400),
-            // smoltcp forgets what was not read when its TIME-WAIT ends.
-            early_fin: !slow && rng.chance(250),
-            sip: if slow { 700 } else { usize::MAX },
-            pause: if slow {
-                rng.pick(&[20_000, 700_000])
-            } else {
-                0
-            },
-        }
-    }
-}
-
-fn rng_count(largest: u64) -> u64 {
-    if largest > 10_000 { 6 } else { 60 }
 }
 
 pub struct Client {
@@ -171,38 +130,6 @@ impl Client {
         self.reading.0 == self.plan.requests.len()
     }
 
-    /// All answers read, and the connection closed in order.
-    pub fn finished(&mut self) -> bool {
-        let open = self.sockets.get::<Socket>(self.handle).is_open();
-        self.done() && !open
-    }
-
-    /// All answers read, and a lost FIN that smoltcp 0.14 never repeats: three duplicate ACKs that come while only its FIN is
-    /// outstanding stop its timer.
-    pub fn forgot_its_fin(&self) -> bool {
-        let state = self.sockets.get::<Socket>(self.handle).state();
-        self.done() && state == State::FinWait1
-    }
-
-    pub fn progress(&self) -> String {
-        let socket = self.sockets.get::<Socket>(self.handle);
-        format!(
-            "{:?} reading {:?} asked {} of {}",
-            socket.state(),
-            self.reading,
-            self.asked,
-            self.plan.requests.len()
-        )
-    }
-
-    pub fn step(&mut self, now: u64) {
-        let at = Instant::from_micros(now as i64);
-        self.iface.poll(at, &mut self.device, &mut self.sockets);
-        self.read(now);
-        self.write();
-        self.iface.poll(at, &mut self.device, &mut self.sockets);
-    }
-
     fn read(&mut self, now: u64) {
         let socket = self.sockets.get_mut::<Socket>(self.handle);
         if now < self.read_after || !socket.can_recv() {
@@ -242,15 +169,8 @@ impl Client {
             && self.asked - self.reading.0.min(self.asked) < self.plan.depth
         {
             let id = self.asked;
-            self.outbox.extend(request(
-                id as u32,
-                self.plan.requests[id],
-                self.plan.padding[id],
-            ));
+            self.outbox.extend(self.plan.request(id));
             self.asked += 1;
-            if self.asked == self.plan.requests.len() && self.plan.server_closes {
-                self.outbox.extend(request(0, u32::MAX, 0));
-            }
         }
         let sent = socket.send_slice(&self.outbox).unwrap();
         self.outbox.drain(..sent);
@@ -263,8 +183,26 @@ impl Client {
             self.fin_sent = true;
         }
     }
+}
 
-    pub fn next(&mut self, now: u64) -> Option<u64> {
+impl Peer for Client {
+    fn arrive(&mut self, _: u64, packet: Vec<u8>) {
+        self.device.rx.push_back(packet);
+    }
+
+    fn step(&mut self, now: u64) {
+        let at = Instant::from_micros(now as i64);
+        self.iface.poll(at, &mut self.device, &mut self.sockets);
+        self.read(now);
+        self.write();
+        self.iface.poll(at, &mut self.device, &mut self.sockets);
+    }
+
+    fn said(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.device.tx)
+    }
+
+    fn next(&mut self, now: u64) -> Option<u64> {
         let at = self
             .iface
             .poll_at(Instant::from_micros(now as i64), &self.sockets)
@@ -275,6 +213,33 @@ impl Client {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    fn finished(&self) -> bool {
+        let open = self.sockets.get::<Socket>(self.handle).is_open();
+        self.done() && !open
+    }
+
+    /// smoltcp 0.14 never repeats a lost FIN if three duplicate ACKs come while only that is outstanding: they stop its timer.
+    fn forgot_its_fin(&self) -> bool {
+        let state = self.sockets.get::<Socket>(self.handle).state();
+        self.done() && state == State::FinWait1
+    }
+
+    fn progress(&self) -> String {
+        let socket = self.sockets.get::<Socket>(self.handle);
+        format!(
+            "{:?} reading {:?} asked {} of {}",
+            socket.state(),
+            self.reading,
+            self.asked,
+            self.plan.requests.len()
+        )
+    }
+
+    /// Who reads slowly from a large buffer says FIN later than the server lingers.
+    fn excuses(&self, why: CloseReason) -> bool {
+        why == CloseReason::PeerReset || why == CloseReason::LingerTimeout && self.plan.pause > 0
     }
 }
 

@@ -1,0 +1,82 @@
+//! What the kernel does not take goes on through the proxy: everything but the client's address is the same.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use sidestep::handoff::{Standing, Ticket};
+use sidestep::steer::AttachMode;
+use sidestep_tests::clock::{Deadline, PATIENCE};
+use sidestep_tests::raw::{RawClient, flag};
+
+use super::stage::{By, How, PLAINLY, Stage, ticket};
+use super::{accept, segments, serve, serve_on};
+
+/// The connection that comes from the proxy.
+fn accept_proxied(listener: &TcpListener, client: &RawClient) -> (TcpStream, SocketAddr) {
+    let deadline = Deadline::after(PATIENCE);
+    loop {
+        if let Some(accepted) = accept(listener) {
+            assert_eq!(accepted.1.ip(), client.peer, "from this host");
+            return accepted;
+        }
+        assert!(!deadline.passed(), "no connection");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_proxy_goes_on_where_userspace_stopped() {
+    for mode in [AttachMode::Native, AttachMode::Generic] {
+        let mut stage = Stage::with(mode, By::Proxy);
+        for mut client in stage.clients() {
+            let listener = stage.listen(client.peer, PLAINLY);
+            for options in 0..8 {
+                for fin in [false, true] {
+                    let ticket = ticket(&mut client, options);
+                    let last = if fin { flag::FIN } else { 0 };
+                    let segments = segments(&client, &ticket, &[10], last);
+                    assert_eq!(stage.hand_over(&ticket, &segments), Standing::Taken);
+                    stage.handoff.forget(&ticket.flow);
+                    let (stream, _) = accept_proxied(&listener, &client);
+                    serve_on(stream, &mut client, &ticket, fin);
+                }
+            }
+            drop(listener);
+            // Proxied connections that are open still do not keep the port from the server.
+            stage.listen(client.peer, PLAINLY);
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_does_not_take_goes_through_the_proxy() {
+    let mut stage = Stage::with(AttachMode::Native, By::Both);
+    for mut client in stage.clients() {
+        let [plain, small, mptcp] = [1400, 500, 1400].map(|mss| Ticket {
+            mss,
+            ..ticket(&mut client, 7)
+        });
+        let request = |ticket| segments(&client, ticket, &[], 0);
+        let requests = [&plain, &small, &mptcp].map(request);
+        let local = plain.flow.local;
+        assert!(!stage.handoff.listens(&local));
+
+        let listener = stage.listen(client.peer, PLAINLY);
+        assert!(stage.handoff.listens(&local));
+        assert_eq!(stage.hand_over(&plain, &requests[0]), Standing::Taken);
+        serve(&listener, &mut client, &plain, false);
+        assert_eq!(stage.hand_over(&small, &requests[1]), Standing::Taken);
+        let (stream, _) = accept_proxied(&listener, &client);
+        serve_on(stream, &mut client, &small, false);
+        drop(listener);
+
+        let how = How {
+            mptcp: true,
+            ..PLAINLY
+        };
+        let listener = stage.listen(client.peer, how);
+        assert!(stage.handoff.listens(&local));
+        assert_eq!(stage.hand_over(&mptcp, &requests[2]), Standing::Taken);
+        let (stream, _) = accept_proxied(&listener, &client);
+        serve_on(stream, &mut client, &mptcp, false);
+    }
+}
