@@ -37,25 +37,66 @@ pub(crate) struct Options {
     core: usize,
 }
 
-/// What a connection asks for before the miss that is timed.
+/// What a connection asks for, and what of it is timed.
 struct Way {
     name: &'static str,
     before: &'static [&'static str],
+    timed: &'static [&'static str],
+    /// From connect(2) on, with all that comes before.
+    whole: bool,
 }
 
-const WAYS: [Way; 3] = [
+const MISS: &[&str] = &["/miss"];
+
+/// One request of a connection. A server alone accepts the connection when it comes; behind sidestep it does so with
+/// the first miss.
+const REQUESTS: [Way; 4] = [
     Way {
         name: "miss first",
         before: &[],
+        timed: MISS,
+        whole: false,
     },
     Way {
         name: "hit, then miss",
         before: &["/hit"],
+        timed: MISS,
+        whole: false,
     },
-    // The kernel has the connection already.
+    // The kernel has the connection already, but the worker may still have to clear up.
     Way {
         name: "a second miss",
-        before: &["/miss"],
+        before: MISS,
+        timed: MISS,
+        whole: false,
+    },
+    Way {
+        name: "a fifth miss",
+        before: &["/miss"; 4],
+        timed: MISS,
+        whole: false,
+    },
+];
+
+/// All that a client waits for: here both sides accept within the time.
+const CONNECTIONS: [Way; 3] = [
+    Way {
+        name: "1 miss",
+        before: &[],
+        timed: MISS,
+        whole: true,
+    },
+    Way {
+        name: "1 hit, 1 miss",
+        before: &["/hit"],
+        timed: MISS,
+        whole: true,
+    },
+    Way {
+        name: "1 hit, 10 misses",
+        before: &["/hit"],
+        timed: &["/miss"; 10],
+        whole: true,
     },
 ];
 
@@ -74,7 +115,10 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         let targets = [net.server.at(PORT), net.server.at(ALONE_PORT)];
         println!("\n## {} {}\n", kind.name(), kind.version());
         net.client.enter(|| {
-            latencies(options, targets);
+            println!("The server alone has accepted a connection before its first answer, a hit too;");
+            println!("behind sidestep it accepts within the first miss. Of whole connections all is timed.\n");
+            latencies(options, targets, "answer to", &REQUESTS);
+            latencies(options, targets, "connect and", &CONNECTIONS);
             rates(options, targets);
         });
         daemon.stop();
@@ -89,8 +133,9 @@ fn config() -> String {
     )
 }
 
-/// One connection; the time from the request for the miss to its answer.
+/// One connection; the time of what is timed, up to the last answer.
 fn connection(to: SocketAddr, way: &Way) -> Duration {
+    let mut start = now();
     let stream = TcpStream::connect_timeout(&to, PATIENCE).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     stream.set_nodelay(true).expect("no delay");
@@ -105,20 +150,24 @@ fn connection(to: SocketAddr, way: &Way) -> Duration {
     for path in way.before {
         assert_eq!(client.get(path).expect("an answer").status, 200, "{path}");
     }
-    let start = now();
-    let answer = client.get("/miss").expect("an answer");
+    if !way.whole {
+        start = now();
+    }
+    let mut last = None;
+    for path in way.timed {
+        last = Some(client.get(path).expect("an answer"));
+    }
     let time = now() - start;
-    assert_eq!(client_seen(&answer.body), Some(local), "{}", answer.head);
+    let last = last.expect("a timed request");
+    assert_eq!(client_seen(&last.body), Some(local), "{}", last.head);
     time
 }
 
 /// Request by request in turn.
-fn latencies(options: &Options, targets: [SocketAddr; 2]) {
-    println!(
-        "| answer to a miss | alone p50, µs | p99 | with sidestep p50, µs | p99 | p50 ratio |"
-    );
+fn latencies(options: &Options, targets: [SocketAddr; 2], what: &str, ways: &[Way]) {
+    println!("| {what} | alone p50, µs | p99 | with sidestep p50, µs | p99 | p50 ratio |");
     println!("|---|---|---|---|---|---|");
-    for way in &WAYS {
+    for way in ways {
         let mut times = [vec![], vec![]];
         for _ in 0..options.connections {
             for (to, times) in targets.iter().zip(&mut times) {
@@ -140,13 +189,14 @@ fn latencies(options: &Options, targets: [SocketAddr; 2]) {
             at(0, 0.5) / at(1, 0.5)
         );
     }
+    println!();
 }
 
 /// Second by second in turn, one connection at a time.
 fn rates(options: &Options, targets: [SocketAddr; 2]) {
-    println!("\n| connections | alone, per s | with sidestep, per s | µs more each |");
+    println!("| connections | alone, per s | with sidestep, per s | µs more each |");
     println!("|---|---|---|---|");
-    for way in &WAYS {
+    for way in &CONNECTIONS {
         let mut counts = [0_u64; 2];
         for _ in 0..options.seconds {
             for (to, count) in targets.iter().zip(&mut counts) {
