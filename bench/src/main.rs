@@ -1,6 +1,7 @@
 //! sidestep's own benchmarks.
 
 mod goodput;
+mod handoff;
 mod mem;
 
 use clap::{Parser, Subcommand};
@@ -25,11 +26,14 @@ enum Command {
     Mem(mem::Options),
     /// Goodput over bad links beside nginx on Linux's TCP, as a table; needs root
     Goodput(goodput::Options),
+    /// What a handoff costs, beside the server alone; needs root
+    Handoff(handoff::Options),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Mem(options) => mem::run(&options, ALLOCATOR),
         Command::Goodput(options) => goodput::run(&options),
+        Command::Handoff(options) => handoff::run(&options),
     }
 }

@@ -10,7 +10,7 @@ pub struct Answer {
     pub status: u16,
     /// Status line and fields, without the empty line; CRLF kept.
     pub head: String,
-    /// The body by Content-Length.
+    /// The body, by Content-Length or out of its chunks.
     pub body: Vec<u8>,
 }
 
@@ -54,7 +54,7 @@ impl Client {
         self.answer()
     }
 
-    /// Reads one answer; its body is as long as Content-Length says.
+    /// Reads one answer; its body is as long as Content-Length says, or comes in chunks.
     ///
     /// # Errors
     /// The connection's, `UnexpectedEof` when it ends early, `InvalidData` when it is not an HTTP/1 answer.
@@ -68,6 +68,13 @@ impl Client {
     /// As [`Client::answer`].
     pub fn answer_to_head(&mut self) -> io::Result<Answer> {
         self.read_answer(false)
+    }
+
+    /// Reads `length` bytes, as they are.
+    pub fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Reads until the server closes.
@@ -107,16 +114,40 @@ impl Client {
             body: Vec::new(),
         };
         if with_body {
-            let length = match answer.field("content-length") {
-                None => 0,
-                Some(length) => length
-                    .parse()
-                    .map_err(|_| invalid(&format!("Content-Length: {length}")))?,
+            let chunked = answer
+                .field("transfer-encoding")
+                .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+            answer.body = match answer.field("content-length") {
+                None if chunked => self.chunks()?,
+                None => Vec::new(),
+                Some(length) => {
+                    let parsed = length.parse();
+                    let length = parsed.map_err(|_| invalid(&format!("length {length:?}")))?;
+                    self.bytes(length)?
+                }
             };
-            answer.body.resize(length, 0);
-            self.reader.read_exact(&mut answer.body)?;
         }
         Ok(answer)
+    }
+
+    /// A body in chunks (RFC 9112 section 7.1), without extensions and trailers.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut size = String::new();
+            self.reader.read_line(&mut size)?;
+            let parsed = size
+                .strip_suffix("\r\n")
+                .and_then(|digits| usize::from_str_radix(digits, 16).ok());
+            let length = parsed.ok_or_else(|| invalid(&format!("chunk size {size:?}")))?;
+            body.extend(self.bytes(length)?);
+            if self.bytes(2)? != b"\r\n" {
+                return Err(invalid("a chunk without CRLF behind it"));
+            }
+            if length == 0 {
+                return Ok(body);
+            }
+        }
     }
 }
 

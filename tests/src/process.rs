@@ -98,6 +98,11 @@ impl Process {
         }
     }
 
+    /// Standard output so far.
+    pub fn stdout(&self) -> String {
+        text(&self.stdout)
+    }
+
     /// Standard error so far.
     pub fn stderr(&self) -> String {
         text(&self.stderr)

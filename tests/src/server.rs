@@ -1,5 +1,7 @@
 //! Servers on kernel sockets: what a user would run beside `sidestep`.
 
+pub mod user;
+
 use crate::clock::{PATIENCE, wait_for};
 use crate::net::Host;
 use crate::packet;

@@ -2,6 +2,7 @@
 
 mod bpf;
 mod mutants;
+mod servers;
 mod setup;
 mod step;
 mod sweep;
@@ -21,6 +22,7 @@ cargo xtask <task>
   mutants        break one rule of TCP at a time: the simulation must notice
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
   setup          install the system packages that are missing
+  servers        install the servers that the compatibility test puts behind sidestep
 ";
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         ["soak"] => test::soak(),
         ["mutants"] => mutate(),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
+        ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
         ["demo", ref rest @ ..] => demo(rest),
         ["bpf"] => rebuild(false),
         ["bpf", "--check"] => rebuild(true),

@@ -27,14 +27,22 @@ const PACKAGES: &[(&str, &str)] = &[
 /// While this file exists and exits with 101, installed services are not started (Debian Policy, invoke-rc.d).
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Installs what is missing as root; otherwise names the one command that does.
+/// The toolchain's components and [`PACKAGES`].
+///
+/// # Errors
+/// Something is missing and could not be installed.
+pub fn run() -> Result<()> {
+    components()?;
+    packages(PACKAGES)
+}
+
+/// Installs those of `wanted` (package, why) that are missing as root; otherwise names the one command that does.
 ///
 /// # Errors
 /// Packages are missing and could not be installed.
-pub fn run() -> Result<()> {
-    components()?;
+pub fn packages(wanted: &[(&'static str, &'static str)]) -> Result<()> {
     if !Path::new("/etc/debian_version").exists() {
-        let names: Vec<_> = PACKAGES
+        let names: Vec<_> = wanted
             .iter()
             .map(|(name, why)| format!("{name} ({why})"))
             .collect();
@@ -44,7 +52,7 @@ pub fn run() -> Result<()> {
         );
         return Ok(());
     }
-    let missing: Vec<&str> = PACKAGES
+    let missing: Vec<&str> = wanted
         .iter()
         .map(|(name, _)| *name)
         .filter(|name| !installed(name))

@@ -1,7 +1,7 @@
 //! `cargo xtask test` and `cargo xtask soak`.
 
 use crate::tally::Tally;
-use crate::{bpf, mutants, setup, step, sweep};
+use crate::{bpf, mutants, servers, setup, step, sweep};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -69,6 +69,7 @@ impl Run {
                 .context("cannot handle signals")?;
         }
         setup::run()?;
+        servers::run()?;
         for name in sweep::sweep()? {
             eprintln!("removed namespace {name} of an earlier run that was killed");
         }

@@ -17,6 +17,7 @@ struct Kernel(Arc<Mutex<Told>>);
 
 struct Told {
     listens: bool,
+    asked: usize,
     standing: Standing,
     offered: Vec<Ticket>,
     forgotten: usize,
@@ -26,6 +27,7 @@ impl Kernel {
     fn new(standing: Standing) -> Self {
         Self(Arc::new(Mutex::new(Told {
             listens: true,
+            asked: 0,
             standing,
             offered: Vec::new(),
             forgotten: 0,
@@ -52,7 +54,9 @@ impl Handoff for Kernel {
     }
 
     fn listens(&mut self, _: &Endpoint) -> bool {
-        self.told().listens
+        let mut told = self.told();
+        told.asked += 1;
+        told.listens
     }
 }
 
@@ -200,6 +204,28 @@ fn a_listener_that_went_away_in_between_costs_one_request() {
         assert_eq!(host.counter("handoff", label), 1);
         assert_eq!(host.connections(), 1);
     }
+}
+
+#[test]
+fn that_somebody_listens_is_believed_for_a_while_and_until_a_connection_comes_back() {
+    let (mut host, kernel) = host(Standing::Taken);
+    let miss = |host: &mut MemHost, port| {
+        let mut conn = open(host, port);
+        conn.request(host, MISS.as_bytes());
+        kernel.told().asked
+    };
+    assert_eq!(miss(&mut host, 4000), 1);
+    host.advance(Duration::from_millis(99));
+    assert_eq!(miss(&mut host, 4001), 1);
+    host.advance(Duration::from_millis(1));
+    assert_eq!(miss(&mut host, 4002), 2);
+    kernel.told().standing = Standing::NoListener;
+    assert_eq!(miss(&mut host, 4003), 2);
+    assert_eq!(miss(&mut host, 4004), 3);
+    // That nobody listens is never taken for granted.
+    kernel.told().listens = false;
+    assert_eq!(miss(&mut host, 4005), 4);
+    assert_eq!(miss(&mut host, 4006), 5);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::reason::{NotOurs, NotTaken};
 use crate::route::{self, Decision, Refusal};
 use crate::store::{ConnectionField, Rendering, ResponseId, Snapshot};
 use sidestep_config::Fallback;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,12 @@ use tcp_lite::{App, CloseReason, Detached, Endpoint, Flow, Full, Instant, Io};
 /// socket lookup of about 100 ns for each later segment and costs two system calls of some hundred each: it
 /// pays from about eight on, and a connection that has made eight will likely make more.
 const REQUESTS_BEFORE_FLOW_ENTRY: u32 = 8;
+
+/// How long the kernel's word that somebody listens is good for. To ask takes two system calls, some 5 µs that a client
+/// waits for. Much shorter, and they are paid for each connection; longer, and more connections are on their way to a
+/// server that has gone: they come back and get 503, as they would have without the way. That nobody listens is asked
+/// each time: a server that has just begun gets its first connection.
+const LISTENS: Duration = Duration::from_millis(100);
 
 /// What the configuration bounds.
 #[derive(Clone, Debug)]
@@ -91,10 +97,12 @@ pub struct Service {
     usual: Option<(Endpoint, Fallback)>,
     /// The way of whole connections into the kernel; `None`: there is none.
     kernel: Option<Box<dyn Handoff>>,
+    /// Where somebody listened when last asked, and when to ask again.
+    listening: HashMap<Endpoint, Instant>,
     /// Connections in [`Phase::Leaving`].
     leaving: usize,
     draining: bool,
-    unix: u32,
+    now: Now,
     counters: HttpCounters,
 }
 
@@ -131,16 +139,17 @@ impl Service {
             flows,
             usual: None,
             kernel,
+            listening: HashMap::new(),
             leaving: 0,
             draining: false,
-            unix: 0,
+            now: Now::default(),
             counters: HttpCounters::default(),
         }
     }
 
     /// To be called with the time before each batch.
     pub fn begin_batch(&mut self, now: Now) {
-        self.unix = now.unix;
+        self.now = now;
     }
 
     /// True when a server in the kernel may be behind `local`.
@@ -183,6 +192,8 @@ impl Service {
     pub(super) fn came_back(&mut self, conn: &mut HttpConn, why: NotTaken) {
         self.leaving -= 1;
         self.counters.not_taken(why);
+        // Something has changed there, or the listener is of a kind that wants another way.
+        self.listening.clear();
         conn.phase = Phase::Back;
     }
 
@@ -194,8 +205,12 @@ impl Service {
         if room == 0 {
             return Err(NotTaken::NoRoom);
         }
-        if !kernel.listens(&local) {
-            return Err(NotTaken::NoListener);
+        let now = self.now.mono;
+        if self.listening.get(&local).is_none_or(|until| *until <= now) {
+            if !kernel.listens(&local) {
+                return Err(NotTaken::NoListener);
+            }
+            self.listening.insert(local, now + LISTENS);
         }
         self.leaving += 1;
         io.conn().phase = Phase::Leaving;
@@ -303,7 +318,7 @@ impl Service {
     ) -> Result<(), Full> {
         let piece = Rendering {
             id,
-            date: self.unix,
+            date: self.now.unix,
             connection,
             body,
         };
