@@ -14,6 +14,8 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 /// A program attached and queues open, with nothing running yet.
 pub(super) struct Rung {
@@ -29,6 +31,12 @@ pub(super) struct Rung {
 /// cost a socket lookup per segment; at 113 bytes an entry, allocated at once, more would take kernel memory that a
 /// host with few busy connections never uses.
 const MAX_FLOWS: u32 = 1 << 18;
+
+/// The kernel lets a queue go some time after the socket on it was closed, by a work item, and tells nobody when: a
+/// daemon that takes over or starts again looks this often, this long apart. Two seconds in all: less may not do on a
+/// loaded host, more only puts off saying that another program has the queue.
+const RELEASE_TRIES: u32 = 100;
+const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Tries the modes that `config` allows, best first.
 pub(super) fn climb(config: &Config, nic: &Nic) -> Result<Rung, StartError> {
@@ -111,7 +119,7 @@ fn attempt(
     };
     let mut open = Vec::with_capacity(queues.len());
     for &queue in queues {
-        let mut opened = Queue::open(&nic.name, queue, options)?;
+        let mut opened = open_queue(nic, queue, options)?;
         // SAFETY: `opened` keeps the socket open across this call; the map takes its own reference.
         let socket = unsafe { BorrowedFd::borrow_raw(opened.rings().fd()) };
         steering.set_socket(queue, socket)?;
@@ -140,6 +148,17 @@ fn attempt(
         listening: listeners.keys().copied().collect(),
         hugepages,
     })
+}
+
+/// Opens a queue; one that is busy is tried again for a while.
+fn open_queue(nic: &Nic, queue: u32, options: QueueOptions) -> Result<Queue, OpenError> {
+    for _ in 0..RELEASE_TRIES {
+        match Queue::open(&nic.name, queue, options) {
+            Err(OpenError::Busy { .. }) => thread::sleep(RELEASE_PAUSE),
+            opened => return opened,
+        }
+    }
+    Queue::open(&nic.name, queue, options)
 }
 
 fn queues(config: &Config, nic: &Nic) -> Result<Vec<u32>, StartError> {
