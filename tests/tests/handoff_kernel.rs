@@ -388,9 +388,16 @@ fn with_syn_cookies_off_nothing_is_offered() {
             .expect("set");
     };
     set("0");
-    assert!(stage.handoff.offer(&ticket).is_err());
+    let handoff = &mut stage.handoff;
+    assert!(!handoff.listens(&ticket.flow.local));
+    assert!(handoff.offer(&ticket).is_err());
     set("1");
-    stage.offer(&ticket);
+    handoff.offer(&ticket).expect("cookies are on");
+    // What waits is asked about again when it is offered again.
+    set("0");
+    assert!(handoff.offer(&ticket).is_err());
+    set("1");
+    handoff.offer(&ticket).expect("cookies are on");
 }
 
 #[test]

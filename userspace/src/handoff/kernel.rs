@@ -116,7 +116,9 @@ impl Gateway {
             ebpf,
             nic_ifindex,
         };
-        if !gateway.handle()?.syncookies() {
+        let mut handle = gateway.handle()?;
+        handle.ask_syncookies();
+        if !handle.allowed {
             return Err(GatewayError::NoSyncookies);
         }
         Ok(gateway)
@@ -136,6 +138,7 @@ impl Gateway {
             map: HashMap::try_from(Map::HashMap(data)).map_err(GatewayError::load)?,
             diag: Diag::open(self.nic_ifindex).map_err(GatewayError::Diag)?,
             syncookies: File::open(SYNCOOKIES).map_err(GatewayError::load)?,
+            allowed: true,
         })
     }
 }
@@ -165,12 +168,17 @@ pub struct KernelHandoff {
     map: HashMap<MapData, [u32; 9], [u32; 8]>,
     diag: Diag,
     syncookies: File,
+    /// What [`SYNCOOKIES`] said when the listener was last asked for.
+    allowed: bool,
 }
 
 impl Handoff for KernelHandoff {
     fn offer(&mut self, ticket: &Ticket) -> io::Result<()> {
-        // Without them the kernel answers the carrier with a reset, and a sysctl may change at any time.
-        if !self.syncookies() {
+        // Without SYN cookies the kernel answers the carrier with a reset. That they are off is asked about again.
+        if !self.allowed {
+            self.ask_syncookies();
+        }
+        if !self.allowed {
             return Err(io::Error::other(GatewayError::NoSyncookies));
         }
         let entry = Entry {
@@ -188,7 +196,10 @@ impl Handoff for KernelHandoff {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
             done => return done,
         }
+        // It has waited, and a sysctl may change at any time.
+        self.ask_syncookies();
         match self.entry(&key)? {
+            _ if !self.allowed => Err(io::Error::other(GatewayError::NoSyncookies)),
             // Whatever has become of it: to start again could make a second connection of it.
             Some(old) if (old.seq, old.ack) == (entry.seq, entry.ack) => Ok(()),
             Some(_) | None => self.map.insert(key, entry.words(), 0).map_err(into_io),
@@ -228,6 +239,7 @@ impl KernelHandoff {
     /// Who would get a connection to `local`. If the kernel does not tell, it is taken for a listener: the kernel says
     /// so again when it gets the connection.
     pub(super) fn listener(&mut self, local: &Endpoint) -> Match {
+        self.ask_syncookies();
         self.diag.listener(local).unwrap_or_else(|error| {
             log::debug!("listeners: {error}");
             Match::Listener { mptcp: false }
@@ -242,10 +254,11 @@ impl KernelHandoff {
         }
     }
 
-    /// Whether SYN cookies are on. If it cannot be read, it is at its default.
-    fn syncookies(&self) -> bool {
+    /// Whether SYN cookies are on. If it cannot be read, it is at its default. Some 6 µs, which no client should wait
+    /// for with each handoff.
+    fn ask_syncookies(&mut self) {
         let mut value = [0];
-        !matches!(self.syncookies.read_at(&mut value, 0), Ok(1) if value == *b"0")
+        self.allowed = !matches!(self.syncookies.read_at(&mut value, 0), Ok(1) if value == *b"0");
     }
 }
 

@@ -75,7 +75,8 @@ pub trait Handoff: Send {
     /// other than [`Standing::Pending`], unless the connection stays in userspace.
     fn forget(&mut self, flow: &Flow);
 
-    /// Whether somebody listens there who would be given a connection.
+    /// Whether somebody listens there who would be given a connection. To be asked shortly before [`Handoff::offer`], but
+    /// not each time: it is also when a handoff looks whether the kernel's set-up still allows it.
     fn listens(&mut self, local: &Endpoint) -> bool;
 
     /// Whether a connection that is given away there outlives this process, by what [`Handoff::listens`] last saw.
