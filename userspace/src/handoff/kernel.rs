@@ -174,7 +174,10 @@ pub struct KernelHandoff {
 
 impl Handoff for KernelHandoff {
     fn offer(&mut self, ticket: &Ticket) -> io::Result<()> {
-        // Without them the kernel answers the carrier with a reset.
+        // Without SYN cookies the kernel answers the carrier with a reset. That they are off is asked about again.
+        if !self.allowed {
+            self.ask_syncookies();
+        }
         if !self.allowed {
             return Err(io::Error::other(GatewayError::NoSyncookies));
         }
