@@ -210,7 +210,10 @@ impl Service {
             if !kernel.listens(&local) {
                 return Err(NotTaken::NoListener);
             }
-            self.listening.insert(local, now + LISTENS);
+            // A proxy finds out too late that nobody listens: its client is reset.
+            if kernel.outlives_us(&local) {
+                self.listening.insert(local, now + LISTENS);
+            }
         }
         self.leaving += 1;
         io.conn().phase = Phase::Leaving;
