@@ -291,6 +291,15 @@ fn a_drain_hands_over_idle_connections() {
     is_nginx(&half.answer().expect("answered"), 200);
 }
 
+/// Sets the flag when it goes, also by a panic, after which a scope would wait for its threads for ever.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn attach_take_over_and_detach_under_load_cost_no_request() {
     let (net, site) = (Net::new(), Site::new("kernel"));
@@ -321,11 +330,12 @@ fn attach_take_over_and_detach_under_load_cost_no_request() {
             }
             outcomes
         });
+        let end = SetAtEnd(over);
         while !kept.is_finished() {
             let first = Daemon::start(&net.server, &site.config());
             first.replaced().stop();
         }
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         kept.join().expect("load ran").assert_clean(100);
         for outcome in fresh.join().expect("load ran") {
             outcome.assert_clean(0);
