@@ -37,7 +37,16 @@ fn once_shows_the_table_and_ends() {
     let id = demo.id();
     let done = demo.finish(PATIENCE);
     assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
-    for word in ["/ping", "/hello", "fast path", "kernel", "xsk_flow"] {
+    for word in [
+        "/ping",
+        "/hello",
+        "fast path",
+        "sees 10.77.0.2:",
+        "sees [fd77::2]:",
+        "after a hit on the connection",
+        "xsk_other",
+        "pass_kernel_flow",
+    ] {
         assert!(
             done.stdout.contains(word),
             "no {word:?} in:\n{}",

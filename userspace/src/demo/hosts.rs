@@ -9,9 +9,9 @@ use std::process::Command;
 use std::thread;
 
 pub(super) const HOST_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub(super) const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
-const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
+pub(super) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 
 /// The host's end of the cable: the NIC that sidestep attaches to.
 pub(super) const HOST_DEVICE: &str = "nic0";

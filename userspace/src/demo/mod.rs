@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   namespace …-client          namespace …-host
-//!   kernel client ── veth ────── veth ── XDP ─┬─ AF_XDP: port 80, the built-in site
-//!                                             └─ kernel: port 8080, an ordinary server
+//!   kernel client ── veth ────── veth ── XDP ─┬─ AF_XDP: the built-in site
+//!                                             └─ kernel: an ordinary server, on the same address and port
 //! ```
 
 mod hosts;
@@ -22,12 +22,10 @@ use std::net::{Ipv6Addr, SocketAddr};
 use thiserror::Error;
 use tiny_http::Response;
 
-/// Port of the fast path.
-const FAST_PORT: u16 = 80;
-/// Port of the kernel's server, on the same address.
-const KERNEL_PORT: u16 = 8080;
-/// What that server answers.
-const KERNEL_BODY: &str = "Hello from the kernel's server.\n";
+/// Port of the fast path, and of the kernel's server.
+const PORT: u16 = 80;
+/// What that server answers everything with, and the client's address as it sees it behind that.
+const KERNEL_BODY: &str = "Hello from the kernel's server, client ";
 
 /// Why the demo could not be shown.
 #[derive(Debug, Error)]
@@ -74,9 +72,11 @@ pub fn run(once: bool) -> Result<bool, DemoError> {
 
     // Threads that enter the host's namespace; those that the daemon and the server start are born in it.
     let (daemon, _server) = hosts.in_host(|| {
-        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, KERNEL_PORT));
-        let server =
-            KernelServer::start(any, "kernel-server", |_| Response::from_string(KERNEL_BODY))?;
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
+        let server = KernelServer::start(any, "kernel-server", |request| {
+            let client = request.remote_addr().map_or("?".into(), as_written);
+            Response::from_string(format!("{KERNEL_BODY}{client}\n"))
+        })?;
         Ok::<_, DemoError>((Daemon::start(&config, hosts::HOST_DEVICE)?, server))
     })??;
     let reader = daemon.reader();
@@ -95,9 +95,14 @@ pub fn run(once: bool) -> Result<bool, DemoError> {
     Ok(right)
 }
 
+/// Without the mapping that a socket of both IP versions shows of IPv4.
+fn as_written(address: &SocketAddr) -> String {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+}
+
 fn print_table(rows: &[Row]) {
     println!(
-        "{:<34} {:>6}  {:<10} {:>8}",
+        "{:<28} {:>6}  {:<11} {:>6}  what the server saw",
         "request", "status", "answered by", "µs"
     );
     for row in rows {
@@ -106,11 +111,12 @@ fn print_table(rows: &[Row]) {
             Some(why) => format!("  WRONG: {why}"),
         };
         println!(
-            "{:<34} {:>6}  {:<10} {:>9}{verdict}",
-            row.url,
+            "{:<28} {:>6}  {:<11} {:>6}  {}{verdict}",
+            row.request,
             row.status.map_or("-".into(), |s| s.to_string()),
             row.answered_by,
-            row.micros
+            row.micros,
+            row.note
         );
     }
 }
@@ -132,8 +138,10 @@ fn print_hint(hosts: &Hosts) {
         format!("http://{}/", hosts::HOST_V4),
         format!("http://{}/ping", hosts::HOST_V4),
         format!("http://[{}]/hello", hosts::HOST_V6),
-        format!("http://{}:{KERNEL_PORT}/", hosts::HOST_V4),
     ] {
         println!("  ip netns exec {client} curl -i '{url}'");
     }
+    println!("two requests of one connection, the second for the server behind:");
+    let host = hosts::HOST_V4;
+    println!("  ip netns exec {client} curl -i 'http://{host}/ping' 'http://{host}/orders/7'");
 }

@@ -1,6 +1,6 @@
 //! The built-in site and the configuration that serves it.
 
-use super::FAST_PORT;
+use super::PORT;
 use super::hosts::{HOST_V4, HOST_V6};
 use sidestep_config::Config;
 use std::fs;
@@ -33,13 +33,13 @@ pub(super) fn config(root: &Path, name: &str) -> Config {
         r#"
 [[listen]]
 address = "{HOST_V4}"
-port = {FAST_PORT}
-fallback = "none"
+port = {PORT}
+fallback = "kernel"
 
 [[listen]]
 address = "{HOST_V6}"
-port = {FAST_PORT}
-fallback = "none"
+port = {PORT}
+fallback = "kernel"
 
 [[site]]
 hosts = ["*"]
