@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::connection::Connection;
 use crate::flow::Flow;
+use crate::send::Snd;
 use crate::seq::SeqNum;
 use crate::state::{Eof, State};
 use crate::time::{Instant, Timer};
@@ -87,16 +88,7 @@ impl<A: App> Detached<A> {
         } = &self.connection;
         // A FIN that we took has a number behind the unread bytes.
         let taken = u32::from(matches!(state, State::CloseWait { .. }));
-        let wnd = match state {
-            State::Established { snd, .. } | State::CloseWait { snd, .. } => snd.wnd(),
-            State::SynRcvd(_)
-            | State::FinWait1 { .. }
-            | State::FinWait2 { .. }
-            | State::Closing { .. }
-            | State::LastAck { .. }
-            | State::TimeWait(_)
-            | State::Closed => 0,
-        };
+        let wnd = open_snd(state).map_or(0, Snd::wnd);
         Terms {
             seq: rcv.nxt - taken - self.unread.len() as u32,
             ack: state.snd_nxt(),
@@ -111,6 +103,20 @@ impl<A: App> Detached<A> {
                 ecr: terms.ts_clock(now),
             }),
         }
+    }
+}
+
+/// The send half where FIN is not behind its queue: only such connections leave.
+fn open_snd(state: &State) -> Option<&Snd> {
+    match state {
+        State::Established { snd, .. } | State::CloseWait { snd, .. } => Some(snd),
+        State::SynRcvd(_)
+        | State::FinWait1 { .. }
+        | State::FinWait2 { .. }
+        | State::Closing { .. }
+        | State::LastAck { .. }
+        | State::TimeWait(_)
+        | State::Closed => None,
     }
 }
 
@@ -130,18 +136,6 @@ impl<A: App> Connection<A> {
 
     /// Is it on its way out, and has the peer acknowledged all that we sent?
     pub fn may_leave(&self) -> bool {
-        self.rcv.leaving
-            && match &self.state {
-                State::Established { snd, .. } | State::CloseWait { snd, .. } => {
-                    !snd.is_busy(false)
-                }
-                State::SynRcvd(_)
-                | State::FinWait1 { .. }
-                | State::FinWait2 { .. }
-                | State::Closing { .. }
-                | State::LastAck { .. }
-                | State::TimeWait(_)
-                | State::Closed => false,
-            }
+        self.rcv.leaving && open_snd(&self.state).is_some_and(|snd| !snd.is_busy(false))
     }
 }
