@@ -210,10 +210,7 @@ impl Service {
             if !kernel.listens(&local) {
                 return Err(NotTaken::NoListener);
             }
-            // A proxy finds out too late that nobody listens: its client is reset.
-            if kernel.outlives_us(&local) {
-                self.listening.insert(local, now + LISTENS);
-            }
+            self.listening.insert(local, now + LISTENS);
         }
         self.leaving += 1;
         io.conn().phase = Phase::Leaving;
