@@ -101,7 +101,7 @@ fn decisions() {
     for &(text, kernel, status, close) in rows {
         let wants_body = !text.starts_with("HEAD");
         with_head(text, |head| {
-            match (decide(&snapshot, head, Kernel), kernel) {
+            match (decide(&snapshot, head, Kernel).1, kernel) {
                 (Decision::Serve { response, body }, Ok(expected)) => {
                     assert_eq!(
                         (snapshot.status(response), body),
@@ -114,7 +114,7 @@ fn decisions() {
                 }
                 (other, _) => panic!("{text} gave {other:?}"),
             }
-            match decide(&snapshot, head, Nobody) {
+            match decide(&snapshot, head, Nobody).1 {
                 Decision::Serve { response, body } => {
                     assert_eq!(
                         (snapshot.status(response), false, body),

@@ -1,7 +1,10 @@
 //! Builds a snapshot from a configuration.
 
 use super::render::{Parts, Response};
-use super::{ByteMap, Found, Prefix, ResponseId, SiteIndex, SiteTable, Snapshot, path, tree};
+use super::routes::{Register, RouteId};
+use super::{
+    ByteMap, Found, Prefix, PrefixKind, ResponseId, SiteIndex, SiteTable, Snapshot, path, tree,
+};
 use crate::http::Status;
 use sidestep_config::{CachePath, Config, HostPattern, Site, StaticRoute};
 use std::io;
@@ -46,6 +49,7 @@ impl Snapshot {
             exact: ByteMap::default(),
             suffixes: ByteMap::default(),
             any: None,
+            routes: Vec::new().into(),
         };
         for site in &config.sites {
             let index =
@@ -64,6 +68,7 @@ impl Snapshot {
             snapshot.sites.push(builder.site(site)?);
         }
         snapshot.responses = builder.responses;
+        snapshot.routes = builder.routes.names().into();
         Ok(snapshot)
     }
 }
@@ -71,6 +76,7 @@ impl Snapshot {
 #[derive(Default)]
 struct Builder {
     responses: Vec<Response>,
+    routes: Register,
 }
 
 impl Builder {
@@ -103,7 +109,10 @@ impl Builder {
 
     fn site(&mut self, site: &Site) -> Result<SiteTable, StoreError> {
         let mut table = SiteTable::default();
+        let host = site.hosts.first().map(ToString::to_string);
+        let host = host.as_deref().unwrap_or_default();
         for route in &site.responses {
+            let at = self.routes.add(host, &route.path, false);
             let id = self.add(
                 &route.path,
                 &Parts {
@@ -115,44 +124,59 @@ impl Builder {
             )?;
             table
                 .paths
-                .insert(route.path.as_slice().into(), Found::Response(id));
+                .insert(route.path.as_slice().into(), (at, Found::Response(id)));
         }
         for route in &site.caches {
             match &route.path {
                 CachePath::Exact(path) => {
-                    table.paths.insert(path.as_slice().into(), Found::Cached);
+                    let at = self.routes.add(host, path, false);
+                    table
+                        .paths
+                        .insert(path.as_slice().into(), (at, Found::Cached));
                 }
-                CachePath::Prefix(prefix) => table
-                    .prefixes
-                    .push((prefix.as_slice().into(), Prefix::Cached)),
+                CachePath::Prefix(prefix) => table.prefixes.push(Prefix {
+                    path: prefix.as_slice().into(),
+                    kind: PrefixKind::Cached,
+                    route: self.routes.add(host, prefix, true),
+                }),
             }
         }
+        let first = table.prefixes.len();
         for route in &site.statics {
-            table
-                .prefixes
-                .push((route.path.as_slice().into(), Prefix::Static));
+            table.prefixes.push(Prefix {
+                path: route.path.as_slice().into(),
+                kind: PrefixKind::Static,
+                route: self.routes.add(host, &route.path, true),
+            });
         }
+        let statics: Vec<_> = table.prefixes[first..].iter().map(|p| p.route).collect();
+        let statics = || site.statics.iter().zip(&statics);
         table
             .prefixes
-            .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        for route in &site.statics {
-            self.tree(&mut table, route)?;
+            .sort_by_key(|prefix| std::cmp::Reverse(prefix.path.len()));
+        for (route, &at) in statics() {
+            self.tree(&mut table, route, at)?;
         }
         // Last, because the path of a root without its slash lies outside of it: what another route has there goes
         // first.
-        for route in &site.statics {
+        for (route, &at) in statics() {
             let outside = route.path.strip_suffix(b"/").unwrap_or_default();
             let learned = table
                 .owner(outside)
-                .is_some_and(|(_, kind)| *kind == Prefix::Cached);
+                .is_some_and(|prefix| prefix.kind == PrefixKind::Cached);
             if !learned && table.paths.contains_key(route.path.as_slice()) {
-                self.redirect(&mut table, &route.path)?;
+                self.redirect(&mut table, &route.path, at)?;
             }
         }
         Ok(table)
     }
 
-    fn tree(&mut self, table: &mut SiteTable, route: &StaticRoute) -> Result<(), StoreError> {
+    fn tree(
+        &mut self,
+        table: &mut SiteTable,
+        route: &StaticRoute,
+        at: RouteId,
+    ) -> Result<(), StoreError> {
         let mut index_suffix = route.index.clone().into_bytes();
         index_suffix.insert(0, b'/');
         for entry in tree::walk(route) {
@@ -161,7 +185,7 @@ impl Builder {
             // What lies under a longer prefix belongs to that one.
             if table
                 .owner(&path)
-                .is_none_or(|(prefix, _)| **prefix != *route.path)
+                .is_none_or(|prefix| *prefix.path != *route.path)
             {
                 continue;
             }
@@ -178,12 +202,15 @@ impl Builder {
                 )?),
             };
             // `or_insert`: inline responses and cached paths are there already, and go first.
-            table.paths.entry(path.as_slice().into()).or_insert(found);
+            table
+                .paths
+                .entry(path.as_slice().into())
+                .or_insert((at, found));
             if path.ends_with(&index_suffix) {
                 let directory = &path[..path.len() - route.index.len()];
-                table.paths.entry(directory.into()).or_insert(found);
+                table.paths.entry(directory.into()).or_insert((at, found));
                 if directory != route.path {
-                    self.redirect(table, directory)?;
+                    self.redirect(table, directory, at)?;
                 }
             }
         }
@@ -191,7 +218,12 @@ impl Builder {
     }
 
     /// Redirects the path of `directory` without its final slash, unless something else is there.
-    fn redirect(&mut self, table: &mut SiteTable, directory: &[u8]) -> Result<(), StoreError> {
+    fn redirect(
+        &mut self,
+        table: &mut SiteTable,
+        directory: &[u8],
+        at: RouteId,
+    ) -> Result<(), StoreError> {
         let Some(path) = directory.strip_suffix(b"/").filter(|path| !path.is_empty()) else {
             return Ok(());
         };
@@ -208,7 +240,7 @@ impl Builder {
                 body: b"301 Moved Permanently\n",
             },
         )?;
-        table.paths.insert(path.into(), Found::Redirect(id));
+        table.paths.insert(path.into(), (at, Found::Redirect(id)));
         Ok(())
     }
 }

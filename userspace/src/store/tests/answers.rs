@@ -7,7 +7,7 @@ fn ping() -> (Snapshot, ResponseId) {
         "[[site]]\n[[site.response]]\npath = \"/ping\"\ncontent_type = \"application/json\"\n\
          body = '{\"status\":\"ok\"}'",
     );
-    let Found::Response(id) = snapshot.find(b"h", b"/ping") else {
+    let (_, Found::Response(id)) = snapshot.find(b"h", b"/ping") else {
         panic!("/ping is missing")
     };
     (snapshot, id)
@@ -127,7 +127,7 @@ fn answers_without_content_state_none() {
         ),
     ];
     for (path, first, last) in table {
-        let Found::Response(id) = snapshot.find(b"", path.as_bytes()) else {
+        let (_, Found::Response(id)) = snapshot.find(b"", path.as_bytes()) else {
             panic!("{path}")
         };
         let expected =
