@@ -2,7 +2,7 @@
 
 use crate::http::{Body, Flags, Head, Method, Status, Target};
 use crate::reason::{HeadError, NotOurs};
-use crate::store::{Found, ResponseId, RouteId, Snapshot};
+use crate::store::{Form, Found, ResponseId, RouteId, Snapshot};
 use sidestep_config::Fallback;
 
 /// What becomes of a request.
@@ -12,8 +12,8 @@ pub enum Decision {
     Serve {
         /// The response.
         response: ResponseId,
-        /// False for HEAD: its head alone.
-        body: bool,
+        /// What of it.
+        form: Form,
     },
     /// Leave it, and everything behind it on the connection, to the kernel.
     HandOff(NotOurs),
@@ -44,7 +44,7 @@ pub fn decide(snapshot: &Snapshot, head: &Head<'_>, fallback: Fallback) -> (Rout
     let decision = match judge(snapshot, head, found, fallback) {
         Ok(response) => Decision::Serve {
             response,
-            body: head.method != Method::Head,
+            form: Form::whole(head.method != Method::Head),
         },
         Err(reason) => match fallback {
             Fallback::Kernel => Decision::HandOff(reason),

@@ -102,10 +102,10 @@ fn decisions() {
         let wants_body = !text.starts_with("HEAD");
         with_head(text, |head| {
             match (decide(&snapshot, head, Kernel).1, kernel) {
-                (Decision::Serve { response, body }, Ok(expected)) => {
+                (Decision::Serve { response, form }, Ok(expected)) => {
                     assert_eq!(
-                        (snapshot.status(response), body),
-                        (expected, wants_body),
+                        (snapshot.status(response), form),
+                        (expected, Form::whole(wants_body)),
                         "{text}"
                     );
                 }
@@ -115,10 +115,10 @@ fn decisions() {
                 (other, _) => panic!("{text} gave {other:?}"),
             }
             match decide(&snapshot, head, Nobody).1 {
-                Decision::Serve { response, body } => {
+                Decision::Serve { response, form } => {
                     assert_eq!(
-                        (snapshot.status(response), false, body),
-                        (status, close, wants_body),
+                        (snapshot.status(response), false, form),
+                        (status, close, Form::whole(wants_body)),
                         "{text}"
                     );
                 }

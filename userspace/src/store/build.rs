@@ -1,12 +1,13 @@
 //! Builds a snapshot from a configuration.
 
-use super::render::{Parts, Response};
 use super::routes::{Register, RouteId};
 use super::{
-    ByteMap, Found, Prefix, PrefixKind, ResponseId, SiteIndex, SiteTable, Snapshot, path, tree,
+    ByteMap, Found, LayoutError, Parts, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
+    SiteTable, Snapshot, Source, path, tree,
 };
 use crate::http::Status;
 use sidestep_config::{CachePath, Config, HostPattern, Site, StaticRoute};
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -21,16 +22,22 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// An answer does not fit 32-bit offsets.
-    #[error("the answer for {path} is over 4 GiB; lower `max_object` or shorten the body")]
-    TooLong {
+    /// An answer cannot be laid out.
+    #[error(
+        "the answer for {path} cannot be rendered: {why}; lower `max_object`, or shorten its body or its fields"
+    )]
+    Layout {
         /// Its path.
         path: String,
+        /// What is wrong with it.
+        why: LayoutError,
     },
     /// More responses than an id can name.
     #[error("there are more than 4 billion responses; split the trees over several hosts")]
     TooMany,
 }
+
+const PLAIN_TEXT: (&str, &[u8]) = ("Content-Type", b"text/plain; charset=utf-8");
 
 impl Snapshot {
     /// Renders every answer of `config`, reading its static trees. A file in a tree that cannot be read is logged and
@@ -45,6 +52,7 @@ impl Snapshot {
         }
         let mut snapshot = Self {
             responses: Vec::new(),
+            variants: HashMap::default(),
             sites: Vec::new(),
             exact: ByteMap::default(),
             suffixes: ByteMap::default(),
@@ -82,8 +90,9 @@ struct Builder {
 impl Builder {
     fn add(&mut self, path: &[u8], parts: &Parts<'_>) -> Result<ResponseId, StoreError> {
         let id = u32::try_from(self.responses.len()).map_err(|_| StoreError::TooMany)?;
-        let response = Response::render(parts).ok_or_else(|| StoreError::TooLong {
+        let response = Response::new(parts).map_err(|why| StoreError::Layout {
             path: String::from_utf8_lossy(path).into_owned(),
+            why,
         })?;
         self.responses.push(response);
         Ok(ResponseId(id))
@@ -95,13 +104,17 @@ impl Builder {
             .ok()
             .and_then(|s| s.canonical_reason())
             .unwrap_or_default();
+        // RFC 9110, 15.5.6: a 405 must say what is allowed.
+        let allow: &[(&str, &[u8])] = match status {
+            Status::MethodNotAllowed => &[("Allow", b"GET, HEAD")],
+            _ => &[],
+        };
         self.add(
             b"",
             &Parts {
                 status: code,
-                content_type: "text/plain; charset=utf-8",
-                // RFC 9110, 15.5.6: a 405 must say what is allowed.
-                extra: (status == Status::MethodNotAllowed).then_some(("Allow", "GET, HEAD")),
+                source: Source::Own,
+                fields: &[allow, &[PLAIN_TEXT]].concat(),
                 body: format!("{code} {phrase}\n").as_bytes(),
             },
         )
@@ -113,12 +126,17 @@ impl Builder {
         let host = host.as_deref().unwrap_or_default();
         for route in &site.responses {
             let at = self.routes.add(host, &route.path, false);
+            let content_type: &[(&str, &[u8])] = &[("Content-Type", route.content_type.as_bytes())];
             let id = self.add(
                 &route.path,
                 &Parts {
                     status: route.status,
-                    content_type: &route.content_type,
-                    extra: None,
+                    source: Source::Own,
+                    // RFC 9110, 15.3.5 and 15.3.6: neither has content that could have a type.
+                    fields: match route.status {
+                        204 | 205 => &[],
+                        _ => content_type,
+                    },
                     body: route.body.as_bytes(),
                 },
             )?;
@@ -195,8 +213,8 @@ impl Builder {
                     &path,
                     &Parts {
                         status: 200,
-                        content_type: content_type(&name),
-                        extra: None,
+                        source: Source::Own,
+                        fields: &[("Content-Type", content_type(&name).as_bytes())],
                         body: &body,
                     },
                 )?),
@@ -235,8 +253,8 @@ impl Builder {
             path,
             &Parts {
                 status: 301,
-                content_type: "text/plain; charset=utf-8",
-                extra: Some(("Location", &location)),
+                source: Source::Own,
+                fields: &[("Location", location.as_bytes()), PLAIN_TEXT],
                 body: b"301 Moved Permanently\n",
             },
         )?;

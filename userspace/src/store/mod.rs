@@ -4,21 +4,24 @@
 //! copied from one piece of memory, and neither allocates.
 
 mod build;
+mod coding;
 mod date;
 mod path;
 mod render;
+mod response;
 mod routes;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use build::StoreError;
-pub use render::{ConnectionField, Rendering, ResponseId};
+pub use coding::Coding;
+pub use render::{ConnectionField, Form, Rendering, ResponseId};
+pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};
 
 use crate::http::{MAX_TARGET, Status};
 use foldhash::fast::FixedState;
-use render::Response;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -33,6 +36,8 @@ const MAX_HOST: usize = 254;
 pub struct Snapshot {
     /// First one for each [`Status`], in its order, then those of the sites.
     responses: Vec<Response>,
+    /// Of the responses that have any, the same in other codings.
+    variants: HashMap<ResponseId, Box<[(Coding, ResponseId)]>, FixedState>,
     sites: Vec<SiteTable>,
     /// Sites by exact host name, in lower case.
     exact: ByteMap<SiteIndex>,
@@ -160,7 +165,23 @@ impl Snapshot {
 
     /// The status code of a response.
     pub fn status(&self, id: ResponseId) -> u16 {
-        self.response(id).status
+        self.response(id).status()
+    }
+
+    /// What a request can name the state of a response by.
+    pub fn validators(&self, id: ResponseId) -> Validators<'_> {
+        self.response(id).validators()
+    }
+
+    /// Length of the content of a response, in bytes: what ranges count in.
+    pub fn content_len(&self, id: ResponseId) -> u32 {
+        // `Response::new` bounds the whole.
+        self.response(id).body().len() as u32
+    }
+
+    /// The same as `id` in other codings; none for most. `id` is what [`find`](Self::find) gave, in no coding.
+    pub fn variants(&self, id: ResponseId) -> &[(Coding, ResponseId)] {
+        self.variants.get(&id).map_or(&[], |variants| variants)
     }
 
     /// Length of a rendering in bytes.

@@ -1,4 +1,5 @@
 mod answers;
+mod forms;
 
 use super::*;
 use sidestep_config::Config;
@@ -40,7 +41,7 @@ fn rendering(id: ResponseId) -> Rendering {
         id,
         date: DATE,
         connection: ConnectionField::None,
-        body: true,
+        form: Form::Full,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::http::{self, Head, Parsed, Status};
 use crate::net::Link;
 use crate::reason::{Fate, NotOurs, NotTaken};
 use crate::route::{self, Decision, Refusal};
-use crate::store::{ConnectionField, Rendering, ResponseId, RouteId, Snapshot};
+use crate::store::{ConnectionField, Form, Rendering, ResponseId, RouteId, Snapshot};
 use sidestep_config::Fallback;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -289,9 +289,9 @@ impl Service {
         let fallback = self.usual_fallback(&io.flow().local);
         let (route, decision) = route::decide(&self.snapshot, head, fallback);
         let connection = match decision {
-            Decision::Serve { response, body } => {
+            Decision::Serve { response, form } => {
                 let connection = ConnectionField::of(head, last);
-                self.queue(io, response, connection, body)?;
+                self.queue(io, response, connection, form)?;
                 self.routes.count(route, Fate::Served);
                 connection
             }
@@ -327,7 +327,7 @@ impl Service {
             ConnectionField::of(head, refusal.close || last)
         });
         let id = self.snapshot.refusal(refusal.status);
-        self.queue(io, id, connection, refusal.body)?;
+        self.queue(io, id, connection, Form::whole(refusal.body))?;
         self.counters.not_ours(refusal.reason);
         self.routes.count(route, Fate::Refused(refusal.reason));
         Ok(connection)
@@ -338,17 +338,18 @@ impl Service {
         io: &mut Io<'_, Self>,
         id: ResponseId,
         connection: ConnectionField,
-        body: bool,
+        form: Form,
     ) -> Result<(), Full> {
         let piece = Rendering {
             id,
             date: self.now.unix,
             connection,
-            body,
+            form,
         };
         io.send(piece, self.snapshot.len(&piece))?;
         io.conn().requests += 1;
-        self.counters.answered(self.snapshot.status(id));
+        self.counters
+            .answered(form.status(self.snapshot.status(id)));
         Ok(())
     }
 }
@@ -463,7 +464,7 @@ impl App for Service {
             Phase::Head => {
                 self.counters.header_timeouts += 1;
                 let id = self.snapshot.refusal(Status::RequestTimeout);
-                match self.queue(io, id, ConnectionField::Close, true) {
+                match self.queue(io, id, ConnectionField::Close, Form::Full) {
                     Ok(()) => io.close(),
                     Err(Full) => io.abort(),
                 }
