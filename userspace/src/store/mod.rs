@@ -4,6 +4,7 @@
 //! copied from one piece of memory, and neither allocates.
 
 mod build;
+mod current;
 mod date;
 mod path;
 mod render;
@@ -12,6 +13,7 @@ mod tests;
 mod tree;
 
 pub use build::StoreError;
+pub use current::{Current, Reader};
 pub use render::{ConnectionField, Rendering, ResponseId};
 
 use crate::http::{MAX_TARGET, Status};

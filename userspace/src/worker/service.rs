@@ -2,17 +2,17 @@
 
 use super::clock::Now;
 use super::counters::HttpCounters;
+use super::generations::{Generations, Piece};
 use super::leaving;
 use crate::handoff::Handoff;
 use crate::http::{self, Head, Parsed, Status};
 use crate::net::Link;
 use crate::reason::{NotOurs, NotTaken};
 use crate::route::{self, Decision, Refusal};
-use crate::store::{ConnectionField, Rendering, ResponseId, Snapshot};
+use crate::store::{ConnectionField, Current, Rendering, ResponseId};
 use sidestep_config::Fallback;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tcp_lite::wire::Sum;
 use tcp_lite::{App, CloseReason, Detached, Endpoint, Flow, Full, Instant, Io};
@@ -89,7 +89,7 @@ enum Phase {
 
 /// The application on top of TCP.
 pub struct Service {
-    snapshot: Arc<Snapshot>,
+    generations: Generations,
     listeners: BTreeMap<SocketAddr, Fallback>,
     limits: Limits,
     flows: Option<Box<dyn FlowIndex + Send>>,
@@ -124,16 +124,16 @@ impl Answered {
 }
 
 impl Service {
-    /// Answers from `snapshot` on `listeners`.
+    /// Answers from the current snapshot on `listeners`.
     pub fn new(
-        snapshot: Arc<Snapshot>,
+        current: &Current,
         listeners: BTreeMap<SocketAddr, Fallback>,
         limits: Limits,
         flows: Option<Box<dyn FlowIndex + Send>>,
         kernel: Option<Box<dyn Handoff>>,
     ) -> Self {
         Self {
-            snapshot,
+            generations: Generations::new(current),
             listeners,
             limits,
             flows,
@@ -147,9 +147,15 @@ impl Service {
         }
     }
 
-    /// To be called with the time before each batch.
+    /// To be called with the time before each batch, once its frames were taken.
     pub fn begin_batch(&mut self, now: Now) {
         self.now = now;
+        self.generations.refresh();
+    }
+
+    /// To be called before a frame that was taken later.
+    pub(super) fn frame_from_elsewhere(&mut self) {
+        self.generations.refresh();
     }
 
     /// True when a server in the kernel may be behind `local`.
@@ -243,9 +249,10 @@ impl Service {
         self.refuse(io, head, last, &refusal).map(Answered::of)
     }
 
-    /// What it counts.
-    pub fn counters(&self) -> &HttpCounters {
-        &self.counters
+    /// Shows what it counts as (name, label, value).
+    pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
+        self.counters.visit(see);
+        self.generations.visit(see);
     }
 
     /// The XDP program lets only listeners' segments through; for anything else the kernel is the right place.
@@ -270,7 +277,7 @@ impl Service {
     fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
         let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
         let fallback = self.usual_fallback(&io.flow().local);
-        let connection = match route::decide(&self.snapshot, head, fallback) {
+        let connection = match route::decide(self.generations.snapshot(), head, fallback) {
             Decision::Serve { response, body } => {
                 let connection = ConnectionField::of(head, last);
                 self.queue(io, response, connection, body)?;
@@ -306,7 +313,7 @@ impl Service {
         let connection = head.map_or(ConnectionField::Close, |head| {
             ConnectionField::of(head, refusal.close || last)
         });
-        let id = self.snapshot.refusal(refusal.status);
+        let id = self.generations.snapshot().refusal(refusal.status);
         self.queue(io, id, connection, refusal.body)?;
         self.counters.not_ours(refusal.reason);
         Ok(connection)
@@ -319,15 +326,18 @@ impl Service {
         connection: ConnectionField,
         body: bool,
     ) -> Result<(), Full> {
-        let piece = Rendering {
+        let rendering = Rendering {
             id,
             date: self.now.unix,
             connection,
             body,
         };
-        io.send(piece, self.snapshot.len(&piece))?;
+        let len = self.generations.snapshot().len(&rendering);
+        io.send(self.generations.piece(rendering), len)?;
+        self.generations.sent();
         io.conn().requests += 1;
-        self.counters.answered(self.snapshot.status(id));
+        let status = self.generations.snapshot().status(id);
+        self.counters.answered(status);
         Ok(())
     }
 }
@@ -335,7 +345,7 @@ impl Service {
 impl App for Service {
     type Link = Link;
     type Conn = HttpConn;
-    type Piece = Rendering;
+    type Piece = Piece;
 
     fn on_established(&mut self, now: Instant, io: &mut Io<'_, Self>) {
         io.set_deadline(Some(now + self.limits.idle_timeout));
@@ -438,7 +448,7 @@ impl App for Service {
             }
             Phase::Head => {
                 self.counters.header_timeouts += 1;
-                let id = self.snapshot.refusal(Status::RequestTimeout);
+                let id = self.generations.snapshot().refusal(Status::RequestTimeout);
                 match self.queue(io, id, ConnectionField::Close, true) {
                     Ok(()) => io.close(),
                     Err(Full) => io.abort(),
@@ -447,12 +457,14 @@ impl App for Service {
         }
     }
 
-    fn fill(&mut self, piece: &Rendering, offset: u32, buf: &mut [u8]) -> Sum {
-        self.snapshot.fill(piece, offset, buf);
+    fn fill(&mut self, piece: &Piece, offset: u32, buf: &mut [u8]) -> Sum {
+        self.generations.fill(piece, offset, buf);
         Sum::of(buf)
     }
 
-    fn on_release(&mut self, _piece: Rendering) {}
+    fn on_release(&mut self, piece: Piece) {
+        self.generations.release(piece);
+    }
 
     fn on_closed(&mut self, flow: &Flow, conn: HttpConn, _why: CloseReason) {
         if conn.phase == Phase::Leaving {
