@@ -12,7 +12,7 @@ pub struct Piece {
 }
 
 // There is one for each answer that is not acknowledged, a million and more of them: they fill the cache.
-const _: () = assert!(size_of::<Piece>() <= 28);
+const _: () = assert!(size_of::<Piece>() <= 32);
 
 /// A snapshot that another one has replaced, with pieces that may have to be sent again.
 struct Older {
