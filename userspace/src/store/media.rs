@@ -32,9 +32,7 @@ pub(super) fn content_type(name: &[u8], charset: &Charset, body: &[u8]) -> Strin
 /// escape character is valid in UTF-8, but in a text it means ISO 2022, which switches between character sets so.
 fn is_utf8(essence: &str, body: &[u8]) -> bool {
     const ESCAPE: u8 = 0x1b;
-    !says_its_charset(essence, body)
-        && !body.contains(&ESCAPE)
-        && std::str::from_utf8(body).is_ok()
+    !says_its_charset(essence, body) && !body.contains(&ESCAPE) && std::str::from_utf8(body).is_ok()
 }
 
 /// How much of a document can say what it is encoded in. HTML looks at the first 1024 bytes (HTML, 13.2.3.2), CSS too
@@ -99,7 +97,6 @@ mod tests {
             ("a.js.gz", b"", "application/gzip"),
             ("a.webmanifest", b"", "application/manifest+json"),
             ("a", b"text", "application/octet-stream"),
-            
         ];
         for &(name, body, expected) in table {
             let seen = content_type(name.as_bytes(), &Charset::Auto, body);
@@ -122,11 +119,15 @@ mod tests {
 
     #[test]
     fn compressible_types() {
-        for name in ["html", "js", "mjs", "json", "svg", "wasm", "xml", "txt", "css", "ttf", "map"] {
+        for name in [
+            "html", "js", "mjs", "json", "svg", "wasm", "xml", "txt", "css", "ttf", "map",
+        ] {
             let essence = essence(format!("a.{name}").as_bytes());
             assert!(compresses(essence), "{name}: {essence}");
         }
-        for name in ["png", "jpg", "woff2", "gz", "br", "zst", "mp4", "zip", "pdf", "bin"] {
+        for name in [
+            "png", "jpg", "woff2", "gz", "br", "zst", "mp4", "zip", "pdf", "bin",
+        ] {
             let essence = essence(format!("a.{name}").as_bytes());
             assert!(!compresses(essence), "{name}: {essence}");
         }

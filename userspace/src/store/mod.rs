@@ -5,9 +5,12 @@
 
 mod build;
 mod coding;
+mod current;
 mod date;
+mod media;
 mod path;
 mod render;
+mod resource;
 mod response;
 mod routes;
 #[cfg(test)]
@@ -16,6 +19,7 @@ mod tree;
 
 pub use build::StoreError;
 pub use coding::Coding;
+pub use current::{Current, Reader};
 pub use render::{ConnectionField, Form, Rendering, ResponseId};
 pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};
@@ -37,7 +41,9 @@ pub struct Snapshot {
     /// First one for each [`Status`], in its order, then those of the sites.
     responses: Vec<Response>,
     /// Of the responses that have any, the same in other codings.
-    variants: HashMap<ResponseId, Box<[(Coding, ResponseId)]>, FixedState>,
+    variants: Variants,
+    /// The page of a 404 of the routes that have one.
+    not_found: HashMap<RouteId, ResponseId, FixedState>,
     sites: Vec<SiteTable>,
     /// Sites by exact host name, in lower case.
     exact: ByteMap<SiteIndex>,
@@ -50,6 +56,8 @@ pub struct Snapshot {
 }
 
 type SiteIndex = u32;
+
+type Variants = HashMap<ResponseId, Box<[(Coding, ResponseId)]>, FixedState>;
 
 /// The routes of a site, laid out for lookup.
 #[derive(Default)]
@@ -157,8 +165,13 @@ impl Snapshot {
             .and_then(|index| self.sites.get(index as usize))
     }
 
-    /// The answer of the fast path itself with `status`.
-    pub fn refusal(&self, status: Status) -> ResponseId {
+    /// The answer of the fast path itself with `status` to a request that belongs to `route`.
+    pub fn refusal(&self, route: RouteId, status: Status) -> ResponseId {
+        if status == Status::NotFound
+            && let Some(&page) = self.not_found.get(&route)
+        {
+            return page;
+        }
         // `build` puts them first.
         ResponseId(status.index() as u32)
     }

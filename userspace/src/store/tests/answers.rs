@@ -50,7 +50,7 @@ fn an_answer_is_byte_exact() {
 fn refusals() {
     let (snapshot, _) = ping();
     for status in Status::ALL {
-        let id = snapshot.refusal(status);
+        let id = snapshot.refusal(RouteId::NONE, status);
         assert_eq!(snapshot.status(id), status.code());
         let text = text(&snapshot, &rendering(id));
         assert!(
