@@ -1,4 +1,4 @@
-//! What kind of content a file is: media type, charset, whether compressing it pays.
+//! What kind of content a file is: media type and charset.
 
 use sidestep_config::Charset;
 
@@ -49,27 +49,6 @@ fn says_its_charset(essence: &str, body: &[u8]) -> bool {
     }
 }
 
-/// Whether content of this type gets much smaller. Images, sound, video, archives and web fonts are compressed already.
-pub(super) fn compresses(essence: &str) -> bool {
-    const OTHERS: [&str; 11] = [
-        "application/javascript",
-        "application/json",
-        "application/vnd.ms-fontobject",
-        "application/wasm",
-        "application/x-javascript",
-        "application/xml",
-        "font/collection",
-        "font/otf",
-        "font/ttf",
-        "image/bmp",
-        "image/x-icon",
-    ];
-    essence.starts_with("text/")
-        || essence.ends_with("+json")
-        || essence.ends_with("+xml")
-        || OTHERS.contains(&essence)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,21 +94,5 @@ mod tests {
         assert_eq!(seen, "text/html; charset=iso-8859-1");
         assert_eq!(content_type(b"a.png", &is, b""), "image/png");
         assert_eq!(content_type(b"a.txt", &Charset::Off, b"x"), "text/plain");
-    }
-
-    #[test]
-    fn compressible_types() {
-        for name in [
-            "html", "js", "mjs", "json", "svg", "wasm", "xml", "txt", "css", "ttf", "map",
-        ] {
-            let essence = essence(format!("a.{name}").as_bytes());
-            assert!(compresses(essence), "{name}: {essence}");
-        }
-        for name in [
-            "png", "jpg", "woff2", "gz", "br", "zst", "mp4", "zip", "pdf", "bin",
-        ] {
-            let essence = essence(format!("a.{name}").as_bytes());
-            assert!(!compresses(essence), "{name}: {essence}");
-        }
     }
 }
