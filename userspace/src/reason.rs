@@ -234,6 +234,47 @@ impl NotTaken {
     }
 }
 
+/// What became of a request, as it is counted for its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// The fast path answered it.
+    Served,
+    /// It was left to the kernel's server.
+    Left(NotOurs),
+    /// It was refused: nobody else answers there, or nobody took it.
+    Refused(NotOurs),
+}
+
+impl Fate {
+    /// How many there are.
+    pub const COUNT: usize = 1 + 2 * NotOurs::COUNT;
+
+    /// Every fate, in the order of [`index`](Self::index).
+    pub fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Served)
+            .chain(NotOurs::all().map(Self::Left))
+            .chain(NotOurs::all().map(Self::Refused))
+    }
+
+    /// A number below [`COUNT`](Self::COUNT), for arrays of counters.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Served => 0,
+            Self::Left(why) => 1 + why.index(),
+            Self::Refused(why) => 1 + NotOurs::COUNT + why.index(),
+        }
+    }
+
+    /// Metric label and log word.
+    pub fn label(self) -> String {
+        match self {
+            Self::Served => "served".into(),
+            Self::Left(why) => format!("left_{}", why.label()),
+            Self::Refused(why) => format!("refused_{}", why.label()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,5 +286,9 @@ mod tests {
         assert_eq!(indices, (0..NotOurs::COUNT).collect::<Vec<_>>());
         let labels: HashSet<&str> = NotOurs::all().map(NotOurs::label).collect();
         assert_eq!(labels.len(), NotOurs::COUNT);
+        let indices: Vec<usize> = Fate::all().map(Fate::index).collect();
+        assert_eq!(indices, (0..Fate::COUNT).collect::<Vec<_>>());
+        let labels: HashSet<String> = Fate::all().map(Fate::label).collect();
+        assert_eq!(labels.len(), Fate::COUNT);
     }
 }

@@ -6,11 +6,13 @@ use super::clock::Now;
 use super::counters::Counters;
 use super::leaving::Leaving;
 use super::ring::{MAILBOX, Neighbours, Stray, Undelivered};
+use super::routes::RouteBoard;
 use super::service::Service;
 use crate::net::{self, Defrag, Emitter, FrameDrop, GivenUp, Link, Outcome, Packet, Reassembled};
 use crate::xsk::{Memory, Port, Transmit};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 use tcp_lite::{Arrival, Disposition, Flow, Instant, Stack};
 
@@ -117,6 +119,7 @@ impl Pipeline {
         self.stack.on_timers(now.mono, &mut self.service, out);
         self.see_off(now.mono);
         self.neighbours.wake_next();
+        self.service.end_batch();
     }
 
     /// `hops`: how many workers have seen the frame before.
@@ -405,6 +408,11 @@ impl Pipeline {
     /// Makes `wake_fd` unreadable until the next wake-up.
     pub fn clear_wake(&self) {
         self.neighbours.clear_wake();
+    }
+
+    /// Where counters by route are published.
+    pub fn routes(&self) -> Arc<RouteBoard> {
+        self.service.routes()
     }
 
     /// Shows every counter and gauge as (name, label, value).

@@ -3,12 +3,13 @@
 use super::clock::Now;
 use super::counters::HttpCounters;
 use super::leaving;
+use super::routes::{RouteBoard, RouteCounters};
 use crate::handoff::Handoff;
 use crate::http::{self, Head, Parsed, Status};
 use crate::net::Link;
-use crate::reason::{NotOurs, NotTaken};
+use crate::reason::{Fate, NotOurs, NotTaken};
 use crate::route::{self, Decision, Refusal};
-use crate::store::{ConnectionField, Rendering, ResponseId, Snapshot};
+use crate::store::{ConnectionField, Form, Rendering, ResponseId, RouteId, Snapshot};
 use sidestep_config::Fallback;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -104,6 +105,7 @@ pub struct Service {
     draining: bool,
     now: Now,
     counters: HttpCounters,
+    routes: RouteCounters,
 }
 
 /// How an answer leaves its connection.
@@ -133,6 +135,7 @@ impl Service {
         kernel: Option<Box<dyn Handoff>>,
     ) -> Self {
         Self {
+            routes: RouteCounters::new(snapshot.routes()),
             snapshot,
             listeners,
             limits,
@@ -150,6 +153,12 @@ impl Service {
     /// To be called with the time before each batch.
     pub fn begin_batch(&mut self, now: Now) {
         self.now = now;
+        self.routes.follow(self.snapshot.routes());
+    }
+
+    /// To be called after each batch.
+    pub fn end_batch(&mut self) {
+        self.routes.publish();
     }
 
     /// True when a server in the kernel may be behind `local`.
@@ -222,6 +231,7 @@ impl Service {
     fn step_aside(
         &mut self,
         io: &mut Io<'_, Self>,
+        route: RouteId,
         reason: NotOurs,
         head: Option<&Head<'_>>,
         last: bool,
@@ -231,18 +241,25 @@ impl Service {
             match self.leave(io) {
                 Ok(()) => {
                     self.counters.left(reason);
+                    self.routes.count(route, Fate::Left(reason));
                     return Ok(Answered::Left);
                 }
                 Err(why) => self.counters.not_taken(why),
             }
         }
         let refusal = route::unserved(reason, head);
-        self.refuse(io, head, last, &refusal).map(Answered::of)
+        self.refuse(io, route, head, last, &refusal)
+            .map(Answered::of)
     }
 
     /// What it counts.
     pub fn counters(&self) -> &HttpCounters {
         &self.counters
+    }
+
+    /// Where it counts by route.
+    pub fn routes(&self) -> Arc<RouteBoard> {
+        self.routes.board()
     }
 
     /// The XDP program lets only listeners' segments through; for anything else the kernel is the right place.
@@ -267,16 +284,18 @@ impl Service {
     fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
         let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
         let fallback = self.usual_fallback(&io.flow().local);
-        let connection = match route::decide(&self.snapshot, head, fallback) {
-            Decision::Serve { response, body } => {
+        let (route, decision) = route::decide(&self.snapshot, head, fallback);
+        let connection = match decision {
+            Decision::Serve { response, form } => {
                 let connection = ConnectionField::of(head, last);
-                self.queue(io, response, connection, body)?;
+                self.queue(io, response, connection, form)?;
+                self.routes.count(route, Fate::Served);
                 connection
             }
             Decision::HandOff(reason) => {
-                return self.step_aside(io, reason, Some(head), last);
+                return self.step_aside(io, route, reason, Some(head), last);
             }
-            Decision::Refuse(refusal) => self.refuse(io, Some(head), last, &refusal)?,
+            Decision::Refuse(refusal) => self.refuse(io, route, Some(head), last, &refusal)?,
         };
         if io.conn().requests == REQUESTS_BEFORE_FLOW_ENTRY
             && let Some(flows) = &mut self.flows
@@ -296,6 +315,7 @@ impl Service {
     fn refuse(
         &mut self,
         io: &mut Io<'_, Self>,
+        route: RouteId,
         head: Option<&Head<'_>>,
         last: bool,
         refusal: &Refusal,
@@ -304,8 +324,9 @@ impl Service {
             ConnectionField::of(head, refusal.close || last)
         });
         let id = self.snapshot.refusal(refusal.status);
-        self.queue(io, id, connection, refusal.body)?;
+        self.queue(io, id, connection, Form::whole(refusal.body))?;
         self.counters.not_ours(refusal.reason);
+        self.routes.count(route, Fate::Refused(refusal.reason));
         Ok(connection)
     }
 
@@ -314,17 +335,18 @@ impl Service {
         io: &mut Io<'_, Self>,
         id: ResponseId,
         connection: ConnectionField,
-        body: bool,
+        form: Form,
     ) -> Result<(), Full> {
         let piece = Rendering {
             id,
             date: self.now.unix,
             connection,
-            body,
+            form,
         };
         io.send(piece, self.snapshot.len(&piece))?;
         io.conn().requests += 1;
-        self.counters.answered(self.snapshot.status(id));
+        self.counters
+            .answered(form.status(self.snapshot.status(id)));
         Ok(())
     }
 }
@@ -393,11 +415,14 @@ impl App for Service {
                 }
                 Parsed::Invalid(error) => {
                     let fallback = self.fallback(&io.flow().local);
+                    let no_route = RouteId::NONE;
                     let answered = match route::decide_invalid(error, fallback) {
-                        Decision::HandOff(reason) => self.step_aside(io, reason, None, true),
-                        Decision::Refuse(refusal) => {
-                            self.refuse(io, None, true, &refusal).map(Answered::of)
+                        Decision::HandOff(reason) => {
+                            self.step_aside(io, no_route, reason, None, true)
                         }
+                        Decision::Refuse(refusal) => self
+                            .refuse(io, no_route, None, true, &refusal)
+                            .map(Answered::of),
                         Decision::Serve { .. } => Ok(Answered::Close),
                     };
                     return match answered {
@@ -436,7 +461,7 @@ impl App for Service {
             Phase::Head => {
                 self.counters.header_timeouts += 1;
                 let id = self.snapshot.refusal(Status::RequestTimeout);
-                match self.queue(io, id, ConnectionField::Close, true) {
+                match self.queue(io, id, ConnectionField::Close, Form::Full) {
                     Ok(()) => io.close(),
                     Err(Full) => io.abort(),
                 }
