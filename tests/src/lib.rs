@@ -9,6 +9,7 @@ pub mod crowd;
 pub mod daemon;
 pub mod http;
 pub mod link;
+pub mod listener;
 pub mod load;
 pub mod mem;
 pub mod net;

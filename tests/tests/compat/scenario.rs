@@ -362,9 +362,7 @@ fn logged(case: &Case) -> Result<(), Fault> {
     let (mut client, local) = case.connect_with_hits(1)?;
     let seen = case.is_miss(&client.get("/miss")?, local)?;
     // It may log after it has answered.
-    let found = poll_for(PATIENCE, || {
-        case.server.logged(seen, "/miss").then_some(())
-    });
+    let found = poll_for(PATIENCE, || case.server.logged(seen, "/miss").then_some(()));
     found.ok_or_else(|| format!("its log does not have {seen}").into())
 }
 
