@@ -1,7 +1,7 @@
 //! The file as written: the schema of DESIGN.md 9 with the place of each value, before any check across values.
 
 use crate::value::{Size, Span};
-use crate::{Fallback, FallbackMode, Mode, Queues, Ttl};
+use crate::{Fallback, FallbackMode, Mode, ProxyProtocol, Queues, Ttl};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -39,6 +39,7 @@ pub(crate) struct Listen {
     pub(crate) fallback: Fallback,
     #[serde(default)]
     pub(crate) fallback_mode: FallbackMode,
+    pub(crate) proxy_protocol: Option<Spanned<ProxyProtocol>>,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +79,11 @@ pub(crate) struct Cache {
     pub(crate) origin: Spanned<String>,
     #[serde(default)]
     pub(crate) ttl: Ttl,
-    pub(crate) stale_while_revalidate: Option<Span>,
+    pub(crate) stale_while_revalidate: Option<Spanned<Span>>,
+    pub(crate) stale_if_error: Option<Spanned<Span>>,
+    pub(crate) negative_ttl: Option<Spanned<Span>>,
+    pub(crate) write_hold: Option<Spanned<Span>>,
+    pub(crate) max_object: Option<Spanned<Size>>,
     #[serde(default)]
     pub(crate) public: bool,
 }
@@ -91,6 +96,7 @@ pub(crate) struct Limits {
     pub(crate) requests_per_connection: Option<Spanned<i64>>,
     pub(crate) header_timeout: Option<Spanned<Span>>,
     pub(crate) idle_timeout: Option<Spanned<Span>>,
+    pub(crate) cache_memory: Option<Spanned<Size>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -33,7 +33,8 @@ fn everything_has_a_default() {
             address: ListenAddress::Interface,
             port: 80,
             fallback: Fallback::Kernel,
-            fallback_mode: FallbackMode::Auto
+            fallback_mode: FallbackMode::Auto,
+            proxy_protocol: ProxyProtocol::Off
         }]
     );
     assert_eq!(config.sites[0].hosts, [HostPattern::Any]);
@@ -93,6 +94,7 @@ fn the_schema_of_the_design_parses() {
         fallback_mode = "proxy"
         [[listen]]
         address = "2001:db8::1"
+        proxy_protocol = "v2"
         [[site]]
         hosts = ["Example.org.", "*.example.org", "[::1]"]
         [[site.static]]
@@ -110,6 +112,10 @@ fn the_schema_of_the_design_parses() {
         origin = "http://127.0.0.1:8000"
         ttl = "1s"
         stale_while_revalidate = "1m 30s"
+        stale_if_error = "1d"
+        negative_ttl = "2s"
+        write_hold = "500ms"
+        max_object = "64KiB"
         public = true
         [limits]
         connections = 10
@@ -117,6 +123,7 @@ fn the_schema_of_the_design_parses() {
         requests_per_connection = 5
         header_timeout = "500ms"
         idle_timeout = "1h"
+        cache_memory = "1GiB"
         [control]
         socket = "/tmp/s"
         metrics = "[::1]:1"
@@ -130,6 +137,8 @@ fn the_schema_of_the_design_parses() {
         config.listen[1].address,
         ListenAddress::Ip("2001:db8::1".parse().unwrap())
     );
+    assert_eq!(config.listen[1].proxy_protocol, ProxyProtocol::V2);
+    assert_eq!(config.listen[1].fallback_mode, FallbackMode::Proxy);
     let site = &config.sites[0];
     let hosts: Vec<String> = site.hosts.iter().map(HostPattern::to_string).collect();
     assert_eq!(hosts, ["example.org", "*.example.org", "[::1]"]);
@@ -152,10 +161,15 @@ fn the_schema_of_the_design_parses() {
             },
             ttl: Ttl::Fixed(Duration::from_secs(1)),
             stale_while_revalidate: Duration::from_secs(90),
+            stale_if_error: Duration::from_secs(86_400),
+            negative_ttl: Duration::from_secs(2),
+            write_hold: Duration::from_millis(500),
+            max_object: 64 << 10,
             public: true
         }]
     );
     assert_eq!(config.limits.header_timeout, Duration::from_millis(500));
+    assert_eq!(config.limits.cache_memory, 1 << 30);
 }
 
 #[test]
@@ -176,6 +190,32 @@ fn an_error_has_place_and_fix() {
             .starts_with("t.toml:3:10: `é` is not a host name\n")
     );
     assert!(message(site("hosts = [\"ok\", \"a b\"]")).starts_with("t.toml:2:16: `a b`"));
+}
+
+#[test]
+fn a_proxy_header_needs_a_proxy_and_a_server() {
+    let listen = |keys: &str| with(&format!("[[listen]]\n{keys}\nproxy_protocol = \"v2\""));
+    for mode in ["auto", "proxy"] {
+        let config = listen(&format!("fallback_mode = \"{mode}\"")).unwrap();
+        assert_eq!(config.listen[0].fallback_mode, FallbackMode::Proxy);
+        assert_eq!(config.listen[0].proxy_protocol, ProxyProtocol::V2);
+    }
+    assert_eq!(
+        message(listen("fallback_mode = \"handoff\"")),
+        "t.toml:3:18: with fallback_mode = \"handoff\" the server accepts the client's own connection, without a PROXY \
+         header\n  help: remove proxy_protocol: the server sees the client's address; or write fallback_mode = \"proxy\""
+    );
+    assert_eq!(
+        message(listen("fallback = \"none\"")),
+        "t.toml:3:18: proxy_protocol tells a server who the client is, and with fallback = \"none\" there is no server\n  \
+         help: remove proxy_protocol, or write fallback = \"kernel\""
+    );
+    assert!(message(with("[[listen]]\nproxy_protocol = \"v1\"")).starts_with("t.toml:2:18: "));
+    let off = "[[listen]]\nfallback = \"none\"\nproxy_protocol = \"off\"";
+    assert_eq!(
+        with(off).unwrap().listen[0].proxy_protocol,
+        ProxyProtocol::Off
+    );
 }
 
 #[test]
@@ -370,6 +410,34 @@ fn sites_are_checked() {
         (
             cache("/a", "http://a") + "\nttl = \"soon\"",
             "not a time to live",
+        ),
+        (
+            cache("/a", "http://a") + "\nstale_while_revalidate = \"32d\"",
+            "5:26: stale_while_revalidate of 1month 1day",
+        ),
+        (
+            cache("/a", "http://a") + "\nstale_if_error = 5",
+            "5:18: `5` has no unit",
+        ),
+        (
+            cache("/a", "http://a") + "\nstale_if_error = \"1y\"",
+            "stale_if_error of 1year is out of range",
+        ),
+        (
+            cache("/a", "http://a") + "\nnegative_ttl = \"90d\"",
+            "5:16: negative_ttl of",
+        ),
+        (
+            cache("/a", "http://a") + "\nwrite_hold = \"61m\"",
+            "5:14: write_hold of 1h 1m is out of range",
+        ),
+        (
+            cache("/a", "http://a") + "\nmax_object = 0",
+            "5:14: max_object of 0B is out of range",
+        ),
+        (
+            "[limits]\ncache_memory = \"1KiB\"".into(),
+            "3:16: cache_memory of 1KiB is out of range",
         ),
     ];
     for (text, expected) in table {

@@ -39,10 +39,9 @@ fn render(status: &Status) -> String {
     names.dedup();
     let mut page = String::new();
     for name in names {
-        let kind = if name == "connections" {
-            "gauge"
-        } else {
-            "counter"
+        let kind = match name {
+            "connections" | "snapshots" => "gauge",
+            _ => "counter",
         };
         // Writing to a String cannot fail.
         let _ = writeln!(page, "# TYPE sidestep_{name} {kind}");

@@ -5,6 +5,7 @@
 
 mod build;
 mod coding;
+mod current;
 mod date;
 mod path;
 mod render;
@@ -16,6 +17,7 @@ mod tree;
 
 pub use build::StoreError;
 pub use coding::Coding;
+pub use current::{Current, Reader};
 pub use render::{ConnectionField, Form, Rendering, ResponseId};
 pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};

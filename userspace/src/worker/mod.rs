@@ -2,6 +2,7 @@
 
 mod clock;
 mod counters;
+mod generations;
 mod leaving;
 mod process;
 mod publish;

@@ -106,6 +106,7 @@ impl Pipeline {
                 break;
             };
             self.counters.strays_taken += 1;
+            self.service.refresh();
             self.frame(now.mono, memory, ring, &stray.frame, stray.hops);
         }
         while let Some(late) = self.defrag.expired(now.mono) {
@@ -418,7 +419,7 @@ impl Pipeline {
     /// Shows every counter and gauge as (name, label, value).
     pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
         self.counters.visit(see);
-        self.service.counters().visit(see);
+        self.service.visit(see);
         for (label, value) in self.stack.counters().iter() {
             see("tcp", label, value);
         }
