@@ -32,7 +32,7 @@ impl Page {
         for (number, (path, content)) in files().into_iter().enumerate() {
             write(all.path(), &path, &content);
             // The page itself, and two of each four assets: two kinds would do, but not every client wants all kinds.
-            if number == 0 || number / KINDS.len() % 2 == 0 {
+            if number == 0 || (number / KINDS.len()).is_multiple_of(2) {
                 write(half.path(), &path, &content);
             }
         }
