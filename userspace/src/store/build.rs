@@ -2,14 +2,17 @@
 
 use super::routes::{Register, RouteId};
 use super::{
-    ByteMap, Found, LayoutError, Parts, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
-    SiteTable, Snapshot, Source, path, tree,
+    Base, ByteMap, Found, LayoutError, Parts, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
+    SiteTable, Snapshot, Source,
+    overlay::{Layer, Overlay},
+    path, tree,
 };
 use crate::http::Status;
 use sidestep_config::{CachePath, Config, HostPattern, Site, StaticRoute};
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Why no snapshot could be built.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +36,7 @@ pub enum StoreError {
         why: LayoutError,
     },
     /// More responses than an id can name.
-    #[error("there are more than 4 billion responses; split the trees over several hosts")]
+    #[error("there are more than a billion responses; split the trees over several hosts")]
     TooMany,
 }
 
@@ -50,7 +53,7 @@ impl Snapshot {
         for status in Status::ALL {
             builder.refusal(status)?;
         }
-        let mut snapshot = Self {
+        let mut base = Base {
             responses: Vec::new(),
             variants: HashMap::default(),
             sites: Vec::new(),
@@ -58,26 +61,35 @@ impl Snapshot {
             suffixes: ByteMap::default(),
             any: None,
             routes: Vec::new().into(),
+            bytes: 0,
         };
         for site in &config.sites {
-            let index =
-                SiteIndex::try_from(snapshot.sites.len()).map_err(|_| StoreError::TooMany)?;
+            let index = SiteIndex::try_from(base.sites.len()).map_err(|_| StoreError::TooMany)?;
             for host in &site.hosts {
                 match host {
-                    HostPattern::Any => snapshot.any = Some(index),
+                    HostPattern::Any => base.any = Some(index),
                     HostPattern::Exact(name) => {
-                        snapshot.exact.insert(name.as_bytes().into(), index);
+                        base.exact.insert(name.as_bytes().into(), index);
                     }
                     HostPattern::Suffix(suffix) => {
-                        snapshot.suffixes.insert(suffix.as_bytes().into(), index);
+                        base.suffixes.insert(suffix.as_bytes().into(), index);
                     }
                 }
             }
-            snapshot.sites.push(builder.site(site)?);
+            base.sites.push(builder.site(site)?);
         }
-        snapshot.responses = builder.responses;
-        snapshot.routes = builder.routes.names().into();
-        Ok(snapshot)
+        base.bytes = builder
+            .responses
+            .iter()
+            .map(|r| r.bytes().len() as u64)
+            .sum();
+        base.responses = builder.responses;
+        base.routes = builder.routes.names().into();
+        Ok(Self {
+            base: Arc::new(base),
+            files: Overlay::new(Layer::Files),
+            puts: Overlay::new(Layer::Puts),
+        })
     }
 }
 
@@ -90,6 +102,9 @@ struct Builder {
 impl Builder {
     fn add(&mut self, path: &[u8], parts: &Parts<'_>) -> Result<ResponseId, StoreError> {
         let id = u32::try_from(self.responses.len()).map_err(|_| StoreError::TooMany)?;
+        if Layer::of(ResponseId(id)).is_some() {
+            return Err(StoreError::TooMany);
+        }
         let response = Response::new(parts).map_err(|why| StoreError::Layout {
             path: String::from_utf8_lossy(path).into_owned(),
             why,
