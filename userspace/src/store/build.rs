@@ -42,6 +42,20 @@ pub enum StoreError {
 
 const PLAIN_TEXT: (&str, &[u8]) = ("Content-Type", b"text/plain; charset=utf-8");
 
+/// Could a snapshot be built from `config`, as far as can be told at once?
+///
+/// # Errors
+/// A root that cannot be read.
+pub fn check(config: &Config) -> Result<(), StoreError> {
+    for route in config.sites.iter().flat_map(|site| &site.statics) {
+        tree::open_root(&route.root).map_err(|source| StoreError::Root {
+            root: route.root.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 impl Snapshot {
     /// Renders every answer of `config`, reading its static trees. A file in a tree that cannot be read is logged and
     /// left out.

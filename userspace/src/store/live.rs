@@ -1,9 +1,10 @@
 //! The store while it is served: the one writer of snapshots.
 
 use super::overlay::{Layer, Overlay};
-use super::{Current, Found, LayoutError, Parts, Response, RouteId, Snapshot, Source, path};
+use super::{Current, Found, LayoutError, Parts, Response, Snapshot, Source, path};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -245,6 +246,12 @@ impl Live {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A change that panicked was never published.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Live").field(&self.summary()).finish()
     }
 }
 

@@ -17,7 +17,7 @@ mod routes;
 mod tests;
 mod tree;
 
-pub use build::StoreError;
+pub use build::{StoreError, check};
 pub use coding::Coding;
 pub use current::{Current, Reader};
 pub use live::{Live, Purge, Put, PutError, Scope, Summary};

@@ -78,16 +78,6 @@ impl Overlay {
         paths.insert_mut(key.into(), found);
     }
 
-    /// From now on `key` leads where the base says.
-    pub(super) fn unset(&mut self, site: SiteIndex, key: &[u8]) {
-        if let Some(paths) = self.sites.get_mut(&site) {
-            paths.remove_mut(key);
-            if paths.is_empty() {
-                self.sites.remove(&site);
-            }
-        }
-    }
-
     /// Adds a response, whose id it returns; `None`: there are too many.
     pub(super) fn add(
         &mut self,

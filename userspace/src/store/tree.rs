@@ -49,7 +49,7 @@ pub(super) fn walk(route: &StaticRoute) -> impl Iterator<Item = Result<File, Sto
 }
 
 /// The root with its own symbolic links resolved; a directory that can be listed.
-fn open_root(root: &Path) -> io::Result<PathBuf> {
+pub(super) fn open_root(root: &Path) -> io::Result<PathBuf> {
     let root = root.canonicalize()?;
     fs::read_dir(&root)?;
     Ok(root)
