@@ -4,8 +4,10 @@ use super::resource::{self, Resource};
 use super::routes::{Register, RouteId};
 use super::tree::{Content, LeftOut, Tree};
 use super::{
-    ByteMap, Found, LayoutError, Prefix, PrefixKind, Response, ResponseId, SiteIndex, SiteTable,
-    Snapshot, Variants, path,
+    Base, ByteMap, Found, LayoutError, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
+    SiteTable, Snapshot, Variants,
+    overlay::{Layer, Overlay},
+    path,
 };
 use crate::http::Status;
 use foldhash::fast::FixedState;
@@ -14,6 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Why no snapshot could be built.
@@ -38,7 +41,7 @@ pub enum StoreError {
         why: LayoutError,
     },
     /// More responses than an id can name.
-    #[error("there are more than 4 billion responses; split the trees over several hosts")]
+    #[error("there are more than a billion responses; split the trees over several hosts")]
     TooMany,
 }
 
@@ -49,6 +52,17 @@ impl StoreError {
             why,
         }
     }
+}
+
+/// Could a snapshot be built from `config`, as far as can be told at once?
+///
+/// # Errors
+/// A root that cannot be read.
+pub fn check(config: &Config) -> Result<(), StoreError> {
+    for route in config.sites.iter().flat_map(|site| &site.statics) {
+        Tree::open(route)?;
+    }
+    Ok(())
 }
 
 impl Snapshot {
@@ -65,7 +79,7 @@ impl Snapshot {
         for status in Status::ALL {
             builder.refusal(status)?;
         }
-        let mut snapshot = Self {
+        let mut base = Base {
             responses: Vec::new(),
             variants: HashMap::default(),
             not_found: HashMap::default(),
@@ -74,28 +88,37 @@ impl Snapshot {
             suffixes: ByteMap::default(),
             any: None,
             routes: Vec::new().into(),
+            bytes: 0,
         };
         for site in &config.sites {
-            let index =
-                SiteIndex::try_from(snapshot.sites.len()).map_err(|_| StoreError::TooMany)?;
+            let index = SiteIndex::try_from(base.sites.len()).map_err(|_| StoreError::TooMany)?;
             for host in &site.hosts {
                 match host {
-                    HostPattern::Any => snapshot.any = Some(index),
+                    HostPattern::Any => base.any = Some(index),
                     HostPattern::Exact(name) => {
-                        snapshot.exact.insert(name.as_bytes().into(), index);
+                        base.exact.insert(name.as_bytes().into(), index);
                     }
                     HostPattern::Suffix(suffix) => {
-                        snapshot.suffixes.insert(suffix.as_bytes().into(), index);
+                        base.suffixes.insert(suffix.as_bytes().into(), index);
                     }
                 }
             }
-            snapshot.sites.push(builder.site(site)?);
+            base.sites.push(builder.site(site)?);
         }
-        snapshot.responses = builder.responses;
-        snapshot.variants = builder.variants;
-        snapshot.not_found = builder.not_found;
-        snapshot.routes = builder.routes.names().into();
-        Ok(snapshot)
+        base.bytes = builder
+            .responses
+            .iter()
+            .map(|r| r.bytes().len() as u64)
+            .sum();
+        base.responses = builder.responses;
+        base.variants = builder.variants;
+        base.not_found = builder.not_found;
+        base.routes = builder.routes.names().into();
+        Ok(Self {
+            base: Arc::new(base),
+            files: Overlay::new(Layer::Files),
+            puts: Overlay::new(Layer::Puts),
+        })
     }
 }
 
@@ -112,6 +135,9 @@ struct Builder {
 impl Builder {
     fn add(&mut self, response: Response) -> Result<ResponseId, StoreError> {
         let id = u32::try_from(self.responses.len()).map_err(|_| StoreError::TooMany)?;
+        if Layer::of(ResponseId(id)).is_some() {
+            return Err(StoreError::TooMany);
+        }
         self.responses.push(response);
         Ok(ResponseId(id))
     }
@@ -147,7 +173,8 @@ impl Builder {
         let host = host.as_deref().unwrap_or_default();
         for route in &site.responses {
             let at = self.routes.add(host, &route.path, false);
-            let answer = resource::inline(route);
+            let body = route.body.as_bytes();
+            let answer = resource::answer(route.status, &route.content_type, &route.headers, body);
             let id = self.add(answer.map_err(|why| StoreError::layout(&route.path, why))?)?;
             table
                 .paths

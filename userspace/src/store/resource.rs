@@ -3,7 +3,7 @@
 use super::{Coding, LayoutError, Parts, Response, Source, date, media};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sidestep_config::{Header, ResponseRoute, StaticRoute};
+use sidestep_config::{Header, StaticRoute};
 use xxhash_rust::xxh3::Xxh3;
 
 /// A resource in all its representations.
@@ -80,20 +80,24 @@ pub(super) fn not_found(
     own(404, &[("Content-Type", content_type.as_bytes())], body)
 }
 
-/// An answer of the configuration. Its state can be named if it is a 200: others are not what a condition is about.
-pub(super) fn inline(route: &ResponseRoute) -> Result<Response, LayoutError> {
-    let body = route.body.as_bytes();
-    let etag = etag(&route.content_type, None, body);
+/// An answer that is not a file. Its state can be named if it is a 200: others are not what a condition is about.
+pub(super) fn answer(
+    status: u16,
+    content_type: &str,
+    headers: &[Header],
+    body: &[u8],
+) -> Result<Response, LayoutError> {
+    let etag = etag(content_type, None, body);
     let mut fields: Vec<(&str, &[u8])> = Vec::new();
-    if route.status == 200 {
+    if status == 200 {
         fields.push(("ETag", etag.as_bytes()));
     }
-    fields.extend(custom(&route.headers));
+    fields.extend(custom(headers));
     // RFC 9110, 15.3.5 and 15.3.6: neither has content that could have a type.
-    if !matches!(route.status, 204 | 205) {
-        fields.push(("Content-Type", route.content_type.as_bytes()));
+    if !matches!(status, 204 | 205) {
+        fields.push(("Content-Type", content_type.as_bytes()));
     }
-    own(route.status, &fields, body)
+    own(status, &fields, body)
 }
 
 /// A redirect to `location`.
