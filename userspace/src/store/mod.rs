@@ -5,6 +5,7 @@
 
 mod build;
 mod coding;
+mod compress;
 mod current;
 mod date;
 mod live;
