@@ -18,6 +18,8 @@ const UMEM_FRAMES: RangeInclusive<i64> = 256..=1 << 20;
 const CONNECTIONS: RangeInclusive<i64> = 1..=100_000_000;
 /// Bounds the timeouts. Zero would close every connection at once; over a day they protect nothing.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+/// Bounds `limits.cache_memory`. Below a mebibyte hardly an answer fits; above a tebibyte it is a slip.
+const CACHE_MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 /// Longest interface name: IFNAMSIZ - 1 (linux/if.h).
 const INTERFACE_NAME: usize = 15;
 /// Longest path of a Unix socket: sizeof(sun_path) - 1 (unix(7)).
@@ -229,6 +231,13 @@ fn limits(raw: raw::Limits, report: &mut Report<'_>) -> Limits {
             "idle_timeout",
             report,
         ),
+        cache_memory: size(
+            raw.cache_memory,
+            256 << 20,
+            CACHE_MEMORY,
+            "cache_memory",
+            report,
+        ),
     }
 }
 
@@ -303,6 +312,33 @@ fn size(
             "write a size from {} to {}",
             show_size(*range.start()),
             show_size(*range.end())
+        ),
+    );
+    default
+}
+
+/// The span or its default, at most `most`.
+fn longest(
+    raw: Option<Spanned<Span>>,
+    default: Duration,
+    most: Duration,
+    key: &str,
+    report: &mut Report<'_>,
+) -> Duration {
+    let Some(raw) = raw else { return default };
+    let Span(span) = *raw.get_ref();
+    if span <= most {
+        return span;
+    }
+    report.add(
+        raw.span(),
+        format!(
+            "{key} of {} is out of range",
+            humantime::format_duration(span)
+        ),
+        format!(
+            "write a duration of at most {}",
+            humantime::format_duration(most)
         ),
     );
     default

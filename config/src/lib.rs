@@ -161,6 +161,14 @@ pub struct CacheRoute {
     pub ttl: Ttl,
     /// How long after that it may be served while it is fetched anew (RFC 5861, 3).
     pub stale_while_revalidate: Duration,
+    /// How long after it was fresh it may be served when the server fails or is gone (RFC 5861, 4).
+    pub stale_if_error: Duration,
+    /// Longest that an error such as 404 is kept; 0: none is.
+    pub negative_ttl: Duration,
+    /// How long nothing is learned of a path after a request that may have changed it.
+    pub write_hold: Duration,
+    /// Largest answer that is kept, in bytes.
+    pub max_object: u64,
     /// The answer is the same for everybody: `Cookie` and `Authorization` do not bypass it.
     pub public: bool,
 }
@@ -178,6 +186,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// From an answer to the next request on the connection; not 0.
     pub idle_timeout: Duration,
+    /// Learned answers of all routes together, in bytes, with what is kept beside them.
+    pub cache_memory: u64,
 }
 
 impl Limits {

@@ -78,7 +78,11 @@ pub(crate) struct Cache {
     pub(crate) origin: Spanned<String>,
     #[serde(default)]
     pub(crate) ttl: Ttl,
-    pub(crate) stale_while_revalidate: Option<Span>,
+    pub(crate) stale_while_revalidate: Option<Spanned<Span>>,
+    pub(crate) stale_if_error: Option<Spanned<Span>>,
+    pub(crate) negative_ttl: Option<Spanned<Span>>,
+    pub(crate) write_hold: Option<Spanned<Span>>,
+    pub(crate) max_object: Option<Spanned<Size>>,
     #[serde(default)]
     pub(crate) public: bool,
 }
@@ -91,6 +95,7 @@ pub(crate) struct Limits {
     pub(crate) requests_per_connection: Option<Spanned<i64>>,
     pub(crate) header_timeout: Option<Spanned<Span>>,
     pub(crate) idle_timeout: Option<Spanned<Span>>,
+    pub(crate) cache_memory: Option<Spanned<Size>>,
 }
 
 #[derive(Deserialize, Default)]

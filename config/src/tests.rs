@@ -110,6 +110,10 @@ fn the_schema_of_the_design_parses() {
         origin = "http://127.0.0.1:8000"
         ttl = "1s"
         stale_while_revalidate = "1m 30s"
+        stale_if_error = "1d"
+        negative_ttl = "2s"
+        write_hold = "500ms"
+        max_object = "64KiB"
         public = true
         [limits]
         connections = 10
@@ -117,6 +121,7 @@ fn the_schema_of_the_design_parses() {
         requests_per_connection = 5
         header_timeout = "500ms"
         idle_timeout = "1h"
+        cache_memory = "1GiB"
         [control]
         socket = "/tmp/s"
         metrics = "[::1]:1"
@@ -152,10 +157,15 @@ fn the_schema_of_the_design_parses() {
             },
             ttl: Ttl::Fixed(Duration::from_secs(1)),
             stale_while_revalidate: Duration::from_secs(90),
+            stale_if_error: Duration::from_secs(86_400),
+            negative_ttl: Duration::from_secs(2),
+            write_hold: Duration::from_millis(500),
+            max_object: 64 << 10,
             public: true
         }]
     );
     assert_eq!(config.limits.header_timeout, Duration::from_millis(500));
+    assert_eq!(config.limits.cache_memory, 1 << 30);
 }
 
 #[test]
@@ -370,6 +380,34 @@ fn sites_are_checked() {
         (
             cache("/a", "http://a") + "\nttl = \"soon\"",
             "not a time to live",
+        ),
+        (
+            cache("/a", "http://a") + "\nstale_while_revalidate = \"32d\"",
+            "5:26: stale_while_revalidate of 1month 1day",
+        ),
+        (
+            cache("/a", "http://a") + "\nstale_if_error = 5",
+            "5:18: `5` has no unit",
+        ),
+        (
+            cache("/a", "http://a") + "\nstale_if_error = \"1y\"",
+            "stale_if_error of 1year is out of range",
+        ),
+        (
+            cache("/a", "http://a") + "\nnegative_ttl = \"90d\"",
+            "5:16: negative_ttl of",
+        ),
+        (
+            cache("/a", "http://a") + "\nwrite_hold = \"61m\"",
+            "5:14: write_hold of 1h 1m is out of range",
+        ),
+        (
+            cache("/a", "http://a") + "\nmax_object = 0",
+            "5:14: max_object of 0B is out of range",
+        ),
+        (
+            "[limits]\ncache_memory = \"1KiB\"".into(),
+            "3:16: cache_memory of 1KiB is out of range",
         ),
     ];
     for (text, expected) in table {

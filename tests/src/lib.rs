@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod crowd;
 pub mod daemon;
+pub mod example;
 pub mod http;
 pub mod link;
 pub mod load;

@@ -206,6 +206,100 @@ impl NotOurs {
     }
 }
 
+/// Why the cache does not keep what its origin answered, or has not asked it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotStored {
+    /// A status that is not kept (RFC 9111, 3).
+    Status,
+    /// A part of a representation (RFC 9111, 3.3).
+    Partial,
+    /// `no-store` (RFC 9111, 5.2.2.5).
+    NoStore,
+    /// `private` (RFC 9111, 5.2.2.7).
+    Private,
+    /// `no-cache` (RFC 9111, 5.2.2.4): it would have to be validated before each use.
+    NoCache,
+    /// `Set-Cookie`: it is for one client (RFC 9111, 7.3).
+    SetCookie,
+    /// `Vary: *`, or one that cannot be read (RFC 9111, 4.1).
+    VaryAny,
+    /// The request had `Authorization`, and the answer does not say that it is for all (RFC 9111, 3.5).
+    Authorization,
+    /// Nobody says how long it is fresh (RFC 9111, 4.2).
+    NoLifetime,
+    /// It was stale when it came, and may not be served so (RFC 9111, 4.2.4).
+    Stale,
+    /// It is over its route's `max_object`.
+    TooLarge,
+    /// It has more variants than are kept of one resource.
+    Variants,
+    /// Its head cannot be sent on.
+    BadHead,
+    /// It was purged while it was fetched.
+    Purged,
+    /// An unsafe request for it came before, or while it was fetched: the answer may be of before (RFC 9111, 4.4).
+    Written,
+    /// The origin could not be reached, did not answer in time, or broke off.
+    Unreachable,
+    /// The origin failed: a status of 500, 502, 503 or 504 (RFC 5861, 4).
+    OriginError,
+    /// As many fetches as may be are waiting for this origin.
+    Busy,
+}
+
+impl NotStored {
+    /// Every variant; a variant's position is its [`index`](Self::index).
+    pub const ALL: [Self; 18] = [
+        Self::Status,
+        Self::Partial,
+        Self::NoStore,
+        Self::Private,
+        Self::NoCache,
+        Self::SetCookie,
+        Self::VaryAny,
+        Self::Authorization,
+        Self::NoLifetime,
+        Self::Stale,
+        Self::TooLarge,
+        Self::Variants,
+        Self::BadHead,
+        Self::Purged,
+        Self::Written,
+        Self::Unreachable,
+        Self::OriginError,
+        Self::Busy,
+    ];
+
+    /// Position in [`ALL`](Self::ALL), for arrays of counters.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Metric label and log word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Partial => "partial",
+            Self::NoStore => "no_store",
+            Self::Private => "private",
+            Self::NoCache => "no_cache",
+            Self::SetCookie => "set_cookie",
+            Self::VaryAny => "vary_any",
+            Self::Authorization => "authorization",
+            Self::NoLifetime => "no_lifetime",
+            Self::Stale => "stale",
+            Self::TooLarge => "too_large",
+            Self::Variants => "variants",
+            Self::BadHead => "bad_head",
+            Self::Purged => "purged",
+            Self::Written => "written",
+            Self::Unreachable => "unreachable",
+            Self::OriginError => "origin_error",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 /// Why the kernel did not get a connection that should have been its own: its request is answered with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotTaken {
@@ -234,6 +328,47 @@ impl NotTaken {
     }
 }
 
+/// What became of a request, as it is counted for its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// The fast path answered it.
+    Served,
+    /// It was left to the kernel's server.
+    Left(NotOurs),
+    /// It was refused: nobody else answers there, or nobody took it.
+    Refused(NotOurs),
+}
+
+impl Fate {
+    /// How many there are.
+    pub const COUNT: usize = 1 + 2 * NotOurs::COUNT;
+
+    /// Every fate, in the order of [`index`](Self::index).
+    pub fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Served)
+            .chain(NotOurs::all().map(Self::Left))
+            .chain(NotOurs::all().map(Self::Refused))
+    }
+
+    /// A number below [`COUNT`](Self::COUNT), for arrays of counters.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Served => 0,
+            Self::Left(why) => 1 + why.index(),
+            Self::Refused(why) => 1 + NotOurs::COUNT + why.index(),
+        }
+    }
+
+    /// Metric label and log word.
+    pub fn label(self) -> String {
+        match self {
+            Self::Served => "served".into(),
+            Self::Left(why) => format!("left_{}", why.label()),
+            Self::Refused(why) => format!("refused_{}", why.label()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,5 +380,9 @@ mod tests {
         assert_eq!(indices, (0..NotOurs::COUNT).collect::<Vec<_>>());
         let labels: HashSet<&str> = NotOurs::all().map(NotOurs::label).collect();
         assert_eq!(labels.len(), NotOurs::COUNT);
+        let indices: Vec<usize> = Fate::all().map(Fate::index).collect();
+        assert_eq!(indices, (0..Fate::COUNT).collect::<Vec<_>>());
+        let labels: HashSet<String> = Fate::all().map(Fate::label).collect();
+        assert_eq!(labels.len(), Fate::COUNT);
     }
 }

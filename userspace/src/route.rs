@@ -2,7 +2,7 @@
 
 use crate::http::{Body, Flags, Head, Method, Status, Target};
 use crate::reason::{HeadError, NotOurs};
-use crate::store::{Found, ResponseId, Snapshot};
+use crate::store::{Form, Found, ResponseId, RouteId, Snapshot};
 use sidestep_config::Fallback;
 
 /// What becomes of a request.
@@ -12,8 +12,8 @@ pub enum Decision {
     Serve {
         /// The response.
         response: ResponseId,
-        /// False for HEAD: its head alone.
-        body: bool,
+        /// What of it.
+        form: Form,
     },
     /// Leave it, and everything behind it on the connection, to the kernel.
     HandOff(NotOurs),
@@ -34,18 +34,24 @@ pub struct Refusal {
     pub reason: NotOurs,
 }
 
-/// Decides about a request. With [`Fallback::None`] the decision is never [`Decision::HandOff`].
-pub fn decide(snapshot: &Snapshot, head: &Head<'_>, fallback: Fallback) -> Decision {
-    match judge(snapshot, head, fallback) {
+/// Decides about a request, and tells the route that its path belongs to, whatever the decision. With
+/// [`Fallback::None`] the decision is never [`Decision::HandOff`].
+pub fn decide(snapshot: &Snapshot, head: &Head<'_>, fallback: Fallback) -> (RouteId, Decision) {
+    let (route, found) = match head.target {
+        Target::Resource { path, .. } => snapshot.find(head.host, path),
+        Target::Authority(_) | Target::Asterisk => (RouteId::NONE, Found::Missing),
+    };
+    let decision = match judge(snapshot, head, found, fallback) {
         Ok(response) => Decision::Serve {
             response,
-            body: head.method != Method::Head,
+            form: Form::whole(head.method != Method::Head),
         },
         Err(reason) => match fallback {
             Fallback::Kernel => Decision::HandOff(reason),
             Fallback::None => Decision::Refuse(refuse(reason, Some(head))),
         },
-    }
+    };
+    (route, decision)
 }
 
 /// Decides about what is no request. With [`Fallback::Kernel`] the server behind judges it as it would without us.
@@ -96,7 +102,12 @@ pub fn unserved(reason: NotOurs, head: Option<&Head<'_>>) -> Refusal {
     }
 }
 
-fn judge(snapshot: &Snapshot, head: &Head<'_>, fallback: Fallback) -> Result<ResponseId, NotOurs> {
+fn judge(
+    snapshot: &Snapshot,
+    head: &Head<'_>,
+    found: Found,
+    fallback: Fallback,
+) -> Result<ResponseId, NotOurs> {
     match head.method {
         Method::Get | Method::Head => {}
         Method::Other => return Err(NotOurs::UnknownMethod),
@@ -108,7 +119,7 @@ fn judge(snapshot: &Snapshot, head: &Head<'_>, fallback: Fallback) -> Result<Res
         | Method::Trace
         | Method::Patch => return Err(NotOurs::Method),
     }
-    let Target::Resource { path, query } = head.target else {
+    let Target::Resource { query, .. } = head.target else {
         return Err(NotOurs::Malformed(HeadError::Target));
     };
     if head.flags.has(Flags::EXPECT) {
@@ -121,7 +132,7 @@ fn judge(snapshot: &Snapshot, head: &Head<'_>, fallback: Fallback) -> Result<Res
     if fallback == Fallback::Kernel && head.flags.has(Flags::UPGRADE) {
         return Err(NotOurs::Upgrade);
     }
-    match snapshot.find(head.host, path) {
+    match found {
         Found::Response(id) => precondition(snapshot.status(id), head.flags).map_or(Ok(id), Err),
         // The server behind may keep the query.
         Found::Redirect(_) if fallback == Fallback::Kernel && query.is_some() => {

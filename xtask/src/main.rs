@@ -1,6 +1,7 @@
 //! Project automation: `cargo xtask <task>`.
 
 mod bpf;
+mod example;
 mod mutants;
 mod servers;
 mod setup;
@@ -17,6 +18,7 @@ const USAGE: &str = "\
 cargo xtask <task>
 
   demo [--once]  set up, build and run the demo; --once: end after its table
+  example NAME   set up, build and run one of examples/ behind sidestep; more arguments go to its server
   test           set up, then every check and every test
   soak           the long form: network tests, simulation, mutants
   mutants        break one rule of TCP at a time: the simulation must notice
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
         ["demo", ref rest @ ..] => demo(rest),
+        ["example", name, ref rest @ ..] => example::run(name, rest),
         ["bpf"] => rebuild(false),
         ["bpf", "--check"] => rebuild(true),
         [] | ["help" | "--help" | "-h"] => {

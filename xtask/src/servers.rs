@@ -29,28 +29,29 @@ pub fn run() -> Result<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/servers");
     let target = step::target_dir()?.join("servers");
     fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
-    python(&source, &target)?;
+    environment(&source.join("requirements.txt"), &target.join("python"))?;
     node(&target)?;
     go(&source, &target)
 }
 
-/// The virtual environment holds a copy of the list that it was made from.
-fn python(source: &Path, target: &Path) -> Result<()> {
-    let wanted = source.join("requirements.txt");
-    let venv = target.join("python");
+/// Makes `venv` anew unless it is of the packages that `wanted` lists. It holds a copy of the list that it was made from.
+///
+/// # Errors
+/// A package cannot be had.
+pub fn environment(wanted: &Path, venv: &Path) -> Result<()> {
     let (python, made_from) = (venv.join("bin/python"), venv.join("requirements.txt"));
-    let list = fs::read(&wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
+    let list = fs::read(wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
     // It starts no more when the system's Python has moved on to another version.
     let starts = quiet(Command::new(&python).args(["-c", "import sys"]));
     if starts && fs::read(&made_from).is_ok_and(|had| had == list) {
         return Ok(());
     }
     let mut make = Command::new("/usr/bin/python3");
-    make.args(["-m", "venv", "--clear"]).arg(&venv);
+    make.args(["-m", "venv", "--clear"]).arg(venv);
     must(make)?;
     let mut install = Command::new(&python);
     install.args(["-m", "pip", "install", "--quiet", "--requirement"]);
-    install.arg(&wanted);
+    install.arg(wanted);
     must(install)?;
     fs::write(&made_from, list).with_context(|| format!("cannot write {}", made_from.display()))
 }

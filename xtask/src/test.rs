@@ -1,7 +1,7 @@
 //! `cargo xtask test` and `cargo xtask soak`.
 
 use crate::tally::Tally;
-use crate::{bpf, mutants, servers, setup, step, sweep};
+use crate::{bpf, example, mutants, servers, setup, step, sweep};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -70,6 +70,7 @@ impl Run {
         }
         setup::run()?;
         servers::run()?;
+        example::install()?;
         for name in sweep::sweep()? {
             eprintln!("removed namespace {name} of an earlier run that was killed");
         }

@@ -1,9 +1,8 @@
 //! Sites: hosts, routes, and that no two of them claim the same.
 
-use super::{integer, size};
+use super::{integer, longest, size};
 use crate::error::Report;
 use crate::name::{BadName, CachePath, HostPattern, Origin, url_path};
-use crate::value::Span;
 use crate::{CacheRoute, ResponseRoute, Site, StaticRoute, raw};
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
@@ -14,6 +13,16 @@ use toml::Spanned;
 /// Bounds `max_object`. Offsets within a response are 32-bit and every object is held in memory: 1 GiB leaves the
 /// offsets ample room for a head, and what is larger belongs to the server behind.
 const MAX_OBJECT: RangeInclusive<u64> = 1..=1 << 30;
+
+/// Bounds the times that something may be served for after it was fresh. More than a month is more likely a slip.
+const MAX_STALE: Duration = Duration::from_secs(31 * 86_400);
+
+/// Default of `write_hold`. It has to outlast the server's work on the request: a shorter one lets the answer of before
+/// be learned again. Longer, and paths that are written to often are hardly ever served from the cache.
+const WRITE_HOLD: Duration = Duration::from_secs(5);
+
+/// Bounds `write_hold`. No server takes an hour for a request that its client waits for.
+const MAX_WRITE_HOLD: Duration = Duration::from_secs(3600);
 
 pub(super) fn sites(
     raw: Vec<Spanned<raw::Site>>,
@@ -140,14 +149,28 @@ fn routes(
             CachePath::Prefix(path) => RouteKey::Prefix(path.clone()),
         };
         claim_route(&mut seen, key, &raw.path, report);
+        // RFC 9111, 4.2.4: nothing stale is served unless it was asked for; nor are errors kept.
+        let mut span = |raw, default, key| longest(raw, default, MAX_STALE, key, report);
+        let none = Duration::ZERO;
         site.caches.push(CacheRoute {
             path,
             origin,
             ttl: raw.ttl,
-            // RFC 9111, 4.2.4: nothing stale is served unless it was asked for.
-            stale_while_revalidate: raw
-                .stale_while_revalidate
-                .map_or(Duration::ZERO, |Span(span)| span),
+            stale_while_revalidate: span(
+                raw.stale_while_revalidate,
+                none,
+                "stale_while_revalidate",
+            ),
+            stale_if_error: span(raw.stale_if_error, none, "stale_if_error"),
+            negative_ttl: span(raw.negative_ttl, none, "negative_ttl"),
+            write_hold: longest(
+                raw.write_hold,
+                WRITE_HOLD,
+                MAX_WRITE_HOLD,
+                "write_hold",
+                report,
+            ),
+            max_object: size(raw.max_object, 1 << 20, MAX_OBJECT, "max_object", report),
             public: raw.public,
         });
     }

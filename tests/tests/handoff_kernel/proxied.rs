@@ -7,7 +7,7 @@ use sidestep::steer::AttachMode;
 use sidestep_tests::clock::{Deadline, PATIENCE};
 use sidestep_tests::raw::{RawClient, flag};
 
-use super::stage::{By, How, PLAINLY, Stage, ticket};
+use super::stage::{By, How, PLAINLY, PORT, Stage, ticket};
 use super::{accept, segments, serve, serve_on};
 
 /// The connection that comes from the proxy.
@@ -34,15 +34,36 @@ fn the_proxy_goes_on_where_userspace_stopped() {
                     let ticket = ticket(&mut client, options);
                     let last = if fin { flag::FIN } else { 0 };
                     let segments = segments(&client, &ticket, &[10], last);
-                    assert_eq!(stage.hand_over(&ticket, &segments), Standing::Taken);
+                    assert_eq!(stage.hand_over(&ticket, &segments), Standing::Ready);
                     stage.handoff.forget(&ticket.flow);
                     let (stream, _) = accept_proxied(&listener, &client);
                     serve_on(stream, &mut client, &ticket, fin);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn open_proxied_connections_leave_the_port_to_the_server() {
+    let by_port = How {
+        reuse_address: false,
+        reuse_port: true,
+        ..PLAINLY
+    };
+    // The two ways in which a server shares a port with connections of its former life.
+    for how in [PLAINLY, by_port] {
+        let mut stage = Stage::with(AttachMode::Native, By::Proxy);
+        for mut client in stage.clients() {
+            let listener = stage.listen(client.peer, how);
+            let ticket = ticket(&mut client, 7);
+            let request = segments(&client, &ticket, &[], 0);
+            assert_eq!(stage.hand_over(&ticket, &request), Standing::Ready);
+            let (stream, _) = accept_proxied(&listener, &client);
             drop(listener);
-            // Proxied connections that are open still do not keep the port from the server.
-            stage.listen(client.peer, PLAINLY);
+            let listener = stage.listen(client.peer, how);
+            serve_on(stream, &mut client, &ticket, false);
+            assert!(accept(&listener).is_none());
         }
     }
 }
@@ -64,7 +85,7 @@ fn what_the_kernel_does_not_take_goes_through_the_proxy() {
         assert!(stage.handoff.listens(&local));
         assert_eq!(stage.hand_over(&plain, &requests[0]), Standing::Taken);
         serve(&listener, &mut client, &plain, false);
-        assert_eq!(stage.hand_over(&small, &requests[1]), Standing::Taken);
+        assert_eq!(stage.hand_over(&small, &requests[1]), Standing::Ready);
         let (stream, _) = accept_proxied(&listener, &client);
         serve_on(stream, &mut client, &small, false);
         drop(listener);
@@ -75,8 +96,51 @@ fn what_the_kernel_does_not_take_goes_through_the_proxy() {
         };
         let listener = stage.listen(client.peer, how);
         assert!(stage.handoff.listens(&local));
-        assert_eq!(stage.hand_over(&mptcp, &requests[2]), Standing::Taken);
+        assert_eq!(stage.hand_over(&mptcp, &requests[2]), Standing::Ready);
         let (stream, _) = accept_proxied(&listener, &client);
         serve_on(stream, &mut client, &mptcp, false);
+    }
+}
+
+#[test]
+fn what_the_server_does_not_let_in_stays_where_it_is() {
+    let mut stage = Stage::with(AttachMode::Native, By::Proxy);
+    for mut client in stage.clients() {
+        let ticket = |client: &mut RawClient| ticket(client, 7);
+        let (first, second, third) = (
+            ticket(&mut client),
+            ticket(&mut client),
+            ticket(&mut client),
+        );
+        assert_eq!(stage.offer(&third), Standing::NoListener);
+        stage.handoff.forget(&third.flow);
+        // Room for one more than the backlog.
+        let how = How {
+            backlog: 0,
+            ..PLAINLY
+        };
+        let listener = stage.listen(client.peer, how);
+        let [request, waiting] = [&first, &second].map(|t| segments(&client, t, &[10], 0));
+        assert_eq!(stage.hand_over(&first, &request), Standing::Ready);
+        for _ in 0..3 {
+            assert_eq!(stage.offer(&second), Standing::Waits);
+            assert_eq!(stage.handoff.standing(&second.flow), Standing::Waits);
+        }
+        let connections = stage.net.server.kernel_connections(PORT);
+        let of_clients = connections.matches(&client.addr.to_string()).count();
+        assert_eq!(of_clients, 1, "{connections}");
+        let (stream, _) = accept_proxied(&listener, &client);
+        serve_on(stream, &mut client, &first, false);
+        assert_eq!(stage.hand_over(&second, &waiting), Standing::Ready);
+        let (stream, _) = accept_proxied(&listener, &client);
+        serve_on(stream, &mut client, &second, false);
+        assert!(accept(&listener).is_none());
+        // It goes while the proxy waits for it.
+        let filler = stage.fill(client.peer);
+        assert_eq!(stage.offer(&third), Standing::Waits);
+        drop(listener);
+        assert_eq!(stage.offer(&third), Standing::NoListener);
+        stage.handoff.forget(&third.flow);
+        drop(filler);
     }
 }

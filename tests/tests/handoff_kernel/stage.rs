@@ -8,7 +8,7 @@ use sidestep::steer::{AttachMode, Steering, Verdict};
 use sidestep_tests::clock::{Deadline, PATIENCE};
 use sidestep_tests::net::{Net, RAW_MAC, SERVER_MAC};
 use sidestep_tests::raw::{RawClient, Segment, ethernet, flag};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::thread;
 use tcp_lite::{Endpoint, Flow};
@@ -114,7 +114,7 @@ impl Stage {
             assert!(fd >= 0, "socket: {}", std::io::Error::last_os_error());
             // SAFETY: just made, and nobody else knows it.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-            setsockopt(&fd, sockopt::ReuseAddr, &true).expect("SO_REUSEADDR");
+            setsockopt(&fd, sockopt::ReuseAddr, &how.reuse_address).expect("SO_REUSEADDR");
             setsockopt(&fd, sockopt::ReusePort, &how.reuse_port).expect("SO_REUSEPORT");
             bind(
                 fd.as_raw_fd(),
@@ -126,30 +126,50 @@ impl Stage {
         })
     }
 
+    /// Takes the one place in the accept queue of a listener without a backlog.
+    pub fn fill(&self, at: IpAddr) -> TcpStream {
+        let connect = || TcpStream::connect((at, PORT));
+        self.net.server.enter(connect).expect("a place")
+    }
+
     /// What the gateway makes of a flow whose carrier is among `segments`, injected in this order; again while it is
     /// pending.
     pub fn hand_over(&mut self, ticket: &Ticket, segments: &[Segment]) -> Standing {
-        self.offer(ticket);
+        let mut standing = self.offer(ticket);
         let deadline = Deadline::after(PATIENCE);
         loop {
-            self.inject(segments);
-            for _ in 0..1000 {
-                match self.handoff.standing(&ticket.flow) {
-                    Standing::Pending => thread::yield_now(),
-                    standing => return standing,
+            match standing {
+                Standing::Waits => standing = self.offer(ticket),
+                Standing::Pending => {
+                    self.inject(segments);
+                    standing = self.look(ticket);
                 }
+                Standing::Ready => {
+                    self.inject(segments);
+                    return standing;
+                }
+                Standing::Taken | Standing::NoListener | Standing::Refused(_) => return standing,
             }
-            assert!(!deadline.passed(), "still pending: {ticket:?}");
+            assert!(!deadline.passed(), "still {standing:?}: {ticket:?}");
         }
     }
 
+    /// Looks some times whether the segment has come through.
+    fn look(&mut self, ticket: &Ticket) -> Standing {
+        for _ in 0..1000 {
+            match self.handoff.standing(&ticket.flow) {
+                Standing::Pending => thread::yield_now(),
+                standing => return standing,
+            }
+        }
+        Standing::Pending
+    }
+
     /// Offers, inside the host: the proxy makes sockets.
-    pub fn offer(&mut self, ticket: &Ticket) {
+    pub fn offer(&mut self, ticket: &Ticket) -> Standing {
         let handoff = &mut self.handoff;
-        self.net
-            .server
-            .enter(|| handoff.offer(ticket))
-            .expect("offered");
+        let offer = || handoff.offer(ticket);
+        self.net.server.enter(offer).expect("offered")
     }
 
     pub fn inject(&mut self, segments: &[Segment]) {
@@ -187,12 +207,14 @@ impl Stage {
 #[derive(Clone, Copy)]
 pub struct How {
     pub backlog: i32,
+    pub reuse_address: bool,
     pub reuse_port: bool,
     pub mptcp: bool,
 }
 
 pub const PLAINLY: How = How {
     backlog: 64,
+    reuse_address: true,
     reuse_port: false,
     mptcp: false,
 };

@@ -13,21 +13,23 @@ use tcp_lite::{Endpoint, Flow};
 const MISS: &str = "GET /elsewhere HTTP/1.1\r\nHost: test\r\n\r\n";
 
 #[derive(Clone)]
-struct Kernel(Arc<Mutex<Told>>);
+pub(super) struct Kernel(Arc<Mutex<Told>>);
 
-struct Told {
+pub(super) struct Told {
     listens: bool,
     asked: usize,
+    on_offer: Standing,
     standing: Standing,
     offered: Vec<Ticket>,
     forgotten: usize,
 }
 
 impl Kernel {
-    fn new(standing: Standing) -> Self {
+    pub(super) fn new(standing: Standing) -> Self {
         Self(Arc::new(Mutex::new(Told {
             listens: true,
             asked: 0,
+            on_offer: Standing::Pending,
             standing,
             offered: Vec::new(),
             forgotten: 0,
@@ -40,9 +42,10 @@ impl Kernel {
 }
 
 impl Handoff for Kernel {
-    fn offer(&mut self, ticket: &Ticket) -> io::Result<()> {
-        self.told().offered.push(*ticket);
-        Ok(())
+    fn offer(&mut self, ticket: &Ticket) -> io::Result<Standing> {
+        let mut told = self.told();
+        told.offered.push(*ticket);
+        Ok(told.on_offer)
     }
 
     fn standing(&mut self, _: &Flow) -> Standing {
@@ -168,6 +171,59 @@ fn while_the_kernel_has_no_room_the_carrier_is_repeated_and_the_rest_waits() {
     let injected = host.take_injected();
     assert_eq!(injected, rest[1..]);
     assert_eq!((host.connections(), kernel.told().forgotten), (0, 1));
+}
+
+#[test]
+fn while_the_server_lets_no_proxy_in_nothing_goes_to_the_kernel() {
+    let (mut host, kernel) = host(Standing::Waits);
+    kernel.told().on_offer = Standing::Waits;
+    let mut conn = open(&mut host, 4000);
+    // More than one carrier holds.
+    let body = vec![b'x'; 40_000];
+    let head = format!(
+        "POST /elsewhere HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let all = [head.as_bytes(), &body].concat();
+    let frames: Vec<_> = all.chunks(1400).map(|part| conn.data(part)).collect();
+    host.exchange(&frames);
+    for _ in 0..20 {
+        host.advance(Duration::from_millis(50));
+        assert_eq!(host.exchange(&[]), Vec::<Vec<u8>>::new());
+    }
+    let tries = kernel.told().offered.len();
+    assert!((3..20).contains(&tries), "{tries} in a second");
+    assert_eq!(host.take_injected(), Vec::<Vec<u8>>::new());
+    kernel.told().standing = Standing::Ready;
+    host.advance(Duration::from_millis(200));
+    host.exchange(&[]);
+    let injected = read(&host.take_injected());
+    let got: Vec<u8> = injected.iter().flat_map(|s| s.payload.clone()).collect();
+    assert!(got == all, "{} bytes, each once and in order", got.len());
+    assert_eq!((host.connections(), kernel.told().forgotten), (0, 1));
+    assert_eq!(host.counter("handoff", "taken"), 1);
+}
+
+#[test]
+fn a_server_that_lets_no_proxy_in_costs_one_request() {
+    let (mut host, kernel) = host(Standing::Waits);
+    kernel.told().on_offer = Standing::Waits;
+    let mut conn = open(&mut host, 4000);
+    host.exchange(&[conn.data(MISS.as_bytes())]);
+    let mut answer = Vec::new();
+    for _ in 0..60 {
+        host.advance(Duration::from_millis(100));
+        answer.extend(host.exchange(&[]).iter().flat_map(|f| conn.take(f)));
+    }
+    assert_eq!(status(&answer), "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(host.counter("handoff", "too_late"), 1);
+    kernel.told().on_offer = Standing::NoListener;
+    let answer = conn.request(&mut host, MISS.as_bytes());
+    assert_eq!(status(&answer), "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(host.counter("handoff", "no_listener"), 1);
+    assert_eq!(host.take_injected(), Vec::<Vec<u8>>::new());
+    let answer = conn.request(&mut host, PING.as_bytes());
+    assert_eq!(status(&answer), "HTTP/1.1 200 OK");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use sidestep_config::Config;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often to look after the workers. They are given several times as long.
@@ -24,11 +24,14 @@ enum Stop {
     Asked,
 }
 
-pub(super) fn run(interface: Option<String>, config: &Path) -> u8 {
-    let config = match Config::load(config) {
+pub(super) fn run(interface: Option<String>, config: &Path, socket: Option<PathBuf>) -> u8 {
+    let mut config = match Config::load(config) {
         Ok(config) => config,
         Err(e) => return fail(&e, USAGE),
     };
+    if let Some(socket) = socket {
+        config.control.socket = socket;
+    }
     let Some(interface) = interface.or_else(|| config.interface.name.clone()) else {
         return fail(
             &"no interface is named\n  help: `sidestep attach IF`, or `name` in [interface]",

@@ -3,10 +3,11 @@
 mod attach;
 mod query;
 
+use crate::demo::DemoError;
 use clap::{CommandFactory, Parser, Subcommand};
 use sidestep_config::Config;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// It worked.
@@ -29,8 +30,22 @@ enum Command {
     /// Show it at work in network namespaces of its own; needs root, changes nothing on the host
     Demo {
         /// End after the table instead of serving until Ctrl-C
-        #[arg(long)]
+        #[arg(long, conflicts_with = "config")]
         once: bool,
+        /// Serve as this configuration says, instead of the built-in one
+        #[arg(long, short, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// A path to show as an example; may be given several times
+        #[arg(
+            long = "try",
+            value_name = "PATH",
+            default_value = "/",
+            requires = "config"
+        )]
+        tries: Vec<String>,
+        /// Start this in the host's namespace first: the server behind sidestep
+        #[arg(last = true, value_name = "COMMAND", requires = "config")]
+        command: Vec<String>,
     },
     /// Attach to a NIC and serve until told to stop (in the foreground)
     Attach {
@@ -39,6 +54,9 @@ enum Command {
         /// The configuration
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
+        /// The control socket, instead of the configuration's
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
     },
     /// Let the daemon of a NIC finish its connections, detach and exit
     Detach {
@@ -85,8 +103,17 @@ pub fn main() -> ExitCode {
     env_logger::Builder::from_env(default_log).init();
     // clap itself exits with 2 on a wrong command line.
     let code = match Cli::parse().command {
-        Command::Demo { once } => demo(once),
-        Command::Attach { interface, config } => attach::run(interface, &config),
+        Command::Demo {
+            once,
+            config,
+            tries,
+            command,
+        } => demo(once, config.as_deref(), &tries, &command),
+        Command::Attach {
+            interface,
+            config,
+            socket,
+        } => attach::run(interface, &config, socket),
         Command::Detach { interface, socket } => query::detach(interface, &socket.socket),
         Command::Check { config } => check(&config),
         Command::Status { json, socket } => query::status(json, &socket.socket),
@@ -104,15 +131,20 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn demo(once: bool) -> u8 {
-    match crate::demo::run(once) {
+fn demo(once: bool, config: Option<&Path>, tries: &[String], command: &[String]) -> u8 {
+    let shown = match config {
+        None => crate::demo::run(once),
+        Some(config) => crate::demo::run_own(config, tries, command).map(|()| true),
+    };
+    match shown {
         Ok(true) => OK,
         Ok(false) => FAILURE,
+        Err(e @ DemoError::Config(_)) => fail(&e, USAGE),
         Err(e) => fail(&e, FAILURE),
     }
 }
 
-fn check(config: &std::path::Path) -> u8 {
+fn check(config: &Path) -> u8 {
     match Config::load(config) {
         Ok(_) => {
             println!("{}: ok", config.display());

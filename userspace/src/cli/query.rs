@@ -49,6 +49,11 @@ fn print_status(status: &Value) {
             print_counters(name, labels);
         }
     }
+    for route in status["routes"].as_array().into_iter().flatten() {
+        let name = [text(&route["site"]), text(&route["route"])];
+        println!("route      {}", name.join(" ").trim_start());
+        print_counters("", &route["counts"]);
+    }
     print_counters("xdp", &status["xdp"]);
 }
 

@@ -1,6 +1,6 @@
 //! The metrics page: the Prometheus text format (version 0.0.4) over HTTP, on a kernel socket.
 
-use crate::daemon::{Reader, Status};
+use crate::daemon::{Reader, RouteStatus, Status};
 use crate::kernel_http::KernelServer;
 use std::fmt::Write;
 use std::io;
@@ -27,7 +27,8 @@ fn content_type() -> Header {
         .expect("a valid field")
 }
 
-/// Every counter as `sidestep_NAME{queue,label}`, the XDP verdicts as `sidestep_xdp_frames{verdict}`.
+/// Every counter as `sidestep_NAME{queue,label}`, what became of a route's requests as
+/// `sidestep_route{site,route,kind}`, the XDP verdicts as `sidestep_xdp_frames{verdict}`.
 fn render(status: &Status) -> String {
     let mut names: Vec<&str> = status
         .workers
@@ -38,10 +39,9 @@ fn render(status: &Status) -> String {
     names.dedup();
     let mut page = String::new();
     for name in names {
-        let kind = if name == "connections" {
-            "gauge"
-        } else {
-            "counter"
+        let kind = match name {
+            "connections" | "snapshots" => "gauge",
+            _ => "counter",
         };
         // Writing to a String cannot fail.
         let _ = writeln!(page, "# TYPE sidestep_{name} {kind}");
@@ -62,6 +62,21 @@ fn render(status: &Status) -> String {
                 page,
                 "sidestep_queue_frames{{queue=\"{}\",place=\"{place}\"}} {count}",
                 worker.queue
+            );
+        }
+    }
+    page.push_str("# TYPE sidestep_route counter\n");
+    for RouteStatus {
+        site,
+        route,
+        counts,
+    } in &status.routes
+    {
+        for (kind, count) in counts {
+            // Neither name has a character that would have to be escaped: hosts are names, paths are percent-encoded.
+            let _ = writeln!(
+                page,
+                "sidestep_route{{site=\"{site}\",route=\"{route}\",kind=\"{kind}\"}} {count}"
             );
         }
     }

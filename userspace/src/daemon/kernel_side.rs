@@ -134,7 +134,7 @@ impl ByListener {
 }
 
 impl Handoff for ByListener {
-    fn offer(&mut self, ticket: &Ticket) -> io::Result<()> {
+    fn offer(&mut self, ticket: &Ticket) -> io::Result<Standing> {
         match self.way(&ticket.flow.local) {
             Some(way) => way.offer(ticket),
             None => Err(io::ErrorKind::Unsupported.into()),

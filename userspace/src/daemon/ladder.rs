@@ -5,7 +5,7 @@ use super::kernel_side::{KernelSide, QueueFlows};
 use crate::inject::Injector;
 use crate::nic::Nic;
 use crate::steer::{AttachMode, Steering};
-use crate::store::Snapshot;
+use crate::store::{Current, Snapshot};
 use crate::worker::{BATCH, Limits, Neighbours, Pipeline, Service, Stranger, Worker};
 use crate::xsk::{BindMode, OpenError, Queue, QueueOptions};
 use sidestep_config::{Config, Fallback, ListenAddress, Mode, Queues};
@@ -42,7 +42,7 @@ const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 pub(super) fn climb(config: &Config, nic: &Nic) -> Result<Rung, StartError> {
     let queues = queues(config, nic)?;
     let listeners = listeners(config, nic)?;
-    let snapshot = Arc::new(Snapshot::build(config)?);
+    let current = Current::new(Arc::new(Snapshot::build(config)?));
     let rungs: &[Mode] = match config.interface.mode {
         Mode::Auto => &[Mode::ZeroCopy, Mode::Copy, Mode::Generic],
         Mode::ZeroCopy => &[Mode::ZeroCopy],
@@ -51,7 +51,7 @@ pub(super) fn climb(config: &Config, nic: &Nic) -> Result<Rung, StartError> {
     };
     let mut tried = String::new();
     for &mode in rungs {
-        match attempt(config, nic, mode, &queues, &listeners, &snapshot) {
+        match attempt(config, nic, mode, &queues, &listeners, &current) {
             Ok(rung) => return Ok(rung),
             Err(e) if cannot(&e) => {
                 log::debug!("{}: {} mode: {e}", nic.name, name(mode));
@@ -99,7 +99,7 @@ fn attempt(
     mode: Mode,
     queues: &[u32],
     listeners: &BTreeMap<SocketAddr, Fallback>,
-    snapshot: &Arc<Snapshot>,
+    current: &Current,
 ) -> Result<Rung, StartError> {
     let bind = match mode {
         Mode::ZeroCopy => BindMode::ZeroCopy,
@@ -136,7 +136,7 @@ fn attempt(
         nic,
         open,
         listeners,
-        snapshot,
+        current,
         &steering,
         &kernel_side,
     )?;
@@ -206,7 +206,7 @@ fn workers(
     nic: &Nic,
     queues: Vec<Queue>,
     listeners: &BTreeMap<SocketAddr, Fallback>,
-    snapshot: &Arc<Snapshot>,
+    current: &Current,
     steering: &Steering,
     kernel_side: &KernelSide,
 ) -> Result<Vec<Worker>, StartError> {
@@ -220,7 +220,7 @@ fn workers(
             queue: queue.id(),
         };
         let service = Service::new(
-            snapshot.clone(),
+            current,
             listeners.clone(),
             limits.clone(),
             Some(Box::new(flows)),

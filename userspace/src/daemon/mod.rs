@@ -6,11 +6,11 @@ mod ladder;
 mod status;
 
 pub use error::StartError;
-pub use status::{QueueStatus, Reader, Status};
+pub use status::{QueueStatus, Reader, RouteStatus, Status};
 
 use crate::nic::Nic;
 use crate::steer::Steering;
-use crate::worker::{self, Control, Published};
+use crate::worker::{self, Control, Published, Worker};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kernel_side::KernelSide;
 use ladder::Rung;
@@ -88,6 +88,7 @@ impl Daemon {
             hugepages,
             listening,
             queues,
+            routes: workers.iter().map(Worker::routes).collect(),
             steering: steering.clone(),
         };
         let mut daemon = Self {
@@ -247,11 +248,7 @@ impl Drop for TellEnd {
     }
 }
 
-fn spawn(
-    n: usize,
-    worker: worker::Worker,
-    to: Sender<Ended>,
-) -> io::Result<(Control, JoinHandle<()>)> {
+fn spawn(n: usize, worker: Worker, to: Sender<Ended>) -> io::Result<(Control, JoinHandle<()>)> {
     let control = worker.control();
     let queue = worker.queue();
     let thread = std::thread::Builder::new()

@@ -2,7 +2,7 @@
 
 use super::ladder;
 use crate::steer::Steering;
-use crate::worker::Published;
+use crate::worker::{Published, RouteBoard};
 use serde::Serialize;
 use sidestep_config::Mode;
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub struct Status {
     pub listening: Vec<SocketAddr>,
     /// Each queue's worker.
     pub workers: Vec<QueueStatus>,
+    /// What became of requests, by route.
+    pub routes: Vec<RouteStatus>,
     /// Frames by the XDP program's verdict.
     pub xdp: BTreeMap<&'static str, u64>,
 }
@@ -47,6 +49,17 @@ pub struct QueueStatus {
     pub counters: Counters,
 }
 
+/// One route, over all workers.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteStatus {
+    /// The first host of its site; empty for what belongs to no route.
+    pub site: String,
+    /// Its path; `none` for what belongs to no route.
+    pub route: String,
+    /// Requests by what became of them; those that are 0 are left out, except for `served`.
+    pub counts: BTreeMap<String, u64>,
+}
+
 impl Status {
     /// The sum of a counter over all workers.
     pub fn total(&self, name: &str, label: &str) -> u64 {
@@ -65,6 +78,7 @@ pub struct Reader {
     pub(super) hugepages: bool,
     pub(super) listening: Vec<SocketAddr>,
     pub(super) queues: Vec<(u32, Arc<Published>)>,
+    pub(super) routes: Vec<Arc<RouteBoard>>,
     pub(super) steering: Arc<Mutex<Steering>>,
 }
 
@@ -77,8 +91,25 @@ impl Reader {
             hugepages: self.hugepages,
             listening: self.listening.clone(),
             workers: self.queues.iter().map(|q| self.queue(q)).collect(),
+            routes: self.routes(),
             xdp: self.verdicts(),
         }
+    }
+
+    fn routes(&self) -> Vec<RouteStatus> {
+        let mut routes: BTreeMap<_, BTreeMap<String, u64>> = BTreeMap::new();
+        for board in &self.routes {
+            board.visit(&mut |name, fate, count| {
+                let counts = routes.entry(name.clone()).or_default();
+                *counts.entry(fate.label()).or_default() += count;
+            });
+        }
+        let routes = routes.into_iter().map(|(name, counts)| RouteStatus {
+            site: name.site,
+            route: name.route,
+            counts,
+        });
+        routes.collect()
     }
 
     fn queue(&self, (queue, published): &(u32, Arc<Published>)) -> QueueStatus {

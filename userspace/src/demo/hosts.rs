@@ -3,6 +3,7 @@
 use super::DemoError;
 use crate::sys;
 use nix::sched::{CloneFlags, setns};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
@@ -78,6 +79,14 @@ impl Hosts {
     /// Runs `work` in the host's namespace.
     pub fn in_host<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, DemoError> {
         inside(&self.host(), work)
+    }
+
+    /// A command line in the host's namespace, which is killed when the calling thread ends.
+    pub fn child(&self, words: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "ip", "netns", "exec", &self.host()]);
+        command.args(words);
+        command
     }
 
     /// Runs `work` in the client's namespace.

@@ -7,18 +7,22 @@
 //! ```
 
 mod hosts;
+mod own;
 mod requests;
 mod site;
 
 use crate::daemon::{Daemon, StartError, Status};
 use crate::kernel_http::KernelServer;
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, bounded};
 use hosts::Hosts;
 use requests::Row;
+use sidestep_config::ConfigError;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitStatus;
 use thiserror::Error;
 use tiny_http::Response;
 
@@ -41,6 +45,17 @@ pub enum DemoError {
         /// What was answered.
         why: String,
     },
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A process of the demo's has ended by itself.
+    #[error("{name} has ended: {status}")]
+    Ended {
+        /// Which one.
+        name: &'static str,
+        /// How.
+        status: ExitStatus,
+    },
     /// The daemon did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -54,18 +69,7 @@ pub enum DemoError {
 /// # Errors
 /// See [`DemoError`]. Whatever happens, nothing is left behind.
 pub fn run(once: bool) -> Result<bool, DemoError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(DemoError::NotRoot);
-    }
-    let (tell, stop) = bounded(1);
-    // From here on Ctrl-C ends the demo by its ordinary way out, which cleans up.
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            // Full: it is ending already.
-            let _ = tell.try_send(());
-        }
-    });
+    let stop = until_signal()?;
     let hosts = Hosts::make()?;
     let site = site::write(&hosts.name)?;
     let config = site::config(site.path(), &hosts.name);
@@ -93,6 +97,31 @@ pub fn run(once: bool) -> Result<bool, DemoError> {
     }
     daemon.stop()?;
     Ok(right)
+}
+
+/// Serves as `config` says, beside the server that `command` starts in the host's namespace, until Ctrl-C. `tries` are
+/// paths to show as examples.
+///
+/// # Errors
+/// See [`DemoError`]. Whatever happens, nothing is left behind.
+pub fn run_own(config: &Path, tries: &[String], command: &[String]) -> Result<(), DemoError> {
+    own::run(config, tries, command)
+}
+
+/// From here on Ctrl-C ends the demo by its ordinary way out, which cleans up: by this channel.
+fn until_signal() -> Result<Receiver<()>, DemoError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(DemoError::NotRoot);
+    }
+    let (tell, stop) = bounded(1);
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            // Full: it is ending already.
+            let _ = tell.try_send(());
+        }
+    });
+    Ok(stop)
 }
 
 /// Without the mapping that a socket of both IP versions shows of IPv4.

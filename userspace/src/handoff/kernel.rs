@@ -173,7 +173,7 @@ pub struct KernelHandoff {
 }
 
 impl Handoff for KernelHandoff {
-    fn offer(&mut self, ticket: &Ticket) -> io::Result<()> {
+    fn offer(&mut self, ticket: &Ticket) -> io::Result<Standing> {
         // Without SYN cookies the kernel answers the carrier with a reset. That they are off is asked about again.
         if !self.allowed {
             self.ask_syncookies();
@@ -194,15 +194,18 @@ impl Handoff for KernelHandoff {
             .map_err(into_io)
         {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
-            done => return done,
+            done => return done.map(|()| Standing::Pending),
         }
         // It has waited, and a sysctl may change at any time.
         self.ask_syncookies();
         match self.entry(&key)? {
             _ if !self.allowed => Err(io::Error::other(GatewayError::NoSyncookies)),
             // Whatever has become of it: to start again could make a second connection of it.
-            Some(old) if (old.seq, old.ack) == (entry.seq, entry.ack) => Ok(()),
-            Some(_) | None => self.map.insert(key, entry.words(), 0).map_err(into_io),
+            Some(old) if (old.seq, old.ack) == (entry.seq, entry.ack) => Ok(Standing::Pending),
+            Some(_) | None => {
+                let inserted = self.map.insert(key, entry.words(), 0);
+                inserted.map(|()| Standing::Pending).map_err(into_io)
+            }
         }
     }
 

@@ -50,8 +50,15 @@ pub enum Standing {
     /// The kernel has no socket yet: the segment has not come through, or the server's accept queue is full. Inject it
     /// again.
     Pending,
-    /// The kernel has made a socket, whether or not it lives still. What the client sends from now on is the kernel's.
+    /// The server has not let the proxy in yet: its accept queue is full. Nothing may be injected, since no socket of
+    /// the kernel's would take it; offer again.
+    Waits,
+    /// The kernel has made a socket out of the segment, whether or not it lives still. What the client sends from now
+    /// on is the kernel's.
     Taken,
+    /// The kernel has made a socket, and has got nothing of what the client sent: inject it from the first unread byte
+    /// on. It is the kernel's, as with [`Standing::Taken`].
+    Ready,
     /// Nobody listens.
     NoListener,
     /// The kernel does not take it, with this `errno`: `EINVAL` when the listener is one of MPTCP, the MSS below
@@ -61,18 +68,18 @@ pub enum Standing {
 
 /// A way of giving connections to the kernel. One for each worker.
 pub trait Handoff: Send {
-    /// Prepares the kernel for the segment that starts at the ticket's numbers. Offering a connection again that is
-    /// [`Standing::Pending`] changes nothing.
+    /// Prepares the kernel for the segment that starts at the ticket's numbers, and says what has come of it so far.
+    /// Offering a connection again that is [`Standing::Pending`] changes nothing.
     ///
     /// # Errors
     /// The connection cannot be handed over now: too many are under way, or the kernel's set-up does not allow it.
-    fn offer(&mut self, ticket: &Ticket) -> io::Result<()>;
+    fn offer(&mut self, ticket: &Ticket) -> io::Result<Standing>;
 
     /// What has become of an offer.
     fn standing(&mut self, flow: &Flow) -> Standing;
 
     /// Ends an offer, whatever became of it. It must not be called before [`Handoff::standing`] has said something
-    /// other than [`Standing::Pending`], unless the connection stays in userspace.
+    /// other than [`Standing::Pending`] or [`Standing::Waits`], unless the connection stays in userspace.
     fn forget(&mut self, flow: &Flow);
 
     /// Whether somebody listens there who would be given a connection. To be asked shortly before [`Handoff::offer`], but

@@ -4,7 +4,7 @@
 //!
 //! For kernels without `bpf_sk_assign_tcp_reqsk`, with SYN cookies off, listeners of MPTCP, and whoever asks for it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
@@ -21,6 +21,11 @@ use super::{Handoff, Standing, Ticket, repair};
 /// Silence after which a client is asked whether it is there, seconds; nine questions of the kernel's without an answer,
 /// eleven minutes by default, end its connection. Less wakes sleeping clients; more holds on to the dead for longer.
 const KEEP_IDLE: u32 = 60;
+
+/// Kernel buffers of each direction of a connection to the server, bytes; the kernel doubles it for its own overhead. A
+/// loopback device is filled with less; with the megabytes that the kernel would grow them to, every slow client would
+/// hold so much more of an answer than it does without a proxy.
+const SERVER_BUFFER: usize = 256 << 10;
 
 /// The proxy's thread. Dropping it resets all its connections.
 #[derive(Debug)]
@@ -56,7 +61,7 @@ impl Proxy {
             entrance: self.splicer.entrance(),
             diag: Diag::open(self.nic_ifindex)?,
             nic_ifindex: self.nic_ifindex,
-            taken: HashSet::new(),
+            under_way: HashMap::new(),
         })
     }
 }
@@ -67,39 +72,49 @@ pub struct ProxyHandoff {
     entrance: Entrance,
     diag: Diag,
     nic_ifindex: u32,
-    taken: HashSet<Flow>,
+    under_way: HashMap<Flow, UnderWay>,
+}
+
+/// How far an offer is.
+#[derive(Debug)]
+enum UnderWay {
+    /// The server has not let it in yet.
+    Connecting { server: TcpStream, ticket: Ticket },
+    /// The pair is the thread's.
+    Joined,
 }
 
 impl Handoff for ProxyHandoff {
-    /// Makes the kernel's socket at once; the segment that is injected next is the first it gets.
-    fn offer(&mut self, ticket: &Ticket) -> io::Result<()> {
-        if self.taken.contains(&ticket.flow) {
-            return Ok(());
+    /// Connects to the server first: until it has let us in, the client's connection can come back and be told.
+    fn offer(&mut self, ticket: &Ticket) -> io::Result<Standing> {
+        match self.standing(&ticket.flow) {
+            // An attempt without an answer is given up: the kernel would repeat it only after a second.
+            Standing::Pending | Standing::Waits => {}
+            standing => return Ok(standing),
         }
-        let server = self.connect(&ticket.flow.local)?;
-        let client = repair::adopt(ticket, self.nic_ifindex)?;
-        for side in [&client, &server] {
-            // What comes was put together by the one who sent it.
-            setsockopt(side, sockopt::TcpNoDelay, &true)?;
-        }
-        // A client that has vanished would keep two sockets for ever once the server has closed.
-        setsockopt(&client, sockopt::KeepAlive, &true)?;
-        setsockopt(&client, sockopt::TcpKeepIdle, &KEEP_IDLE)?;
-        self.entrance.join([client, server]);
-        self.taken.insert(ticket.flow);
-        Ok(())
+        let connecting = UnderWay::Connecting {
+            server: self.connect(&ticket.flow.local)?,
+            ticket: *ticket,
+        };
+        self.under_way.insert(ticket.flow, connecting);
+        // Over the loopback device it is mostly through by now.
+        Ok(self.standing(&ticket.flow))
     }
 
     fn standing(&mut self, flow: &Flow) -> Standing {
-        if self.taken.contains(flow) {
-            Standing::Taken
-        } else {
-            Standing::Pending
+        match self.under_way.get(flow) {
+            None => Standing::Pending,
+            Some(UnderWay::Joined) => Standing::Ready,
+            Some(UnderWay::Connecting { server, .. }) => match reached(server) {
+                Ok(false) => Standing::Waits,
+                Ok(true) => self.join(flow).unwrap_or_else(refused),
+                Err(error) => refused(error),
+            },
         }
     }
 
     fn forget(&mut self, flow: &Flow) {
-        self.taken.remove(flow);
+        self.under_way.remove(flow);
     }
 
     fn outlives_us(&self, _: &Endpoint) -> bool {
@@ -122,9 +137,57 @@ impl ProxyHandoff {
     fn connect(&self, to: &Endpoint) -> io::Result<TcpStream> {
         let to = repair::address(to, self.nic_ifindex);
         let fd = repair::open(&to)?;
+        setsockopt(&fd, sockopt::RcvBuf, &SERVER_BUFFER)?;
+        setsockopt(&fd, sockopt::SndBuf, &SERVER_BUFFER)?;
         match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd.into()),
             Err(error) => Err(error.into()),
         }
     }
+
+    /// Takes the client's connection out of userspace's TCP, and gives it and the server's to the thread.
+    fn join(&mut self, flow: &Flow) -> io::Result<Standing> {
+        let Some(UnderWay::Connecting { server, ticket }) = self.under_way.remove(flow) else {
+            return Ok(Standing::Pending);
+        };
+        let client = repair::adopt(&ticket, self.nic_ifindex)?;
+        for side in [&client, &server] {
+            // What comes was put together by the one who sent it.
+            setsockopt(side, sockopt::TcpNoDelay, &true)?;
+        }
+        // A client that has vanished would keep two sockets for ever once the server has closed.
+        setsockopt(&client, sockopt::KeepAlive, &true)?;
+        setsockopt(&client, sockopt::TcpKeepIdle, &KEEP_IDLE)?;
+        self.entrance.join([client, server]);
+        self.under_way.insert(*flow, UnderWay::Joined);
+        Ok(Standing::Ready)
+    }
 }
+
+/// Whether the server has let the connection in; an error if it never will.
+fn reached(server: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = server.take_error()? {
+        return Err(error);
+    }
+    match (server.peer_addr(), server.local_addr()?) {
+        // From a port that the kernel chooses to that very port, where nobody listens, a connection reaches itself
+        // (RFC 9293, 3.5: simultaneous open): the client would be sent back what it said.
+        (Ok(peer), local) if peer == local => Err(io::ErrorKind::ConnectionRefused.into()),
+        (Ok(_), _) => Ok(true),
+        (Err(error), _) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn refused(error: io::Error) -> Standing {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Standing::NoListener,
+        _ => {
+            log::debug!("proxied connection: {error}");
+            Standing::Refused(error.raw_os_error().unwrap_or(libc::EIO))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -86,8 +86,10 @@ pub(super) fn adopt(ticket: &Ticket, nic_ifindex: u32) -> io::Result<TcpStream> 
     ];
     set_words(fd.as_fd(), TCP_REPAIR_WINDOW, &window)?;
     set(TCP_REPAIR, REPAIR_OFF_NO_WINDOW_PROBE)?;
-    // Under repair the port was taken by force. Left so, the server could not bind to it again.
+    // Under repair the port was taken by force. Left so, the server could not bind to it again, whichever of the two
+    // ways it has to share a port with connections of its former life.
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    setsockopt(&fd, sockopt::ReusePort, &true)?;
     Ok(fd.into())
 }
 

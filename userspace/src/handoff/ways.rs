@@ -42,7 +42,7 @@ impl Ways {
 }
 
 impl Handoff for Ways {
-    fn offer(&mut self, ticket: &Ticket) -> io::Result<()> {
+    fn offer(&mut self, ticket: &Ticket) -> io::Result<Standing> {
         let flow = &ticket.flow;
         let [v4, v6] = LEAST_MSS;
         let fits = ticket.mss >= if flow.is_v4() { v4 } else { v6 };
@@ -51,13 +51,16 @@ impl Handoff for Ways {
             Some(Way::Proxy) => return self.proxy.offer(ticket),
             None => {}
         }
-        if fits && !self.mptcp.contains(&flow.local) && self.kernel.offer(ticket).is_ok() {
+        if fits
+            && !self.mptcp.contains(&flow.local)
+            && let Ok(standing) = self.kernel.offer(ticket)
+        {
             self.offered.insert(*flow, Way::Kernel);
-            return Ok(());
+            return Ok(standing);
         }
-        self.proxy.offer(ticket)?;
+        let standing = self.proxy.offer(ticket)?;
         self.offered.insert(*flow, Way::Proxy);
-        Ok(())
+        Ok(standing)
     }
 
     fn standing(&mut self, flow: &Flow) -> Standing {

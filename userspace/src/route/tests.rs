@@ -101,11 +101,11 @@ fn decisions() {
     for &(text, kernel, status, close) in rows {
         let wants_body = !text.starts_with("HEAD");
         with_head(text, |head| {
-            match (decide(&snapshot, head, Kernel), kernel) {
-                (Decision::Serve { response, body }, Ok(expected)) => {
+            match (decide(&snapshot, head, Kernel).1, kernel) {
+                (Decision::Serve { response, form }, Ok(expected)) => {
                     assert_eq!(
-                        (snapshot.status(response), body),
-                        (expected, wants_body),
+                        (snapshot.status(response), form),
+                        (expected, Form::whole(wants_body)),
                         "{text}"
                     );
                 }
@@ -114,11 +114,11 @@ fn decisions() {
                 }
                 (other, _) => panic!("{text} gave {other:?}"),
             }
-            match decide(&snapshot, head, Nobody) {
-                Decision::Serve { response, body } => {
+            match decide(&snapshot, head, Nobody).1 {
+                Decision::Serve { response, form } => {
                     assert_eq!(
-                        (snapshot.status(response), false, body),
-                        (status, close, wants_body),
+                        (snapshot.status(response), false, form),
+                        (status, close, Form::whole(wants_body)),
                         "{text}"
                     );
                 }

@@ -1,9 +1,13 @@
 //! Builds a snapshot from a configuration.
 
-use super::render::{Parts, Response};
-use super::{ByteMap, Found, Prefix, ResponseId, SiteIndex, SiteTable, Snapshot, path, tree};
+use super::routes::{Register, RouteId};
+use super::{
+    ByteMap, Found, LayoutError, Parts, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
+    SiteTable, Snapshot, Source, path, tree,
+};
 use crate::http::Status;
 use sidestep_config::{CachePath, Config, HostPattern, Site, StaticRoute};
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -18,16 +22,22 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// An answer does not fit 32-bit offsets.
-    #[error("the answer for {path} is over 4 GiB; lower `max_object` or shorten the body")]
-    TooLong {
+    /// An answer cannot be laid out.
+    #[error(
+        "the answer for {path} cannot be rendered: {why}; lower `max_object`, or shorten its body or its fields"
+    )]
+    Layout {
         /// Its path.
         path: String,
+        /// What is wrong with it.
+        why: LayoutError,
     },
     /// More responses than an id can name.
     #[error("there are more than 4 billion responses; split the trees over several hosts")]
     TooMany,
 }
+
+const PLAIN_TEXT: (&str, &[u8]) = ("Content-Type", b"text/plain; charset=utf-8");
 
 impl Snapshot {
     /// Renders every answer of `config`, reading its static trees. A file in a tree that cannot be read is logged and
@@ -42,10 +52,12 @@ impl Snapshot {
         }
         let mut snapshot = Self {
             responses: Vec::new(),
+            variants: HashMap::default(),
             sites: Vec::new(),
             exact: ByteMap::default(),
             suffixes: ByteMap::default(),
             any: None,
+            routes: Vec::new().into(),
         };
         for site in &config.sites {
             let index =
@@ -64,6 +76,7 @@ impl Snapshot {
             snapshot.sites.push(builder.site(site)?);
         }
         snapshot.responses = builder.responses;
+        snapshot.routes = builder.routes.names().into();
         Ok(snapshot)
     }
 }
@@ -71,13 +84,15 @@ impl Snapshot {
 #[derive(Default)]
 struct Builder {
     responses: Vec<Response>,
+    routes: Register,
 }
 
 impl Builder {
     fn add(&mut self, path: &[u8], parts: &Parts<'_>) -> Result<ResponseId, StoreError> {
         let id = u32::try_from(self.responses.len()).map_err(|_| StoreError::TooMany)?;
-        let response = Response::render(parts).ok_or_else(|| StoreError::TooLong {
+        let response = Response::new(parts).map_err(|why| StoreError::Layout {
             path: String::from_utf8_lossy(path).into_owned(),
+            why,
         })?;
         self.responses.push(response);
         Ok(ResponseId(id))
@@ -89,13 +104,17 @@ impl Builder {
             .ok()
             .and_then(|s| s.canonical_reason())
             .unwrap_or_default();
+        // RFC 9110, 15.5.6: a 405 must say what is allowed.
+        let allow: &[(&str, &[u8])] = match status {
+            Status::MethodNotAllowed => &[("Allow", b"GET, HEAD")],
+            _ => &[],
+        };
         self.add(
             b"",
             &Parts {
                 status: code,
-                content_type: "text/plain; charset=utf-8",
-                // RFC 9110, 15.5.6: a 405 must say what is allowed.
-                extra: (status == Status::MethodNotAllowed).then_some(("Allow", "GET, HEAD")),
+                source: Source::Own,
+                fields: &[allow, &[PLAIN_TEXT]].concat(),
                 body: format!("{code} {phrase}\n").as_bytes(),
             },
         )
@@ -103,56 +122,79 @@ impl Builder {
 
     fn site(&mut self, site: &Site) -> Result<SiteTable, StoreError> {
         let mut table = SiteTable::default();
+        let host = site.hosts.first().map(ToString::to_string);
+        let host = host.as_deref().unwrap_or_default();
         for route in &site.responses {
+            let at = self.routes.add(host, &route.path, false);
+            let content_type: &[(&str, &[u8])] = &[("Content-Type", route.content_type.as_bytes())];
             let id = self.add(
                 &route.path,
                 &Parts {
                     status: route.status,
-                    content_type: &route.content_type,
-                    extra: None,
+                    source: Source::Own,
+                    // RFC 9110, 15.3.5 and 15.3.6: neither has content that could have a type.
+                    fields: match route.status {
+                        204 | 205 => &[],
+                        _ => content_type,
+                    },
                     body: route.body.as_bytes(),
                 },
             )?;
             table
                 .paths
-                .insert(route.path.as_slice().into(), Found::Response(id));
+                .insert(route.path.as_slice().into(), (at, Found::Response(id)));
         }
         for route in &site.caches {
             match &route.path {
                 CachePath::Exact(path) => {
-                    table.paths.insert(path.as_slice().into(), Found::Cached);
+                    let at = self.routes.add(host, path, false);
+                    table
+                        .paths
+                        .insert(path.as_slice().into(), (at, Found::Cached));
                 }
-                CachePath::Prefix(prefix) => table
-                    .prefixes
-                    .push((prefix.as_slice().into(), Prefix::Cached)),
+                CachePath::Prefix(prefix) => table.prefixes.push(Prefix {
+                    path: prefix.as_slice().into(),
+                    kind: PrefixKind::Cached,
+                    route: self.routes.add(host, prefix, true),
+                }),
             }
         }
+        let first = table.prefixes.len();
         for route in &site.statics {
-            table
-                .prefixes
-                .push((route.path.as_slice().into(), Prefix::Static));
+            table.prefixes.push(Prefix {
+                path: route.path.as_slice().into(),
+                kind: PrefixKind::Static,
+                route: self.routes.add(host, &route.path, true),
+            });
         }
+        let statics: Vec<_> = table.prefixes[first..].iter().map(|p| p.route).collect();
+        let statics = || site.statics.iter().zip(&statics);
         table
             .prefixes
-            .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        for route in &site.statics {
-            self.tree(&mut table, route)?;
+            .sort_by_key(|prefix| std::cmp::Reverse(prefix.path.len()));
+        for (route, &at) in statics() {
+            self.tree(&mut table, route, at)?;
         }
         // Last, because the path of a root without its slash lies outside of it: what another route has there goes
         // first.
-        for route in &site.statics {
+        for (route, &at) in statics() {
             let outside = route.path.strip_suffix(b"/").unwrap_or_default();
             let learned = table
                 .owner(outside)
-                .is_some_and(|(_, kind)| *kind == Prefix::Cached);
+                .is_some_and(|prefix| prefix.kind == PrefixKind::Cached);
             if !learned && table.paths.contains_key(route.path.as_slice()) {
-                self.redirect(&mut table, &route.path)?;
+                self.redirect(&mut table, &route.path, at)?;
             }
         }
         Ok(table)
     }
 
-    fn tree(&mut self, table: &mut SiteTable, route: &StaticRoute) -> Result<(), StoreError> {
+    fn tree(
+        &mut self,
+        table: &mut SiteTable,
+        route: &StaticRoute,
+        at: RouteId,
+    ) -> Result<(), StoreError> {
         let mut index_suffix = route.index.clone().into_bytes();
         index_suffix.insert(0, b'/');
         for entry in tree::walk(route) {
@@ -161,7 +203,7 @@ impl Builder {
             // What lies under a longer prefix belongs to that one.
             if table
                 .owner(&path)
-                .is_none_or(|(prefix, _)| **prefix != *route.path)
+                .is_none_or(|prefix| *prefix.path != *route.path)
             {
                 continue;
             }
@@ -171,19 +213,22 @@ impl Builder {
                     &path,
                     &Parts {
                         status: 200,
-                        content_type: content_type(&name),
-                        extra: None,
+                        source: Source::Own,
+                        fields: &[("Content-Type", content_type(&name).as_bytes())],
                         body: &body,
                     },
                 )?),
             };
             // `or_insert`: inline responses and cached paths are there already, and go first.
-            table.paths.entry(path.as_slice().into()).or_insert(found);
+            table
+                .paths
+                .entry(path.as_slice().into())
+                .or_insert((at, found));
             if path.ends_with(&index_suffix) {
                 let directory = &path[..path.len() - route.index.len()];
-                table.paths.entry(directory.into()).or_insert(found);
+                table.paths.entry(directory.into()).or_insert((at, found));
                 if directory != route.path {
-                    self.redirect(table, directory)?;
+                    self.redirect(table, directory, at)?;
                 }
             }
         }
@@ -191,7 +236,12 @@ impl Builder {
     }
 
     /// Redirects the path of `directory` without its final slash, unless something else is there.
-    fn redirect(&mut self, table: &mut SiteTable, directory: &[u8]) -> Result<(), StoreError> {
+    fn redirect(
+        &mut self,
+        table: &mut SiteTable,
+        directory: &[u8],
+        at: RouteId,
+    ) -> Result<(), StoreError> {
         let Some(path) = directory.strip_suffix(b"/").filter(|path| !path.is_empty()) else {
             return Ok(());
         };
@@ -203,12 +253,12 @@ impl Builder {
             path,
             &Parts {
                 status: 301,
-                content_type: "text/plain; charset=utf-8",
-                extra: Some(("Location", &location)),
+                source: Source::Own,
+                fields: &[("Location", location.as_bytes()), PLAIN_TEXT],
                 body: b"301 Moved Permanently\n",
             },
         )?;
-        table.paths.insert(path.into(), Found::Redirect(id));
+        table.paths.insert(path.into(), (at, Found::Redirect(id)));
         Ok(())
     }
 }

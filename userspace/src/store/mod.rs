@@ -4,20 +4,28 @@
 //! copied from one piece of memory, and neither allocates.
 
 mod build;
+mod coding;
+mod current;
 mod date;
 mod path;
 mod render;
+mod response;
+mod routes;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use build::StoreError;
-pub use render::{ConnectionField, Rendering, ResponseId};
+pub use coding::Coding;
+pub use current::{Current, Reader};
+pub use render::{ConnectionField, Form, Rendering, ResponseId};
+pub use response::{LayoutError, Parts, Response, Source, Validators};
+pub use routes::{RouteId, RouteName};
 
 use crate::http::{MAX_TARGET, Status};
 use foldhash::fast::FixedState;
-use render::Response;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A map from bytes of the operator's choice. Clients only look things up and cannot make keys collide, so the hash
 /// needs no secret.
@@ -30,6 +38,8 @@ const MAX_HOST: usize = 254;
 pub struct Snapshot {
     /// First one for each [`Status`], in its order, then those of the sites.
     responses: Vec<Response>,
+    /// Of the responses that have any, the same in other codings.
+    variants: HashMap<ResponseId, Box<[(Coding, ResponseId)]>, FixedState>,
     sites: Vec<SiteTable>,
     /// Sites by exact host name, in lower case.
     exact: ByteMap<SiteIndex>,
@@ -37,6 +47,8 @@ pub struct Snapshot {
     suffixes: ByteMap<SiteIndex>,
     /// The site of `*`.
     any: Option<SiteIndex>,
+    /// By [`RouteId`].
+    routes: Arc<[RouteName]>,
 }
 
 type SiteIndex = u32;
@@ -45,34 +57,43 @@ type SiteIndex = u32;
 #[derive(Default)]
 struct SiteTable {
     /// Inline responses, cached paths, and each file under the path that leads to it.
-    paths: ByteMap<Found>,
+    paths: ByteMap<(RouteId, Found)>,
     /// Prefixes of static trees and cached paths, the longest first. A path belongs to the first one it begins with,
     /// and to no other even if it is missing there.
-    prefixes: Vec<(Box<[u8]>, Prefix)>,
+    prefixes: Vec<Prefix>,
+}
+
+struct Prefix {
+    path: Box<[u8]>,
+    kind: PrefixKind,
+    route: RouteId,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Prefix {
+enum PrefixKind {
     Static,
     Cached,
 }
 
 impl SiteTable {
-    fn find(&self, key: &[u8]) -> Found {
+    fn find(&self, key: &[u8]) -> (RouteId, Found) {
         if let Some(&found) = self.paths.get(key) {
             return found;
         }
         match self.owner(key) {
-            Some((_, Prefix::Cached)) => Found::Cached,
-            Some((_, Prefix::Static)) | None => Found::Missing,
+            Some(prefix) => match prefix.kind {
+                PrefixKind::Cached => (prefix.route, Found::Cached),
+                PrefixKind::Static => (prefix.route, Found::Missing),
+            },
+            None => (RouteId::NONE, Found::Missing),
         }
     }
 
     /// The prefix that `path` belongs to.
-    fn owner(&self, path: &[u8]) -> Option<&(Box<[u8]>, Prefix)> {
+    fn owner(&self, path: &[u8]) -> Option<&Prefix> {
         self.prefixes
             .iter()
-            .find(|(prefix, _)| path.starts_with(prefix))
+            .find(|prefix| path.starts_with(&prefix.path))
     }
 }
 
@@ -94,10 +115,11 @@ pub enum Found {
 }
 
 impl Snapshot {
-    /// Looks up `path`, as it is in the request, for `host`, without port.
-    pub fn find(&self, host: &[u8], path: &[u8]) -> Found {
+    /// Looks up `path`, as it is in the request, for `host`, without port. Tells the route too that the path belongs
+    /// to, also where there is nothing.
+    pub fn find(&self, host: &[u8], path: &[u8]) -> (RouteId, Found) {
         let Some(site) = self.site(host) else {
-            return Found::Missing;
+            return (RouteId::NONE, Found::Missing);
         };
         if path::is_plain(path) {
             return site.find(path);
@@ -105,9 +127,14 @@ impl Snapshot {
         let mut scratch = [0; MAX_TARGET];
         match path::key(path, &mut scratch) {
             path::Key::Is(key) => site.find(key),
-            path::Key::None => Found::Missing,
-            path::Key::Bad => Found::BadPath,
+            path::Key::None => (RouteId::NONE, Found::Missing),
+            path::Key::Bad => (RouteId::NONE, Found::BadPath),
         }
+    }
+
+    /// What the routes are called; a [`RouteId`] is a position here.
+    pub fn routes(&self) -> &Arc<[RouteName]> {
+        &self.routes
     }
 
     /// The site of the most specific pattern: the exact name, else the longest suffix, else `*`.
@@ -140,7 +167,23 @@ impl Snapshot {
 
     /// The status code of a response.
     pub fn status(&self, id: ResponseId) -> u16 {
-        self.response(id).status
+        self.response(id).status()
+    }
+
+    /// What a request can name the state of a response by.
+    pub fn validators(&self, id: ResponseId) -> Validators<'_> {
+        self.response(id).validators()
+    }
+
+    /// Length of the content of a response, in bytes: what ranges count in.
+    pub fn content_len(&self, id: ResponseId) -> u32 {
+        // `Response::new` bounds the whole.
+        self.response(id).body().len() as u32
+    }
+
+    /// The same as `id` in other codings; none for most. `id` is what [`find`](Self::find) gave, in no coding.
+    pub fn variants(&self, id: ResponseId) -> &[(Coding, ResponseId)] {
+        self.variants.get(&id).map_or(&[], |variants| variants)
     }
 
     /// Length of a rendering in bytes.

@@ -1,6 +1,7 @@
-//! One response, rendered in advance, and its bytes for one request.
+//! The bytes of a response for one request.
 
 use super::date;
+use super::response::{Clock, Response};
 use crate::http::{Head, Version};
 
 /// Names a response of one snapshot.
@@ -13,15 +14,60 @@ pub struct ResponseId(pub(super) u32);
 pub struct Rendering {
     /// Which response.
     pub id: ResponseId,
-    /// The `Date`, in seconds since 1970-01-01 00:00:00 UTC.
+    /// The time of the request, in seconds since 1970-01-01 00:00:00 UTC: the `Date`, or what the `Age` is counted to.
     pub date: u32,
     /// The field `Connection`.
     pub connection: ConnectionField,
-    /// False for HEAD: the head alone, as it would be with the body.
-    pub body: bool,
+    /// What of it.
+    pub form: Form,
 }
 
-const _: () = assert!(size_of::<Rendering>() <= 16);
+const _: () = assert!(size_of::<Rendering>() <= 24);
+
+/// What of a response goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// All.
+    Full,
+    /// The head alone, for HEAD. Also what HEAD with a range gets: ranges are defined for GET only (RFC 9110, 14.2).
+    Head,
+    /// 304, for GET and HEAD alike (RFC 9110, 15.4.5): the fields that guide a cache, no content.
+    NotModified,
+    /// 206 with a part of the content (RFC 9110, 15.3.7).
+    Part {
+        /// First byte.
+        start: u32,
+        /// Behind the last byte; `start < end <= content_len`.
+        end: u32,
+    },
+    /// 416 with the length of the content (RFC 9110, 15.5.17).
+    Unsatisfiable,
+}
+
+impl Form {
+    /// The response itself, its head alone unless `body`.
+    pub fn whole(body: bool) -> Self {
+        if body { Self::Full } else { Self::Head }
+    }
+
+    /// The status code of this form of a response that has `status` itself.
+    pub fn status(self, status: u16) -> u16 {
+        match self {
+            Self::Full | Self::Head => status,
+            Self::NotModified => 304,
+            Self::Part { .. } => 206,
+            Self::Unsatisfiable => 416,
+        }
+    }
+}
+
+const NOT_MODIFIED: &[u8] = b"HTTP/1.1 304 Not Modified\r\n";
+const PARTIAL: &[u8] = b"HTTP/1.1 206 Partial Content\r\n";
+const UNSATISFIABLE: &[u8] = b"HTTP/1.1 416 Range Not Satisfiable\r\n";
+/// The rest of a 416; its length is stated in it.
+const UNSATISFIABLE_FIELDS: &[u8] =
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n";
+const UNSATISFIABLE_BODY: &[u8; 26] = b"416 Range Not Satisfiable\n";
 
 /// The field `Connection` of a response (RFC 9112, 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,102 +99,192 @@ impl ConnectionField {
     }
 }
 
-/// The parts of a response that its head is made of.
-pub(super) struct Parts<'a> {
-    pub(super) status: u16,
-    pub(super) content_type: &'a str,
-    /// Name and value of one more field.
-    pub(super) extra: Option<(&'static str, &'a str)>,
-    pub(super) body: &'a [u8],
-}
-
-/// Head and body in one piece; the place of `Date` is filled in for each request.
-pub(super) struct Response {
-    bytes: Box<[u8]>,
-    /// Length of the head with the empty line that ends it.
-    head: u32,
-    /// Where the date stands.
-    date: u16,
-    pub(super) status: u16,
-}
-
 impl Response {
-    /// Renders `parts`; `None` if the whole is too long for 32-bit offsets.
-    pub(super) fn render(parts: &Parts<'_>) -> Option<Self> {
-        let &Parts {
-            status,
-            content_type,
-            extra,
-            body,
-        } = parts;
-        let phrase = http::StatusCode::from_u16(status)
-            .ok()
-            .and_then(|s| s.canonical_reason())
-            .unwrap_or_default();
-        let mut head = format!("HTTP/1.1 {status} {phrase}\r\nServer: sidestep\r\nDate: ");
-        let date = u16::try_from(head.len()).ok()?;
-        head.push_str("Thu, 01 Jan 1970 00:00:00 GMT\r\n");
-        // RFC 9110, 15.3.5, 15.4.5 and 8.6: neither has content, and 204 must not state a length. The length that a 304
-        // may state is that of the 200 it stands for, which is not known here.
-        let has_content = !matches!(status, 204 | 304);
-        if has_content {
-            if status != 205 {
-                head.push_str(&format!("Content-Type: {content_type}\r\n"));
-            }
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        if let Some((name, value)) = extra {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        let head_len = u32::try_from(head.len()).ok()?;
-        let mut bytes = head.into_bytes();
-        if has_content {
-            bytes.extend_from_slice(body);
-        }
-        // With room for the longest field `Connection`.
-        u32::try_from(bytes.len() + ConnectionField::KeepAlive.line().len()).ok()?;
-        Some(Self {
-            bytes: bytes.into_boxed_slice(),
-            head: head_len,
-            date,
-            status,
-        })
-    }
-
     /// Length in bytes.
     pub(super) fn len(&self, rendering: &Rendering) -> u32 {
-        let own = if rendering.body {
-            self.bytes.len()
-        } else {
-            self.head as usize
+        let layout = self.layout();
+        let line = usize::from(layout.status_line);
+        let own = match rendering.form {
+            Form::Full => self.bytes().len(),
+            Form::Head => layout.head as usize,
+            Form::NotModified => NOT_MODIFIED.len() + usize::from(layout.kept) - line + 2,
+            Form::Part { start, end } => {
+                let part = self.part(start, end).len();
+                let own = PARTIAL.len() + usize::from(layout.content) - line + 2;
+                own + self.part_fields(start, end).bytes().len() + part
+            }
+            Form::Unsatisfiable => {
+                let own = UNSATISFIABLE.len() + usize::from(layout.common) - line + 2;
+                let rest = UNSATISFIABLE_FIELDS.len() + UNSATISFIABLE_BODY.len();
+                own + self.unsatisfied_range().bytes().len() + rest
+            }
         };
-        // `render` made sure that the sum fits.
-        (own + rendering.connection.line().len()) as u32
+        let age = match layout.clock {
+            Clock::Date(_) => 0,
+            Clock::Age(born) => age(rendering.date, born).bytes().len(),
+        };
+        // `Response::new` made sure that the sum fits.
+        (own + age + rendering.connection.line().len()) as u32
     }
 
-    /// Writes the bytes from `offset` to `buf`; what is behind the end of the response stays as it is.
+    /// Writes the bytes from `offset` to `buf`; what is behind the end of the rendering stays as it is.
     pub(super) fn fill(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) {
-        let offset = offset as usize;
-        // The field `Connection` goes in front of the empty line.
-        let (fields, rest) = self.bytes.split_at(self.head as usize - 2);
-        let rest = if rendering.body { rest } else { &rest[..2] };
-        let line = rendering.connection.line();
-        copy_part(fields, 0, offset, buf);
-        copy_part(line, fields.len(), offset, buf);
-        copy_part(rest, fields.len() + line.len(), offset, buf);
-        let date_at = usize::from(self.date);
-        if offset < date_at + date::LEN && offset + buf.len() > date_at {
-            copy_part(&date::imf_fixdate(rendering.date), date_at, offset, buf);
+        let layout = self.layout();
+        let bytes = self.bytes();
+        let line = usize::from(layout.status_line);
+        let mut out = Window {
+            buf,
+            offset: offset as usize,
+            at: 0,
+        };
+        let status_line = match rendering.form {
+            Form::Full | Form::Head => {
+                // The fields of the moment go in front of the empty line.
+                let (fields, rest) = bytes.split_at(layout.head as usize - 2);
+                out.put(fields);
+                self.moment(rendering, &mut out);
+                out.put(if rendering.form == Form::Full {
+                    rest
+                } else {
+                    &rest[..2]
+                });
+                &bytes[..line]
+            }
+            Form::NotModified => {
+                out.put(NOT_MODIFIED);
+                out.put(&bytes[line..usize::from(layout.kept)]);
+                self.moment(rendering, &mut out);
+                out.put(b"\r\n");
+                NOT_MODIFIED
+            }
+            Form::Part { start, end } => {
+                out.put(PARTIAL);
+                out.put(&bytes[line..usize::from(layout.content)]);
+                out.put(self.part_fields(start, end).bytes());
+                self.moment(rendering, &mut out);
+                out.put(b"\r\n");
+                out.put(self.part(start, end));
+                PARTIAL
+            }
+            Form::Unsatisfiable => {
+                out.put(UNSATISFIABLE);
+                out.put(&bytes[line..usize::from(layout.common)]);
+                out.put(self.unsatisfied_range().bytes());
+                out.put(UNSATISFIABLE_FIELDS);
+                self.moment(rendering, &mut out);
+                out.put(b"\r\n");
+                out.put(UNSATISFIABLE_BODY);
+                UNSATISFIABLE
+            }
+        };
+        if let Clock::Date(at) = layout.clock {
+            let at = usize::from(at) - line + status_line.len();
+            if out.shows(at, date::LEN) {
+                out.at = at;
+                out.put(&date::imf_fixdate(rendering.date));
+            }
+        }
+    }
+
+    fn moment(&self, rendering: &Rendering, out: &mut Window<'_>) {
+        if let Clock::Age(born) = self.layout().clock {
+            out.put(age(rendering.date, born).bytes());
+        }
+        out.put(rendering.connection.line());
+    }
+
+    /// A part of the content. Nothing can be asked for beyond it: see [`Form::Part`].
+    fn part(&self, start: u32, end: u32) -> &[u8] {
+        let part = self.body().get(start as usize..end as usize);
+        debug_assert!(part.is_some_and(|part| !part.is_empty()));
+        part.unwrap_or_default()
+    }
+
+    fn part_fields(&self, start: u32, end: u32) -> Text {
+        let mut text = Text::default();
+        text.push(b"Content-Range: bytes ");
+        text.push_number(start);
+        text.push(b"-");
+        text.push_number(end.saturating_sub(1));
+        text.push(b"/");
+        text.push_number(self.body().len() as u32);
+        text.push(b"\r\nContent-Length: ");
+        text.push_number(self.part(start, end).len() as u32);
+        text.push(b"\r\n");
+        text
+    }
+
+    fn unsatisfied_range(&self) -> Text {
+        let mut text = Text::default();
+        text.push(b"Content-Range: bytes */");
+        text.push_number(self.body().len() as u32);
+        text.push(b"\r\n");
+        text
+    }
+}
+
+/// RFC 9111, 5.1.
+fn age(now: u32, born: u32) -> Text {
+    let mut text = Text::default();
+    text.push(b"Age: ");
+    text.push_number(now.saturating_sub(born));
+    text.push(b"\r\n");
+    text
+}
+
+/// A few fields of the moment.
+struct Text {
+    /// Room for the longest: `Content-Range` and `Content-Length` with four numbers of ten digits take 83.
+    bytes: [u8; 96],
+    len: usize,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            bytes: [0; 96],
+            len: 0,
         }
     }
 }
 
-/// Copies what `part`, which stands at `at` in the whole, has in common with `buf`, which stands at `offset`.
-fn copy_part(part: &[u8], at: usize, offset: usize, buf: &mut [u8]) {
-    let start = at.max(offset);
-    let end = (at + part.len()).min(offset + buf.len());
-    if start < end {
-        buf[start - offset..end - offset].copy_from_slice(&part[start - at..end - at]);
+impl Text {
+    fn push(&mut self, part: &[u8]) {
+        self.bytes[self.len..][..part.len()].copy_from_slice(part);
+        self.len += part.len();
+    }
+
+    fn push_number(&mut self, number: u32) {
+        self.push(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// A view of a whole that is put together part by part: `buf` stands at `offset` of it.
+struct Window<'b> {
+    buf: &'b mut [u8],
+    offset: usize,
+    /// Where the next part stands.
+    at: usize,
+}
+
+impl Window<'_> {
+    /// Copies what the next part has in common with the view.
+    fn put(&mut self, part: &[u8]) {
+        let start = self.at.max(self.offset);
+        let end = (self.at + part.len()).min(self.offset + self.buf.len());
+        if start < end {
+            self.buf[start - self.offset..end - self.offset]
+                .copy_from_slice(&part[start - self.at..end - self.at]);
+        }
+        self.at += part.len();
+    }
+
+    /// Whether any of `len` bytes at `at` is in the view.
+    fn shows(&self, at: usize, len: usize) -> bool {
+        self.offset < at + len && self.offset + self.buf.len() > at
     }
 }

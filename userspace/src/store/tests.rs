@@ -1,4 +1,5 @@
 mod answers;
+mod forms;
 
 use super::*;
 use sidestep_config::Config;
@@ -40,7 +41,7 @@ fn rendering(id: ResponseId) -> Rendering {
         id,
         date: DATE,
         connection: ConnectionField::None,
-        body: true,
+        form: Form::Full,
     }
 }
 
@@ -56,7 +57,7 @@ fn get(snapshot: &Snapshot, path: &str) -> String {
 }
 
 fn get_at(snapshot: &Snapshot, host: &str, path: &str) -> String {
-    match snapshot.find(host.as_bytes(), path.as_bytes()) {
+    match snapshot.find(host.as_bytes(), path.as_bytes()).1 {
         Found::Response(id) => {
             let text = text(snapshot, &rendering(id));
             text.split_once("\r\n\r\n").unwrap().1.to_owned()
@@ -123,7 +124,7 @@ fn a_tree_is_served_with_indices_and_redirects() {
         ("/.hidden", "application/octet-stream"),
     ];
     for (path, kind) in types {
-        let Found::Response(id) = snapshot.find(b"", path.as_bytes()) else {
+        let (_, Found::Response(id)) = snapshot.find(b"", path.as_bytes()) else {
             panic!("{path}")
         };
         let text = text(&snapshot, &rendering(id));

@@ -160,31 +160,54 @@ impl Entry {
             Duration::ZERO => Standing::Pending,
             _ => kernel.standing(&flow),
         };
-        if standing == Standing::Pending && (self.wait == Duration::ZERO || self.wait >= REPEAT) {
-            if kernel.offer(&self.ticket(now)).is_err() {
-                return Some(Err(NotTaken::Refused));
+        let again = match standing {
+            Standing::Pending | Standing::Waits => {
+                self.wait == Duration::ZERO || self.wait >= REPEAT
             }
-            injector.inject(&self.carrier(now, 0));
-            standing = kernel.standing(&flow);
+            Standing::Taken | Standing::Ready | Standing::NoListener | Standing::Refused(_) => {
+                false
+            }
+        };
+        if again {
+            standing = match kernel.offer(&self.ticket(now)) {
+                Ok(standing) => standing,
+                Err(_) => return Some(Err(NotTaken::Refused)),
+            };
+            if standing == Standing::Pending {
+                injector.inject(&self.carrier(now, 0));
+                standing = kernel.standing(&flow);
+            }
         }
         match standing {
+            Standing::Ready => {
+                injector.inject(&self.carrier(now, 0));
+                self.follow(now, injector);
+                Some(Ok(()))
+            }
             Standing::Taken => {
-                let rest = self.detached.unread().len();
-                for from in (CARRIER..rest).step_by(CARRIER) {
-                    injector.inject(&self.carrier(now, from));
-                }
-                self.frames.iter().for_each(|frame| injector.inject(frame));
+                self.follow(now, injector);
                 Some(Ok(()))
             }
             Standing::NoListener => Some(Err(NotTaken::NoListener)),
             Standing::Refused(_) => Some(Err(NotTaken::Refused)),
-            Standing::Pending if self.until <= now => Some(Err(NotTaken::TooLate)),
-            Standing::Pending => {
+            Standing::Pending | Standing::Waits if self.until <= now => {
+                Some(Err(NotTaken::TooLate))
+            }
+            Standing::Pending | Standing::Waits => {
                 self.wait = (self.wait * 2).clamp(LOOK, LOOK_MOST);
                 self.look = now + self.wait;
                 None
             }
         }
+    }
+
+    /// Everything behind the first carrier.
+    fn follow(&self, now: Instant, injector: &mut Injecting<'_>) {
+        let rest = self.detached.unread().len();
+        for from in (CARRIER..rest).step_by(CARRIER) {
+            injector.inject(&self.carrier(now, from));
+        }
+        self.frames.iter().for_each(|frame| injector.inject(frame));
     }
 
     fn ticket(&self, now: Instant) -> Ticket {

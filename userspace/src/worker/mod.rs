@@ -2,16 +2,19 @@
 
 mod clock;
 mod counters;
+mod generations;
 mod leaving;
 mod process;
 mod publish;
 mod ring;
+mod routes;
 mod service;
 
 pub use clock::{Clock, Now};
 pub use process::{Pipeline, Stranger};
 pub use publish::Published;
 pub use ring::Neighbours;
+pub use routes::RouteBoard;
 pub use service::{FlowIndex, Limits, Service};
 
 use crate::xsk::{Frame, Port, Queue};
@@ -119,6 +122,11 @@ impl Worker {
     /// Where it publishes its counters.
     pub fn published(&self) -> Arc<Published> {
         self.published.clone()
+    }
+
+    /// Where it publishes its counters by route.
+    pub fn routes(&self) -> Arc<RouteBoard> {
+        self.pipeline.routes()
     }
 
     /// Runs until told to stop, or until drained.

@@ -6,11 +6,13 @@ use super::clock::Now;
 use super::counters::Counters;
 use super::leaving::Leaving;
 use super::ring::{MAILBOX, Neighbours, Stray, Undelivered};
+use super::routes::RouteBoard;
 use super::service::Service;
 use crate::net::{self, Defrag, Emitter, FrameDrop, GivenUp, Link, Outcome, Packet, Reassembled};
 use crate::xsk::{Memory, Port, Transmit};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 use tcp_lite::{Arrival, Disposition, Flow, Instant, Stack};
 
@@ -104,6 +106,7 @@ impl Pipeline {
                 break;
             };
             self.counters.strays_taken += 1;
+            self.service.refresh();
             self.frame(now.mono, memory, ring, &stray.frame, stray.hops);
         }
         while let Some(late) = self.defrag.expired(now.mono) {
@@ -117,6 +120,7 @@ impl Pipeline {
         self.stack.on_timers(now.mono, &mut self.service, out);
         self.see_off(now.mono);
         self.neighbours.wake_next();
+        self.service.end_batch();
     }
 
     /// `hops`: how many workers have seen the frame before.
@@ -407,10 +411,15 @@ impl Pipeline {
         self.neighbours.clear_wake();
     }
 
+    /// Where counters by route are published.
+    pub fn routes(&self) -> Arc<RouteBoard> {
+        self.service.routes()
+    }
+
     /// Shows every counter and gauge as (name, label, value).
     pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
         self.counters.visit(see);
-        self.service.counters().visit(see);
+        self.service.visit(see);
         for (label, value) in self.stack.counters().iter() {
             see("tcp", label, value);
         }

@@ -2,13 +2,15 @@
 
 use super::clock::Now;
 use super::counters::HttpCounters;
+use super::generations::{Generations, Piece};
 use super::leaving;
+use super::routes::{RouteBoard, RouteCounters};
 use crate::handoff::Handoff;
 use crate::http::{self, Head, Parsed, Status};
 use crate::net::Link;
-use crate::reason::{NotOurs, NotTaken};
+use crate::reason::{Fate, NotOurs, NotTaken};
 use crate::route::{self, Decision, Refusal};
-use crate::store::{ConnectionField, Rendering, ResponseId, Snapshot};
+use crate::store::{ConnectionField, Current, Form, Rendering, ResponseId, RouteId};
 use sidestep_config::Fallback;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -89,7 +91,7 @@ enum Phase {
 
 /// The application on top of TCP.
 pub struct Service {
-    snapshot: Arc<Snapshot>,
+    generations: Generations,
     listeners: BTreeMap<SocketAddr, Fallback>,
     limits: Limits,
     flows: Option<Box<dyn FlowIndex + Send>>,
@@ -104,6 +106,7 @@ pub struct Service {
     draining: bool,
     now: Now,
     counters: HttpCounters,
+    routes: RouteCounters,
 }
 
 /// How an answer leaves its connection.
@@ -124,16 +127,18 @@ impl Answered {
 }
 
 impl Service {
-    /// Answers from `snapshot` on `listeners`.
+    /// Answers from the current snapshot on `listeners`.
     pub fn new(
-        snapshot: Arc<Snapshot>,
+        current: &Current,
         listeners: BTreeMap<SocketAddr, Fallback>,
         limits: Limits,
         flows: Option<Box<dyn FlowIndex + Send>>,
         kernel: Option<Box<dyn Handoff>>,
     ) -> Self {
+        let generations = Generations::new(current);
         Self {
-            snapshot,
+            routes: RouteCounters::new(generations.snapshot().routes()),
+            generations,
             listeners,
             limits,
             flows,
@@ -147,9 +152,21 @@ impl Service {
         }
     }
 
-    /// To be called with the time before each batch.
+    /// To be called with the time before each batch, once its frames were taken.
     pub fn begin_batch(&mut self, now: Now) {
         self.now = now;
+        self.refresh();
+    }
+
+    /// To be called before a frame that was taken later.
+    pub(super) fn refresh(&mut self) {
+        self.generations.refresh();
+        self.routes.follow(self.generations.snapshot().routes());
+    }
+
+    /// To be called after each batch.
+    pub fn end_batch(&mut self) {
+        self.routes.publish();
     }
 
     /// True when a server in the kernel may be behind `local`.
@@ -210,10 +227,7 @@ impl Service {
             if !kernel.listens(&local) {
                 return Err(NotTaken::NoListener);
             }
-            // A proxy finds out too late that nobody listens: its client is reset.
-            if kernel.outlives_us(&local) {
-                self.listening.insert(local, now + LISTENS);
-            }
+            self.listening.insert(local, now + LISTENS);
         }
         self.leaving += 1;
         io.conn().phase = Phase::Leaving;
@@ -225,6 +239,7 @@ impl Service {
     fn step_aside(
         &mut self,
         io: &mut Io<'_, Self>,
+        route: RouteId,
         reason: NotOurs,
         head: Option<&Head<'_>>,
         last: bool,
@@ -234,18 +249,26 @@ impl Service {
             match self.leave(io) {
                 Ok(()) => {
                     self.counters.left(reason);
+                    self.routes.count(route, Fate::Left(reason));
                     return Ok(Answered::Left);
                 }
                 Err(why) => self.counters.not_taken(why),
             }
         }
         let refusal = route::unserved(reason, head);
-        self.refuse(io, head, last, &refusal).map(Answered::of)
+        self.refuse(io, route, head, last, &refusal)
+            .map(Answered::of)
     }
 
-    /// What it counts.
-    pub fn counters(&self) -> &HttpCounters {
-        &self.counters
+    /// Shows what it counts as (name, label, value).
+    pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
+        self.counters.visit(see);
+        self.generations.visit(see);
+    }
+
+    /// Where it counts by route.
+    pub fn routes(&self) -> Arc<RouteBoard> {
+        self.routes.board()
     }
 
     /// The XDP program lets only listeners' segments through; for anything else the kernel is the right place.
@@ -270,16 +293,18 @@ impl Service {
     fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
         let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
         let fallback = self.usual_fallback(&io.flow().local);
-        let connection = match route::decide(&self.snapshot, head, fallback) {
-            Decision::Serve { response, body } => {
+        let (route, decision) = route::decide(self.generations.snapshot(), head, fallback);
+        let connection = match decision {
+            Decision::Serve { response, form } => {
                 let connection = ConnectionField::of(head, last);
-                self.queue(io, response, connection, body)?;
+                self.queue(io, response, connection, form)?;
+                self.routes.count(route, Fate::Served);
                 connection
             }
             Decision::HandOff(reason) => {
-                return self.step_aside(io, reason, Some(head), last);
+                return self.step_aside(io, route, reason, Some(head), last);
             }
-            Decision::Refuse(refusal) => self.refuse(io, Some(head), last, &refusal)?,
+            Decision::Refuse(refusal) => self.refuse(io, route, Some(head), last, &refusal)?,
         };
         if io.conn().requests == REQUESTS_BEFORE_FLOW_ENTRY
             && let Some(flows) = &mut self.flows
@@ -299,6 +324,7 @@ impl Service {
     fn refuse(
         &mut self,
         io: &mut Io<'_, Self>,
+        route: RouteId,
         head: Option<&Head<'_>>,
         last: bool,
         refusal: &Refusal,
@@ -306,9 +332,10 @@ impl Service {
         let connection = head.map_or(ConnectionField::Close, |head| {
             ConnectionField::of(head, refusal.close || last)
         });
-        let id = self.snapshot.refusal(refusal.status);
-        self.queue(io, id, connection, refusal.body)?;
+        let id = self.generations.snapshot().refusal(refusal.status);
+        self.queue(io, id, connection, Form::whole(refusal.body))?;
         self.counters.not_ours(refusal.reason);
+        self.routes.count(route, Fate::Refused(refusal.reason));
         Ok(connection)
     }
 
@@ -317,17 +344,20 @@ impl Service {
         io: &mut Io<'_, Self>,
         id: ResponseId,
         connection: ConnectionField,
-        body: bool,
+        form: Form,
     ) -> Result<(), Full> {
-        let piece = Rendering {
+        let rendering = Rendering {
             id,
             date: self.now.unix,
             connection,
-            body,
+            form,
         };
-        io.send(piece, self.snapshot.len(&piece))?;
+        let len = self.generations.snapshot().len(&rendering);
+        io.send(self.generations.piece(rendering), len)?;
+        self.generations.sent();
         io.conn().requests += 1;
-        self.counters.answered(self.snapshot.status(id));
+        let status = self.generations.snapshot().status(id);
+        self.counters.answered(form.status(status));
         Ok(())
     }
 }
@@ -335,7 +365,7 @@ impl Service {
 impl App for Service {
     type Link = Link;
     type Conn = HttpConn;
-    type Piece = Rendering;
+    type Piece = Piece;
 
     fn on_established(&mut self, now: Instant, io: &mut Io<'_, Self>) {
         io.set_deadline(Some(now + self.limits.idle_timeout));
@@ -396,11 +426,14 @@ impl App for Service {
                 }
                 Parsed::Invalid(error) => {
                     let fallback = self.fallback(&io.flow().local);
+                    let no_route = RouteId::NONE;
                     let answered = match route::decide_invalid(error, fallback) {
-                        Decision::HandOff(reason) => self.step_aside(io, reason, None, true),
-                        Decision::Refuse(refusal) => {
-                            self.refuse(io, None, true, &refusal).map(Answered::of)
+                        Decision::HandOff(reason) => {
+                            self.step_aside(io, no_route, reason, None, true)
                         }
+                        Decision::Refuse(refusal) => self
+                            .refuse(io, no_route, None, true, &refusal)
+                            .map(Answered::of),
                         Decision::Serve { .. } => Ok(Answered::Close),
                     };
                     return match answered {
@@ -438,8 +471,8 @@ impl App for Service {
             }
             Phase::Head => {
                 self.counters.header_timeouts += 1;
-                let id = self.snapshot.refusal(Status::RequestTimeout);
-                match self.queue(io, id, ConnectionField::Close, true) {
+                let id = self.generations.snapshot().refusal(Status::RequestTimeout);
+                match self.queue(io, id, ConnectionField::Close, Form::Full) {
                     Ok(()) => io.close(),
                     Err(Full) => io.abort(),
                 }
@@ -447,12 +480,14 @@ impl App for Service {
         }
     }
 
-    fn fill(&mut self, piece: &Rendering, offset: u32, buf: &mut [u8]) -> Sum {
-        self.snapshot.fill(piece, offset, buf);
+    fn fill(&mut self, piece: &Piece, offset: u32, buf: &mut [u8]) -> Sum {
+        self.generations.fill(piece, offset, buf);
         Sum::of(buf)
     }
 
-    fn on_release(&mut self, _piece: Rendering) {}
+    fn on_release(&mut self, piece: Piece) {
+        self.generations.release(piece);
+    }
 
     fn on_closed(&mut self, flow: &Flow, conn: HttpConn, _why: CloseReason) {
         if conn.phase == Phase::Leaving {

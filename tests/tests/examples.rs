@@ -1,0 +1,144 @@
+//! `examples/`: every endpoint, asked directly and through sidestep, as their users would start them.
+
+use serde_json::{Value, json};
+use sidestep_tests::example::Example;
+
+const UVICORN: [&str; 8] = [
+    "-m",
+    "uvicorn",
+    "--host",
+    "",
+    "--port",
+    "80",
+    "--no-access-log",
+    "app:app",
+];
+
+#[test]
+fn fastapi_ping_answers_through_sidestep_as_it_does_directly() {
+    let example = Example::start("fastapi-ping", &UVICORN);
+    let direct = example.direct("/ping", &[]);
+    assert_eq!(
+        (direct.status, direct.json()),
+        (200, json!({"status": "ok"}))
+    );
+    // The first at least is the server's own; later ones may be the fast path's.
+    for _ in 0..5 {
+        let through = example.through("/ping", &[]);
+        assert_eq!((through.status, &through.body), (200, &direct.body));
+        assert_eq!(through.field("content-type"), direct.field("content-type"));
+        assert_eq!(
+            through.field("cache-control"),
+            direct.field("cache-control")
+        );
+    }
+    let times = [(); 3].map(|()| example.through("/time", &[]).json()["time"].clone());
+    assert!(
+        times[0] != times[1] && times[1] != times[2],
+        "cached: {times:?}"
+    );
+    assert_eq!(example.through("/no-such-thing", &[]).status, 404);
+    example.stop();
+}
+
+#[test]
+fn bookstore_answers_on_sqlite() {
+    bookstore("sqlite");
+}
+
+#[test]
+fn bookstore_answers_on_postgresql() {
+    bookstore("postgresql");
+}
+
+fn bookstore(database: &str) {
+    let server = ["serve", "--authors", "1000", "--database", database];
+    let example = Example::start("bookstore", &server);
+    let page = "/author?limit=20&offset=500";
+    for path in ["/author/17", "/author/1000", "/author", page] {
+        let direct = example.direct(path, &[]);
+        assert_eq!(direct.status, 200, "{path}: {}", direct.body);
+        for _ in 0..3 {
+            let through = example.through(path, &[]);
+            assert_eq!(
+                (through.status, &through.body),
+                (200, &direct.body),
+                "{path}"
+            );
+            for field in ["content-type", "cache-control", "cache-tag", "etag"] {
+                assert_eq!(through.field(field), direct.field(field), "{path}: {field}");
+            }
+        }
+        let etag = format!("If-None-Match: {}", direct.field("etag").expect("an ETag"));
+        assert_eq!(example.through(path, &["-H", &etag]).status, 304, "{path}");
+    }
+    let author = example.through("/author/17", &[]).json();
+    let books = author["books"].as_array().expect("books");
+    assert_eq!(books.len(), 10, "{author}");
+    let mut genres: Vec<&Value> = books.iter().map(|book| &book["genre"]).collect();
+    genres.sort_by_key(|genre| genre.as_str());
+    genres.dedup();
+    assert_eq!(author["genres"], json!(genres));
+    assert_eq!(page_of(&example, page).0, 1000);
+    assert_eq!(page_of(&example, page).1, 20);
+
+    for (path, status) in [
+        ("/author/1001", 404),
+        ("/author/17x", 404),
+        ("/author?limit=0", 422),
+        ("/author?limit=101", 422),
+        ("/author?offset=-1", 422),
+        ("/author?offset=1;drop", 422),
+        ("/author?page=2", 422),
+    ] {
+        assert_eq!(example.through(path, &[]).status, status, "{path}");
+        assert_eq!(example.direct(path, &[]).status, status, "{path}");
+    }
+
+    for (body, status) in [
+        (json!({}), 422),
+        (json!({"name": " "}), 422),
+        (json!({"name": "x", "born": "1900"}), 422),
+        (json!({"name": "x", "id": 3}), 422),
+        (
+            json!({"name": "x", "books": [{"title": "t", "year": 2000, "genre": "none"}]}),
+            422,
+        ),
+        (json!({"name": "a".repeat(101)}), 422),
+    ] {
+        let answer = example.through("/author", &["--data", &body.to_string()]);
+        assert_eq!(answer.status, status, "{body}: {}", answer.body);
+    }
+    assert_eq!(
+        page_of(&example, page).0,
+        1000,
+        "what is refused changes nothing"
+    );
+
+    // Each new author is there at once, by itself and in the total of a page that was just asked for.
+    for number in 1..=5 {
+        let book = json!({"title": "A title", "year": 2001, "genre": "Essay"});
+        let new = json!({"name": format!("New {number}"), "born": 1970, "books": [book]});
+        let answer = example.through("/author", &["--data", &new.to_string()]);
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        let at = answer.field("location").expect("a Location").to_owned();
+        let seen = example.through(&at, &[]).json();
+        assert_eq!(seen["name"], new["name"]);
+        assert_eq!(seen["genres"], json!(["Essay"]));
+        assert_eq!(page_of(&example, page).0, 1000 + number);
+        assert_eq!(example.direct(&at, &[]).json(), seen);
+    }
+    let log = example.log();
+    assert!(!log.contains("Traceback"), "{log}");
+    example.stop();
+}
+
+/// The total that a page tells, and the authors on it.
+fn page_of(example: &Example, path: &str) -> (u64, usize) {
+    let page = example.through(path, &[]).json();
+    let authors = page["authors"].as_array().map(Vec::len);
+    (
+        page["total"].as_u64().expect("a total"),
+        authors.expect("authors"),
+    )
+}
