@@ -1,15 +1,7 @@
 //! Preconditions (RFC 9110, 13).
 
 use super::{Flags, Head, Method, date};
-
-/// What tells a representation from its earlier and later ones (RFC 9110, 8.8).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Validators<'a> {
-    /// The entity tag, with its quotes, and `W/` in front if it is a weak one.
-    pub etag: Option<&'a [u8]>,
-    /// `Last-Modified`, in seconds since 1970-01-01 00:00:00 UTC.
-    pub last_modified: Option<u32>,
-}
+use crate::store::Validators;
 
 /// What preconditions come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
