@@ -106,7 +106,7 @@ impl Rest<'_> {
     /// The same; its reader would not tell of what is behind the end.
     fn take_brotli(&mut self, coded: &[u8]) -> bool {
         let alloc = StandardAlloc::default;
-        let mut state = BrotliState::new(alloc(), alloc(), alloc());
+        let mut state = BrotliState::new_strict(alloc(), alloc(), alloc());
         let (mut unread, mut read, mut total) = (coded.len(), 0, 0);
         let mut buf = [0; 8192];
         loop {
