@@ -9,6 +9,7 @@ mod publish;
 mod ring;
 mod routes;
 mod service;
+mod tap;
 
 pub use clock::{Clock, Now};
 pub use process::{Pipeline, Stranger};
@@ -16,6 +17,7 @@ pub use publish::Published;
 pub use ring::Neighbours;
 pub use routes::RouteBoard;
 pub use service::{FlowIndex, Limits, Service};
+pub use tap::{Copied, Open, Switch, Taps};
 
 use crate::xsk::{Frame, Port, Queue};
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -28,6 +30,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+use tap::Tap;
 use tcp_lite::Instant;
 
 /// Frames taken from the receive ring at a time. Larger batches coalesce more answers but make the first wait for
@@ -88,6 +91,7 @@ pub struct Worker {
     pipeline: Pipeline,
     published: Arc<Published>,
     control: Control,
+    tap: Tap,
     busy_poll: bool,
 }
 
@@ -102,6 +106,7 @@ impl Worker {
                 order: Arc::new(AtomicU8::new(Order::Run as u8)),
                 wake: waker,
             },
+            tap: Tap::default(),
             busy_poll,
         };
         // So that a status has every counter from the first moment.
@@ -122,6 +127,11 @@ impl Worker {
     /// Where it publishes its counters.
     pub fn published(&self) -> Arc<Published> {
         self.published.clone()
+    }
+
+    /// For copies of its frames.
+    pub fn tap(&self) -> Arc<Switch> {
+        self.tap.switch()
     }
 
     /// Where it publishes its counters by route.
@@ -150,6 +160,12 @@ impl Worker {
             }
             let received = self.queue.rings().receive(&mut frames);
             self.queue.rings().refill();
+            let tapped = self.tap.is_on().then(|| clock.wall());
+            if let Some(at) = tapped {
+                for frame in &frames {
+                    self.tap.copy(at, self.queue.bytes(frame));
+                }
+            }
             self.pipeline.batch(now, &mut self.queue, &mut frames);
             // After the batch: requests that are here already still get their answers.
             if order > obeyed {
@@ -161,6 +177,9 @@ impl Worker {
                 }
                 obeyed = order;
                 self.pipeline.batch(now, &mut self.queue, &mut frames);
+            }
+            if let Some(at) = tapped {
+                self.queue.each_pending(|frame| self.tap.copy(at, frame));
             }
             let waiting = self.queue.rings().kick()?;
             self.queue.rings().reap();
@@ -176,6 +195,10 @@ impl Worker {
             }
         }
         self.pipeline.abort_all(clock.now(), &mut self.queue);
+        if self.tap.is_on() {
+            let at = clock.wall();
+            self.queue.each_pending(|frame| self.tap.copy(at, frame));
+        }
         self.queue.rings().kick()?;
         self.queue.rings().reap();
         self.publish();
