@@ -199,7 +199,15 @@ impl fmt::Display for Rate {
 fn frame(before: &Value, now: &Value, time: Duration, (lines, columns): (usize, usize)) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail, here and below.
-    let _ = writeln!(text, "{}\n", headline(now));
+    let _ = writeln!(text, "{}", headline(now));
+    for trouble in now["degraded"].as_array().into_iter().flatten() {
+        let _ = writeln!(
+            text,
+            "degraded: {}",
+            trouble["text"].as_str().unwrap_or("?")
+        );
+    }
+    text.push('\n');
     let workers = |status: &Value| -> Vec<(String, Counts)> {
         let all = status["workers"].as_array().into_iter().flatten();
         all.map(|w| (format!("queue {}", w["queue"]), Counts::of_worker(w)))
@@ -321,6 +329,7 @@ mod tests {
         json!({
             "interface": "eth0",
             "mode": "copy",
+            "degraded": [{"text": "slow"}],
             "listening": ["192.0.2.1:80"],
             "workers": [worker(0), worker(1)],
             "routes": [
@@ -338,6 +347,8 @@ mod tests {
             .map(|line| line.split_whitespace().collect())
             .collect();
         assert!(shown.starts_with("sidestep on eth0, copy mode, listening on 192.0.2.1:80\n"));
+        assert_eq!(rows[1], ["degraded:", "slow"]);
+        let rows = &rows[1..];
         assert_eq!(rows[3], ["all", "500", "4.0", "-", "14", "1000", "500"]);
         assert_eq!(
             rows[4],
