@@ -63,9 +63,25 @@ impl Handoff for Ways {
         Ok(standing)
     }
 
+    fn label(&self, ticket: &Ticket, carrier: &mut Vec<u8>) {
+        match self.offered.get(&ticket.flow) {
+            Some(Way::Kernel) => self.kernel.label(ticket, carrier),
+            Some(Way::Proxy) => self.proxy.label(ticket, carrier),
+            None => {}
+        }
+    }
+
     fn standing(&mut self, flow: &Flow) -> Standing {
         match self.offered.get(flow) {
-            Some(Way::Kernel) => self.kernel.standing(flow),
+            Some(Way::Kernel) => match self.kernel.standing(flow) {
+                // Nothing has been made of it, and nothing will be.
+                Standing::Refused(_) => {
+                    self.kernel.forget(flow);
+                    self.offered.insert(*flow, Way::Proxy);
+                    Standing::Waits
+                }
+                standing => standing,
+            },
             Some(Way::Proxy) => self.proxy.standing(flow),
             None => Standing::Pending,
         }

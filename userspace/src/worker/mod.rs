@@ -10,6 +10,7 @@ mod routes;
 mod service;
 
 pub use clock::{Clock, Now};
+pub use leaving::CAPACITY as LEAVING;
 pub use process::{Pipeline, Stranger};
 pub use publish::Published;
 pub use ring::Neighbours;
