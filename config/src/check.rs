@@ -1,10 +1,14 @@
 //! From the file as written to a [`Config`]: defaults, ranges, and rules across values.
 
+mod fields;
 mod site;
 
 use crate::error::{ConfigError, Report};
 use crate::value::{Queues, Size, Span, show_size};
-use crate::{Config, Control, Interface, Limits, Listen, ListenAddress, raw};
+use crate::{
+    Config, Control, Fallback, FallbackMode, Interface, Limits, Listen, ListenAddress,
+    ProxyProtocol, raw,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -18,6 +22,8 @@ const UMEM_FRAMES: RangeInclusive<i64> = 256..=1 << 20;
 const CONNECTIONS: RangeInclusive<i64> = 1..=100_000_000;
 /// Bounds the timeouts. Zero would close every connection at once; over a day they protect nothing.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+/// Bounds `limits.cache_memory`. Below a mebibyte hardly an answer fits; above a tebibyte it is a slip.
+const CACHE_MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 /// Longest interface name: IFNAMSIZ - 1 (linux/if.h).
 const INTERFACE_NAME: usize = 15;
 /// Longest path of a Unix socket: sizeof(sun_path) - 1 (unix(7)).
@@ -127,6 +133,7 @@ fn listeners(raw: Vec<Spanned<raw::Listen>>, report: &mut Report<'_>) -> Vec<Lis
             port: 80,
             fallback: Default::default(),
             fallback_mode: Default::default(),
+            proxy_protocol: Default::default(),
         });
     }
     for entry in raw {
@@ -153,14 +160,49 @@ fn listeners(raw: Vec<Spanned<raw::Listen>>, report: &mut Report<'_>) -> Vec<Lis
             );
         }
         seen.push((address, port));
+        let (fallback_mode, proxy_protocol) = proxied(
+            listen.fallback,
+            listen.fallback_mode,
+            listen.proxy_protocol,
+            report,
+        );
         list.push(Listen {
             address,
             port,
             fallback: listen.fallback,
-            fallback_mode: listen.fallback_mode,
+            fallback_mode,
+            proxy_protocol,
         });
     }
     list
+}
+
+/// The PROXY protocol is spoken by a proxy, which it therefore implies.
+fn proxied(
+    fallback: Fallback,
+    mode: FallbackMode,
+    protocol: Option<Spanned<ProxyProtocol>>,
+    report: &mut Report<'_>,
+) -> (FallbackMode, ProxyProtocol) {
+    let Some(protocol) = protocol else {
+        return (mode, ProxyProtocol::Off);
+    };
+    let wrong = match (protocol.get_ref(), fallback, mode) {
+        (ProxyProtocol::Off, _, _) => return (mode, ProxyProtocol::Off),
+        (ProxyProtocol::V2, Fallback::None, _) => Some((
+            "proxy_protocol tells a server who the client is, and with fallback = \"none\" there is no server",
+            "remove proxy_protocol, or write fallback = \"kernel\"",
+        )),
+        (ProxyProtocol::V2, Fallback::Kernel, FallbackMode::Handoff) => Some((
+            "with fallback_mode = \"handoff\" the server accepts the client's own connection, without a PROXY header",
+            "remove proxy_protocol: the server sees the client's address; or write fallback_mode = \"proxy\"",
+        )),
+        (ProxyProtocol::V2, Fallback::Kernel, FallbackMode::Auto | FallbackMode::Proxy) => None,
+    };
+    if let Some((what, help)) = wrong {
+        report.add(protocol.span(), what, help);
+    }
+    (FallbackMode::Proxy, protocol.into_inner())
 }
 
 fn listen_address(text: &Spanned<String>, report: &mut Report<'_>) -> Option<ListenAddress> {
@@ -227,6 +269,13 @@ fn limits(raw: raw::Limits, report: &mut Report<'_>) -> Limits {
             raw.idle_timeout,
             Duration::from_secs(60),
             "idle_timeout",
+            report,
+        ),
+        cache_memory: size(
+            raw.cache_memory,
+            256 << 20,
+            CACHE_MEMORY,
+            "cache_memory",
             report,
         ),
     }
@@ -303,6 +352,33 @@ fn size(
             "write a size from {} to {}",
             show_size(*range.start()),
             show_size(*range.end())
+        ),
+    );
+    default
+}
+
+/// The span or its default, at most `most`.
+fn longest(
+    raw: Option<Spanned<Span>>,
+    default: Duration,
+    most: Duration,
+    key: &str,
+    report: &mut Report<'_>,
+) -> Duration {
+    let Some(raw) = raw else { return default };
+    let Span(span) = *raw.get_ref();
+    if span <= most {
+        return span;
+    }
+    report.add(
+        raw.span(),
+        format!(
+            "{key} of {} is out of range",
+            humantime::format_duration(span)
+        ),
+        format!(
+            "write a duration of at most {}",
+            humantime::format_duration(most)
         ),
     );
     default

@@ -76,6 +76,8 @@ pub struct Listen {
     pub fallback: Fallback,
     /// How such a request gets to the kernel.
     pub fallback_mode: FallbackMode,
+    /// How that server is told who the client is. Not `Off` only with `Fallback::Kernel` and `FallbackMode::Proxy`.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 /// The address of a `[[listen]]`.
@@ -111,6 +113,17 @@ pub enum FallbackMode {
     Proxy,
 }
 
+/// How a server behind the proxy is told who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyProtocol {
+    /// Not at all.
+    #[default]
+    Off,
+    /// By a header of the PROXY protocol, version 2, in front of what the client says.
+    V2,
+}
+
 /// `[[site]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
@@ -135,6 +148,52 @@ pub struct StaticRoute {
     pub index: String,
     /// Largest file served from memory, in bytes.
     pub max_object: u64,
+    /// Where its variants in a content coding come from.
+    pub compress: Compress,
+    /// What is said about the encoding of text.
+    pub charset: Charset,
+    /// Fields of the answers that are files.
+    pub headers: Vec<Header>,
+    /// The page of a 404, from the root; existed when the file was checked.
+    pub not_found: Option<PathBuf>,
+    /// Symbolic links may lead out of the root.
+    pub follow_symlinks: bool,
+    /// Names that begin with a dot are served as well.
+    pub hidden: bool,
+}
+
+/// Where variants in a content coding come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compress {
+    /// Nowhere: there are none.
+    Off,
+    /// From the files beside it: `x.br`, `x.zst` and `x.gz` for `x`.
+    #[default]
+    Siblings,
+    /// From those, and made once when a file is loaded.
+    Auto,
+}
+
+/// What `Content-Type` says about the encoding of text.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Charset {
+    /// `utf-8` where that is certain, else nothing.
+    #[default]
+    Auto,
+    /// Nothing.
+    Off,
+    /// This, of every text; a token.
+    Is(String),
+}
+
+/// A field of an answer: a name and a value that may be sent, and that is not one of those that sidestep sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its name, as written.
+    pub name: String,
+    /// Its value: visible ASCII and spaces.
+    pub value: String,
 }
 
 /// `[[site.response]]`
@@ -148,6 +207,8 @@ pub struct ResponseRoute {
     pub content_type: String,
     /// The body; empty for status 204 and 205.
     pub body: String,
+    /// More fields.
+    pub headers: Vec<Header>,
 }
 
 /// `[[site.cache]]`
@@ -161,6 +222,14 @@ pub struct CacheRoute {
     pub ttl: Ttl,
     /// How long after that it may be served while it is fetched anew (RFC 5861, 3).
     pub stale_while_revalidate: Duration,
+    /// How long after it was fresh it may be served when the server fails or is gone (RFC 5861, 4).
+    pub stale_if_error: Duration,
+    /// Longest that an error such as 404 is kept; 0: none is.
+    pub negative_ttl: Duration,
+    /// How long nothing is learned of a path after a request that may have changed it.
+    pub write_hold: Duration,
+    /// Largest answer that is kept, in bytes.
+    pub max_object: u64,
     /// The answer is the same for everybody: `Cookie` and `Authorization` do not bypass it.
     pub public: bool,
 }
@@ -178,6 +247,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// From an answer to the next request on the connection; not 0.
     pub idle_timeout: Duration,
+    /// Learned answers of all routes together, in bytes, with what is kept beside them.
+    pub cache_memory: u64,
 }
 
 impl Limits {

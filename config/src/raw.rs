@@ -1,8 +1,9 @@
 //! The file as written: the schema of DESIGN.md 9 with the place of each value, before any check across values.
 
 use crate::value::{Size, Span};
-use crate::{Fallback, FallbackMode, Mode, Queues, Ttl};
+use crate::{Compress, Fallback, FallbackMode, Mode, ProxyProtocol, Queues, Ttl};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use toml::Spanned;
 
 #[derive(Deserialize)]
@@ -39,6 +40,7 @@ pub(crate) struct Listen {
     pub(crate) fallback: Fallback,
     #[serde(default)]
     pub(crate) fallback_mode: FallbackMode,
+    pub(crate) proxy_protocol: Option<Spanned<ProxyProtocol>>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +55,8 @@ pub(crate) struct Site {
     pub(crate) caches: Vec<Cache>,
 }
 
+pub(crate) type Headers = BTreeMap<Spanned<String>, Spanned<String>>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Static {
@@ -60,6 +64,15 @@ pub(crate) struct Static {
     pub(crate) root: Spanned<String>,
     pub(crate) index: Option<Spanned<String>>,
     pub(crate) max_object: Option<Spanned<Size>>,
+    pub(crate) compress: Option<Compress>,
+    pub(crate) charset: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) headers: Headers,
+    pub(crate) not_found: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) follow_symlinks: bool,
+    #[serde(default)]
+    pub(crate) hidden: bool,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +82,8 @@ pub(crate) struct Response {
     pub(crate) status: Option<Spanned<i64>>,
     pub(crate) content_type: Option<Spanned<String>>,
     pub(crate) body: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) headers: Headers,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +93,11 @@ pub(crate) struct Cache {
     pub(crate) origin: Spanned<String>,
     #[serde(default)]
     pub(crate) ttl: Ttl,
-    pub(crate) stale_while_revalidate: Option<Span>,
+    pub(crate) stale_while_revalidate: Option<Spanned<Span>>,
+    pub(crate) stale_if_error: Option<Spanned<Span>>,
+    pub(crate) negative_ttl: Option<Spanned<Span>>,
+    pub(crate) write_hold: Option<Spanned<Span>>,
+    pub(crate) max_object: Option<Spanned<Size>>,
     #[serde(default)]
     pub(crate) public: bool,
 }
@@ -91,6 +110,7 @@ pub(crate) struct Limits {
     pub(crate) requests_per_connection: Option<Spanned<i64>>,
     pub(crate) header_timeout: Option<Spanned<Span>>,
     pub(crate) idle_timeout: Option<Spanned<Span>>,
+    pub(crate) cache_memory: Option<Spanned<Size>>,
 }
 
 #[derive(Deserialize, Default)]

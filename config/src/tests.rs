@@ -33,7 +33,8 @@ fn everything_has_a_default() {
             address: ListenAddress::Interface,
             port: 80,
             fallback: Fallback::Kernel,
-            fallback_mode: FallbackMode::Auto
+            fallback_mode: FallbackMode::Auto,
+            proxy_protocol: ProxyProtocol::Off
         }]
     );
     assert_eq!(config.sites[0].hosts, [HostPattern::Any]);
@@ -53,6 +54,7 @@ fn sample_states_the_defaults() {
 
     // What the sample shows behind comment signs is right as well, and says what leaving it out means.
     let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("404.html"), "gone").unwrap();
     let uncomment = |keep: fn(&str) -> bool| -> Config {
         let text: String = Config::sample()
             .lines()
@@ -77,6 +79,11 @@ fn the_schema_of_the_design_parses() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("c.toml");
     std::fs::create_dir(root.path().join("www")).unwrap();
+    std::fs::write(root.path().join("www/404.html"), "gone").unwrap();
+    let header = |name: &str, value: &str| Header {
+        name: name.into(),
+        value: value.into(),
+    };
     std::fs::write(
         &file,
         r#"
@@ -93,6 +100,7 @@ fn the_schema_of_the_design_parses() {
         fallback_mode = "proxy"
         [[listen]]
         address = "2001:db8::1"
+        proxy_protocol = "v2"
         [[site]]
         hosts = ["Example.org.", "*.example.org", "[::1]"]
         [[site.static]]
@@ -100,16 +108,28 @@ fn the_schema_of_the_design_parses() {
         root = "www"
         index = "home.html"
         max_object = "1MiB"
+        compress = "auto"
+        charset = "iso-8859-1"
+        headers = { "Cache-Control" = "max-age=60", X-A = "b c" }
+        not_found = "404.html"
+        follow_symlinks = true
+        hidden = true
         [[site.response]]
         path = "/ping"
         status = 201
         content_type = "application/json"
         body = '{"status":"ok"}'
+        [site.response.headers]
+        Location = "/here"
         [[site.cache]]
         path = "/author/*"
         origin = "http://127.0.0.1:8000"
         ttl = "1s"
         stale_while_revalidate = "1m 30s"
+        stale_if_error = "1d"
+        negative_ttl = "2s"
+        write_hold = "500ms"
+        max_object = "64KiB"
         public = true
         [limits]
         connections = 10
@@ -117,6 +137,7 @@ fn the_schema_of_the_design_parses() {
         requests_per_connection = 5
         header_timeout = "500ms"
         idle_timeout = "1h"
+        cache_memory = "1GiB"
         [control]
         socket = "/tmp/s"
         metrics = "[::1]:1"
@@ -130,6 +151,8 @@ fn the_schema_of_the_design_parses() {
         config.listen[1].address,
         ListenAddress::Ip("2001:db8::1".parse().unwrap())
     );
+    assert_eq!(config.listen[1].proxy_protocol, ProxyProtocol::V2);
+    assert_eq!(config.listen[1].fallback_mode, FallbackMode::Proxy);
     let site = &config.sites[0];
     let hosts: Vec<String> = site.hosts.iter().map(HostPattern::to_string).collect();
     assert_eq!(hosts, ["example.org", "*.example.org", "[::1]"]);
@@ -139,9 +162,16 @@ fn the_schema_of_the_design_parses() {
             path: b"/a b/".to_vec(),
             root: root.path().join("www"),
             index: "home.html".into(),
-            max_object: 1 << 20
+            max_object: 1 << 20,
+            compress: Compress::Auto,
+            charset: Charset::Is("iso-8859-1".into()),
+            headers: vec![header("Cache-Control", "max-age=60"), header("X-A", "b c")],
+            not_found: Some("404.html".into()),
+            follow_symlinks: true,
+            hidden: true
         }]
     );
+    assert_eq!(site.responses[0].headers, [header("Location", "/here")]);
     assert_eq!(
         site.caches,
         [CacheRoute {
@@ -152,10 +182,15 @@ fn the_schema_of_the_design_parses() {
             },
             ttl: Ttl::Fixed(Duration::from_secs(1)),
             stale_while_revalidate: Duration::from_secs(90),
+            stale_if_error: Duration::from_secs(86_400),
+            negative_ttl: Duration::from_secs(2),
+            write_hold: Duration::from_millis(500),
+            max_object: 64 << 10,
             public: true
         }]
     );
     assert_eq!(config.limits.header_timeout, Duration::from_millis(500));
+    assert_eq!(config.limits.cache_memory, 1 << 30);
 }
 
 #[test]
@@ -176,6 +211,32 @@ fn an_error_has_place_and_fix() {
             .starts_with("t.toml:3:10: `é` is not a host name\n")
     );
     assert!(message(site("hosts = [\"ok\", \"a b\"]")).starts_with("t.toml:2:16: `a b`"));
+}
+
+#[test]
+fn a_proxy_header_needs_a_proxy_and_a_server() {
+    let listen = |keys: &str| with(&format!("[[listen]]\n{keys}\nproxy_protocol = \"v2\""));
+    for mode in ["auto", "proxy"] {
+        let config = listen(&format!("fallback_mode = \"{mode}\"")).unwrap();
+        assert_eq!(config.listen[0].fallback_mode, FallbackMode::Proxy);
+        assert_eq!(config.listen[0].proxy_protocol, ProxyProtocol::V2);
+    }
+    assert_eq!(
+        message(listen("fallback_mode = \"handoff\"")),
+        "t.toml:3:18: with fallback_mode = \"handoff\" the server accepts the client's own connection, without a PROXY \
+         header\n  help: remove proxy_protocol: the server sees the client's address; or write fallback_mode = \"proxy\""
+    );
+    assert_eq!(
+        message(listen("fallback = \"none\"")),
+        "t.toml:3:18: proxy_protocol tells a server who the client is, and with fallback = \"none\" there is no server\n  \
+         help: remove proxy_protocol, or write fallback = \"kernel\""
+    );
+    assert!(message(with("[[listen]]\nproxy_protocol = \"v1\"")).starts_with("t.toml:2:18: "));
+    let off = "[[listen]]\nfallback = \"none\"\nproxy_protocol = \"off\"";
+    assert_eq!(
+        with(off).unwrap().listen[0].proxy_protocol,
+        ProxyProtocol::Off
+    );
 }
 
 #[test]
@@ -359,6 +420,66 @@ fn sites_are_checked() {
         (tree("/") + "index = \"a/b\"", "not the name of a file"),
         (tree("/") + "max_object = 0", "out of range"),
         (
+            tree("/") + "compress = \"gzip\"",
+            "5:12: unknown variant `gzip`",
+        ),
+        (
+            tree("/") + "charset = \"utf 8\"",
+            "5:11: `utf 8` is not the name of a charset",
+        ),
+        (
+            tree("/") + "not_found = \"404.html\"",
+            "5:13: the page `404.html` is not a file below the root",
+        ),
+        (
+            tree("/") + "not_found = \"../etc/passwd\"",
+            "not a file below the root",
+        ),
+        (
+            tree("/") + "not_found = \"/etc/passwd\"",
+            "not a file below the root",
+        ),
+        (
+            tree("/") + "headers = { A = \"b\\r\\nC: d\" }",
+            "5:17: `b\\r\\nC: d` cannot be the value of a field",
+        ),
+        (
+            tree("/") + "headers = { A = \"é\" }",
+            "cannot be the value of a field",
+        ),
+        (
+            tree("/") + "headers = { A = \" b\" }",
+            "cannot be the value of a field",
+        ),
+        (
+            answer("headers = { \"A:\" = \"b\" }"),
+            "4:13: `A:` is not the name of a field",
+        ),
+        (
+            answer("headers = { \"\" = \"b\" }"),
+            "is not the name of a field",
+        ),
+        (
+            answer("headers = { \"A\\r\\nB\" = \"b\" }"),
+            "is not the name of a field",
+        ),
+        (
+            answer("headers = { content-length = \"5\" }"),
+            "the field `content-length` is set by sidestep",
+        ),
+        (
+            answer("headers = { Transfer-Encoding = \"chunked\" }"),
+            "belongs to the connection",
+        ),
+        (
+            answer("headers = { B = \"1\", b = \"2\" }"),
+            "4:22: the field `b` was given before, in line 4",
+        ),
+        (
+            answer(&format!("headers = {{ A = \"{}\" }}", "x".repeat(4096))),
+            "take 4101 bytes",
+        ),
+        (
             at("/a") + "\n" + &cache("/a", "http://a"),
             "the path `/a` was given before",
         ),
@@ -370,6 +491,34 @@ fn sites_are_checked() {
         (
             cache("/a", "http://a") + "\nttl = \"soon\"",
             "not a time to live",
+        ),
+        (
+            cache("/a", "http://a") + "\nstale_while_revalidate = \"32d\"",
+            "5:26: stale_while_revalidate of 1month 1day",
+        ),
+        (
+            cache("/a", "http://a") + "\nstale_if_error = 5",
+            "5:18: `5` has no unit",
+        ),
+        (
+            cache("/a", "http://a") + "\nstale_if_error = \"1y\"",
+            "stale_if_error of 1year is out of range",
+        ),
+        (
+            cache("/a", "http://a") + "\nnegative_ttl = \"90d\"",
+            "5:16: negative_ttl of",
+        ),
+        (
+            cache("/a", "http://a") + "\nwrite_hold = \"61m\"",
+            "5:14: write_hold of 1h 1m is out of range",
+        ),
+        (
+            cache("/a", "http://a") + "\nmax_object = 0",
+            "5:14: max_object of 0B is out of range",
+        ),
+        (
+            "[limits]\ncache_memory = \"1KiB\"".into(),
+            "3:16: cache_memory of 1KiB is out of range",
         ),
     ];
     for (text, expected) in table {

@@ -58,8 +58,16 @@ impl<'net> Daemon<'net> {
     /// # Panics
     /// With its stderr when it ends or does not get ready.
     pub fn start(host: &'net Host, config: &str) -> Self {
+        Self::start_by(&[], host, config)
+    }
+
+    /// The same, with `wrapper` as the beginning of the command line: a program that becomes the one named behind it.
+    ///
+    /// # Panics
+    /// As [`Daemon::start`].
+    pub fn start_by(wrapper: &[&str], host: &'net Host, config: &str) -> Self {
         let files = write_config(config);
-        let (process, ready) = Self::spawn(host, &files);
+        let (process, ready) = Self::spawn(wrapper, host, &files);
         Self {
             host,
             process: Some(process),
@@ -84,7 +92,7 @@ impl<'net> Daemon<'net> {
     /// # Panics
     /// When it does not get ready, or this one does not end with code 0.
     pub fn replaced(mut self) -> Self {
-        let (process, ready) = Self::spawn(self.host, &self.files);
+        let (process, ready) = Self::spawn(&[], self.host, &self.files);
         let Some(mut old) = self.process.replace(process) else {
             unreachable!("taken by value only");
         };
@@ -98,9 +106,11 @@ impl<'net> Daemon<'net> {
         self
     }
 
-    fn spawn(host: &Host, files: &TempDir) -> (Process, String) {
+    fn spawn(wrapper: &[&str], host: &Host, files: &TempDir) -> (Process, String) {
         let path = files.path().join("config.toml").display().to_string();
-        let mut process = host.spawn(&argv(&["attach", host.device, "--config", &path]));
+        let mut command: Vec<_> = wrapper.iter().map(|&arg| arg.to_owned()).collect();
+        command.extend(argv(&["attach", host.device, "--config", &path]));
+        let mut process = host.spawn(&command);
         let Some(ready) = process.line("ready: ", COMMAND_LIMIT) else {
             let state = process.wait(Duration::ZERO);
             panic!(
@@ -119,18 +129,55 @@ impl<'net> Daemon<'net> {
     /// `sidestep status --json`.
     ///
     /// # Panics
-    /// When the command fails or prints no JSON.
+    /// When the command fails, prints no JSON, or its exit code is another than what it prints stands for.
     pub fn status(&self) -> Value {
         let done = self.control(&["status", "--json"]);
-        assert_eq!(
-            done.code(),
-            0,
-            "status failed:\n{}{}",
-            done.stderr,
-            self.log()
-        );
-        serde_json::from_str(&done.stdout)
-            .unwrap_or_else(|error| panic!("status prints no JSON ({error}):\n{}", done.stdout))
+        let said = || format!("{}{}{}", done.stdout, done.stderr, self.log());
+        assert!(matches!(done.code(), 0 | 3), "status failed:\n{}", said());
+        let status: Value = serde_json::from_str(&done.stdout)
+            .unwrap_or_else(|error| panic!("status prints no JSON ({error}):\n{}", said()));
+        let degraded = status["degraded"] != Value::Array(Vec::new());
+        assert_eq!(done.code() == 3, degraded, "{}", said());
+        status
+    }
+
+    /// Why it does not work as well as it could: the reasons in its status.
+    ///
+    /// # Panics
+    /// As [`Daemon::status`].
+    pub fn degraded(&self) -> Vec<String> {
+        let status = self.status();
+        let all = status["degraded"].as_array().into_iter().flatten();
+        all.map(|trouble| trouble["reason"].as_str().unwrap_or("?").to_owned())
+            .collect()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.running().id()
+    }
+
+    /// Waits for an end that something else caused, with all that it said.
+    ///
+    /// # Panics
+    /// When it still runs after its time to drain.
+    pub fn gone(mut self) -> Finished {
+        let Some(process) = self.process.take() else {
+            unreachable!("taken by value only");
+        };
+        process.finish(DRAIN_LIMIT)
+    }
+
+    /// Sends it SIGTERM; [`Daemon::gone`] waits for its end.
+    pub fn terminate(&self) {
+        self.running().signal(Signal::SIGTERM);
+    }
+
+    /// Whether all of its own threads have ended, also when one that is traced keeps it from being gone.
+    pub fn is_over(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
+        // The state comes behind the name, which is in brackets.
+        stat.map_or(true, |stat| stat.contains(") Z "))
     }
 
     /// Runs a control command with this daemon's socket.
@@ -161,6 +208,15 @@ impl<'net> Daemon<'net> {
     /// Open connections, per worker.
     pub fn connections(&self) -> Vec<u64> {
         self.per_worker("connections")
+    }
+
+    /// A counter, summed over the workers.
+    pub fn counter(&self, name: &str, label: &str) -> u64 {
+        let status = self.status();
+        let workers = status["workers"].as_array().into_iter().flatten();
+        workers
+            .filter_map(|worker| worker["counters"][name][label].as_u64())
+            .sum()
     }
 
     /// Frames and segments dropped so far, whatever the reason, resets sent in answer included.

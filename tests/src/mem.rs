@@ -2,7 +2,7 @@
 
 use crate::raw::{Received, Segment, ethernet, flag};
 use sidestep::handoff::Handoff;
-use sidestep::store::Snapshot;
+use sidestep::store::{Current, Snapshot};
 use sidestep::worker::{Limits, Neighbours, Now, Pipeline, Service, Stranger};
 use sidestep::xsk::{Audit, MemFrame, MemPort, Port};
 use sidestep_config::{Config, ListenAddress};
@@ -24,10 +24,15 @@ const START: u32 = 1_767_225_600;
 /// A worker on a queue in memory.
 pub struct MemHost {
     pipeline: Pipeline,
+    current: Current,
     port: MemPort,
     now: Now,
     batch: Vec<MemFrame>,
     injected: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+fn snapshot(config: &Config) -> Arc<Snapshot> {
+    Arc::new(Snapshot::build(config).expect("a valid store"))
 }
 
 struct Record(Arc<Mutex<Vec<Vec<u8>>>>);
@@ -91,7 +96,7 @@ impl MemHost {
         kernel: Option<Box<dyn Handoff>>,
     ) -> Self {
         let config = Config::parse(config, "test").expect("a valid configuration");
-        let snapshot = Arc::new(Snapshot::build(&config).expect("a valid store"));
+        let current = Current::new(snapshot(&config));
         let listeners = config
             .listen
             .iter()
@@ -101,7 +106,7 @@ impl MemHost {
             })
             .collect();
         let limits = Limits::from(&config.limits);
-        let service = Service::new(snapshot, listeners, limits, None, kernel);
+        let service = Service::new(&current, listeners, limits, None, kernel);
         let stack = tcp_lite::Config {
             capacity: config.limits.connections as usize,
             secret: [7; 16],
@@ -112,6 +117,7 @@ impl MemHost {
         let stranger = Box::new(Record(Arc::clone(&injected)));
         Self {
             pipeline: Pipeline::new(stack, service, neighbours, Some(stranger)),
+            current,
             port: MemPort::new(frames, 2048, tx_room),
             now: Now {
                 mono: tcp_lite::Instant(0),
@@ -120,6 +126,15 @@ impl MemHost {
             batch: Vec::new(),
             injected,
         }
+    }
+
+    /// Answers requests from the sites of `config` from now on.
+    ///
+    /// # Panics
+    /// When the configuration is wrong.
+    pub fn replace(&mut self, config: &str) {
+        let config = Config::parse(config, "test").expect("a valid configuration");
+        self.current.replace(snapshot(&config));
     }
 
     /// Moves the clock.
@@ -237,21 +252,28 @@ impl MemConn {
     /// # Panics
     /// When the host does not take it.
     pub fn open(host: &mut MemHost, from: SocketAddr, to: SocketAddr) -> Self {
+        Self::try_open(host, from, to).expect("a SYN-ACK")
+    }
+
+    /// The same; `None` when the host does not take it.
+    ///
+    /// # Panics
+    /// When the host has more to say than the handshake.
+    pub fn try_open(host: &mut MemHost, from: SocketAddr, to: SocketAddr) -> Option<Self> {
         let syn = opening(from, to);
         let sent = host.exchange(&[frame(&syn)]);
-        let syn_ack = sent
-            .first()
-            .and_then(|f| Received::parse(f))
-            .expect("a SYN-ACK");
-        assert!(syn_ack.has(flag::SYN | flag::ACK), "{syn_ack:?}");
+        let segments = sent.iter().filter_map(|f| Received::parse(f));
+        let syn_ack = segments
+            .into_iter()
+            .find(|s| s.dport == from.port() && s.has(flag::SYN | flag::ACK))?;
         let mut next = syn;
         next.options.clear();
         next.flags = flag::ACK;
         next.seq = syn_ack.ack;
         next.ack = syn_ack.end();
-        let silent = host.exchange(&[frame(&next)]);
-        assert!(silent.is_empty(), "{silent:?}");
-        Self { next }
+        host.offer(&frame(&next));
+        host.run();
+        Some(Self { next })
     }
 
     /// The frame that acknowledges all that was taken.
@@ -264,6 +286,15 @@ impl MemConn {
         let mut reset = self.next.clone();
         reset.flags = flag::RST;
         frame(&reset)
+    }
+
+    /// The frame that ends what the client sends.
+    pub fn fin(&mut self) -> Vec<u8> {
+        self.next.flags = flag::ACK | flag::FIN;
+        let made = frame(&self.next);
+        self.next.seq = self.next.seq.wrapping_add(1);
+        self.next.flags = flag::ACK;
+        made
     }
 
     /// The client's next sequence number, and the host's.

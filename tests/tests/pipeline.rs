@@ -2,6 +2,8 @@
 
 #[path = "pipeline/fragments.rs"]
 mod fragments;
+#[path = "pipeline/generations.rs"]
+mod generations;
 #[path = "pipeline/leaving.rs"]
 mod leaving;
 #[path = "pipeline/ring.rs"]

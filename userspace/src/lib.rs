@@ -3,6 +3,7 @@
 //! The way of a frame is in [`worker::Pipeline`]; see `ARCHITECTURE.md` for the map of it all.
 
 mod bpf_link;
+pub mod cache;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -127,10 +127,9 @@ pub enum NotOurs {
     Expect,
     /// `Upgrade` (RFC 9110, 7.8).
     Upgrade,
-    /// `If-Match` with a validator: none was given out here (RFC 9110, 13.1.1).
-    IfMatch,
-    /// `If-None-Match: *` (RFC 9110, 13.1.2).
-    IfNoneMatchAny,
+    /// `If-Match` or `If-Unmodified-Since` does not hold (RFC 9110, 13.1). Never left to the server behind: it is about
+    /// what is served here.
+    Precondition,
     /// The object is over its route's `max_object`.
     ObjectTooLarge,
     /// A `[[site.cache]]` route.
@@ -143,7 +142,7 @@ impl NotOurs {
     /// How many there are, with those of [`HeadError`].
     pub const COUNT: usize = HeadError::ALL.len() + Self::PLAIN.len();
 
-    const PLAIN: [Self; 12] = [
+    const PLAIN: [Self; 11] = [
         Self::Method,
         Self::UnknownMethod,
         Self::Path,
@@ -151,8 +150,7 @@ impl NotOurs {
         Self::Body,
         Self::Expect,
         Self::Upgrade,
-        Self::IfMatch,
-        Self::IfNoneMatchAny,
+        Self::Precondition,
         Self::ObjectTooLarge,
         Self::Cached,
         Self::RedirectQuery,
@@ -177,11 +175,10 @@ impl NotOurs {
             Self::Body => 4,
             Self::Expect => 5,
             Self::Upgrade => 6,
-            Self::IfMatch => 7,
-            Self::IfNoneMatchAny => 8,
-            Self::ObjectTooLarge => 9,
-            Self::Cached => 10,
-            Self::RedirectQuery => 11,
+            Self::Precondition => 7,
+            Self::ObjectTooLarge => 8,
+            Self::Cached => 9,
+            Self::RedirectQuery => 10,
         };
         HeadError::ALL.len() + plain
     }
@@ -197,11 +194,104 @@ impl NotOurs {
             Self::Body => "body",
             Self::Expect => "expect",
             Self::Upgrade => "upgrade",
-            Self::IfMatch => "if_match",
-            Self::IfNoneMatchAny => "if_none_match_any",
+            Self::Precondition => "precondition",
             Self::ObjectTooLarge => "object_too_large",
             Self::Cached => "cache_route",
             Self::RedirectQuery => "redirect_query",
+        }
+    }
+}
+
+/// Why the cache does not keep what its origin answered, or has not asked it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotStored {
+    /// A status that is not kept (RFC 9111, 3).
+    Status,
+    /// A part of a representation (RFC 9111, 3.3).
+    Partial,
+    /// `no-store` (RFC 9111, 5.2.2.5).
+    NoStore,
+    /// `private` (RFC 9111, 5.2.2.7).
+    Private,
+    /// `no-cache` (RFC 9111, 5.2.2.4): it would have to be validated before each use.
+    NoCache,
+    /// `Set-Cookie`: it is for one client (RFC 9111, 7.3).
+    SetCookie,
+    /// `Vary: *`, or one that cannot be read (RFC 9111, 4.1).
+    VaryAny,
+    /// The request had `Authorization`, and the answer does not say that it is for all (RFC 9111, 3.5).
+    Authorization,
+    /// Nobody says how long it is fresh (RFC 9111, 4.2).
+    NoLifetime,
+    /// It was stale when it came, and may not be served so (RFC 9111, 4.2.4).
+    Stale,
+    /// It is over its route's `max_object`.
+    TooLarge,
+    /// It has more variants than are kept of one resource.
+    Variants,
+    /// Its head cannot be sent on.
+    BadHead,
+    /// It was purged while it was fetched.
+    Purged,
+    /// An unsafe request for it came before, or while it was fetched: the answer may be of before (RFC 9111, 4.4).
+    Written,
+    /// The origin could not be reached, did not answer in time, or broke off.
+    Unreachable,
+    /// The origin failed: a status of 500, 502, 503 or 504 (RFC 5861, 4).
+    OriginError,
+    /// As many fetches as may be are waiting for this origin.
+    Busy,
+}
+
+impl NotStored {
+    /// Every variant; a variant's position is its [`index`](Self::index).
+    pub const ALL: [Self; 18] = [
+        Self::Status,
+        Self::Partial,
+        Self::NoStore,
+        Self::Private,
+        Self::NoCache,
+        Self::SetCookie,
+        Self::VaryAny,
+        Self::Authorization,
+        Self::NoLifetime,
+        Self::Stale,
+        Self::TooLarge,
+        Self::Variants,
+        Self::BadHead,
+        Self::Purged,
+        Self::Written,
+        Self::Unreachable,
+        Self::OriginError,
+        Self::Busy,
+    ];
+
+    /// Position in [`ALL`](Self::ALL), for arrays of counters.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Metric label and log word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Partial => "partial",
+            Self::NoStore => "no_store",
+            Self::Private => "private",
+            Self::NoCache => "no_cache",
+            Self::SetCookie => "set_cookie",
+            Self::VaryAny => "vary_any",
+            Self::Authorization => "authorization",
+            Self::NoLifetime => "no_lifetime",
+            Self::Stale => "stale",
+            Self::TooLarge => "too_large",
+            Self::Variants => "variants",
+            Self::BadHead => "bad_head",
+            Self::Purged => "purged",
+            Self::Written => "written",
+            Self::Unreachable => "unreachable",
+            Self::OriginError => "origin_error",
+            Self::Busy => "busy",
         }
     }
 }

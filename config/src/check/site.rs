@@ -1,19 +1,29 @@
 //! Sites: hosts, routes, and that no two of them claim the same.
 
-use super::{integer, size};
+use super::fields::{charset, headers, is_token};
+use super::{integer, longest, size};
 use crate::error::Report;
 use crate::name::{BadName, CachePath, HostPattern, Origin, url_path};
-use crate::value::Span;
-use crate::{CacheRoute, ResponseRoute, Site, StaticRoute, raw};
+use crate::{CacheRoute, Charset, Header, ResponseRoute, Site, StaticRoute, raw};
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
 
 /// Bounds `max_object`. Offsets within a response are 32-bit and every object is held in memory: 1 GiB leaves the
 /// offsets ample room for a head, and what is larger belongs to the server behind.
 const MAX_OBJECT: RangeInclusive<u64> = 1..=1 << 30;
+
+/// Bounds the times that something may be served for after it was fresh. More than a month is more likely a slip.
+const MAX_STALE: Duration = Duration::from_secs(31 * 86_400);
+
+/// Default of `write_hold`. It has to outlast the server's work on the request: a shorter one lets the answer of before
+/// be learned again. Longer, and paths that are written to often are hardly ever served from the cache.
+const WRITE_HOLD: Duration = Duration::from_secs(5);
+
+/// Bounds `write_hold`. No server takes an hour for a request that its client waits for.
+const MAX_WRITE_HOLD: Duration = Duration::from_secs(3600);
 
 pub(super) fn sites(
     raw: Vec<Spanned<raw::Site>>,
@@ -105,6 +115,9 @@ fn routes(
             );
         }
         let index = index(raw.index, report);
+        let not_found = raw
+            .not_found
+            .and_then(|page| not_found(page, &root, report));
         let max_object = size(raw.max_object, 64 * 1024, MAX_OBJECT, "max_object", report);
         if let Some(path) = path {
             site.statics.push(StaticRoute {
@@ -112,6 +125,14 @@ fn routes(
                 root,
                 index,
                 max_object,
+                compress: raw.compress.unwrap_or_default(),
+                charset: raw
+                    .charset
+                    .map_or(Charset::Auto, |name| charset(name, report)),
+                headers: headers(raw.headers, report),
+                not_found,
+                follow_symlinks: raw.follow_symlinks,
+                hidden: raw.hidden,
             });
         }
     }
@@ -125,6 +146,7 @@ fn routes(
             raw.status,
             raw.content_type,
             raw.body,
+            headers(raw.headers, report),
             report,
         );
         site.responses.push(answer);
@@ -140,14 +162,28 @@ fn routes(
             CachePath::Prefix(path) => RouteKey::Prefix(path.clone()),
         };
         claim_route(&mut seen, key, &raw.path, report);
+        // RFC 9111, 4.2.4: nothing stale is served unless it was asked for; nor are errors kept.
+        let mut span = |raw, default, key| longest(raw, default, MAX_STALE, key, report);
+        let none = Duration::ZERO;
         site.caches.push(CacheRoute {
             path,
             origin,
             ttl: raw.ttl,
-            // RFC 9111, 4.2.4: nothing stale is served unless it was asked for.
-            stale_while_revalidate: raw
-                .stale_while_revalidate
-                .map_or(Duration::ZERO, |Span(span)| span),
+            stale_while_revalidate: span(
+                raw.stale_while_revalidate,
+                none,
+                "stale_while_revalidate",
+            ),
+            stale_if_error: span(raw.stale_if_error, none, "stale_if_error"),
+            negative_ttl: span(raw.negative_ttl, none, "negative_ttl"),
+            write_hold: longest(
+                raw.write_hold,
+                WRITE_HOLD,
+                MAX_WRITE_HOLD,
+                "write_hold",
+                report,
+            ),
+            max_object: size(raw.max_object, 1 << 20, MAX_OBJECT, "max_object", report),
             public: raw.public,
         });
     }
@@ -172,11 +208,32 @@ fn index(raw: Option<Spanned<String>>, report: &mut Report<'_>) -> String {
     index.into_inner()
 }
 
+/// A file below `root`; that it is one is checked, since a mistake here would only be seen by those who get the page.
+fn not_found(page: Spanned<String>, root: &Path, report: &mut Report<'_>) -> Option<PathBuf> {
+    let name = PathBuf::from(page.get_ref());
+    let plain = name
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if !plain || !root.join(&name).is_file() {
+        report.add(
+            page.span(),
+            format!(
+                "the page `{}` is not a file below the root",
+                page.get_ref().escape_debug()
+            ),
+            r#"write the path of one from the root: "404.html""#,
+        );
+        return None;
+    }
+    Some(name)
+}
+
 fn response(
     path: Vec<u8>,
     status: Option<Spanned<i64>>,
     content_type: Option<Spanned<String>>,
     body: Option<Spanned<String>>,
+    headers: Vec<Header>,
     report: &mut Report<'_>,
 ) -> ResponseRoute {
     let status_span = status.as_ref().map(Spanned::span);
@@ -217,17 +274,12 @@ fn response(
         status,
         content_type,
         body: body.map_or_else(String::new, Spanned::into_inner),
+        headers,
     }
 }
 
 /// RFC 9110, 8.3.1; parameters are only checked to be a field value.
 fn is_media_type(text: &str) -> bool {
-    let is_token = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-    };
     let essence = text.split(';').next().unwrap_or(text).trim_end();
     let types = essence
         .split_once('/')

@@ -13,9 +13,9 @@ use tcp_lite::{Endpoint, Flow};
 const MISS: &str = "GET /elsewhere HTTP/1.1\r\nHost: test\r\n\r\n";
 
 #[derive(Clone)]
-struct Kernel(Arc<Mutex<Told>>);
+pub(super) struct Kernel(Arc<Mutex<Told>>);
 
-struct Told {
+pub(super) struct Told {
     listens: bool,
     asked: usize,
     on_offer: Standing,
@@ -25,7 +25,7 @@ struct Told {
 }
 
 impl Kernel {
-    fn new(standing: Standing) -> Self {
+    pub(super) fn new(standing: Standing) -> Self {
         Self(Arc::new(Mutex::new(Told {
             listens: true,
             asked: 0,

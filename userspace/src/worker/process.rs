@@ -13,6 +13,7 @@ use crate::xsk::{Memory, Port, Transmit};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tcp_lite::{Arrival, Disposition, Flow, Instant, Stack};
 
@@ -120,6 +121,7 @@ impl Pipeline {
                 break;
             };
             self.counters.strays_taken += 1;
+            self.service.refresh();
             self.frame(now.mono, memory, ring, &stray.frame, stray.hops);
         }
         while let Some(late) = self.defrag.expired(now.mono) {
@@ -419,6 +421,11 @@ impl Pipeline {
         self.neighbours.wake_fd()
     }
 
+    /// To be set from another thread while the worker does not come round.
+    pub fn hangs(&self) -> Arc<AtomicBool> {
+        self.neighbours.hangs()
+    }
+
     /// Makes `wake_fd` unreadable until the next wake-up.
     pub fn clear_wake(&self) {
         self.neighbours.clear_wake();
@@ -432,7 +439,7 @@ impl Pipeline {
     /// Shows every counter and gauge as (name, label, value).
     pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
         self.counters.visit(see);
-        self.service.counters().visit(see);
+        self.service.visit(see);
         for (label, value) in self.stack.counters().iter() {
             see("tcp", label, value);
         }

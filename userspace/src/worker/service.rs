@@ -2,6 +2,7 @@
 
 use super::clock::Now;
 use super::counters::HttpCounters;
+use super::generations::{Generations, Piece};
 use super::leaving;
 use super::routes::{RouteBoard, RouteCounters};
 use crate::handoff::Handoff;
@@ -9,7 +10,7 @@ use crate::http::{self, Head, Parsed, Status};
 use crate::net::Link;
 use crate::reason::{Fate, NotOurs, NotTaken};
 use crate::route::{self, Decision, Refusal};
-use crate::store::{ConnectionField, Form, Rendering, ResponseId, RouteId, Snapshot};
+use crate::store::{ConnectionField, Current, Form, Rendering, ResponseId, RouteId};
 use sidestep_config::Fallback;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -90,7 +91,7 @@ enum Phase {
 
 /// The application on top of TCP.
 pub struct Service {
-    snapshot: Arc<Snapshot>,
+    generations: Generations,
     listeners: BTreeMap<SocketAddr, Fallback>,
     limits: Limits,
     flows: Option<Box<dyn FlowIndex + Send>>,
@@ -126,17 +127,18 @@ impl Answered {
 }
 
 impl Service {
-    /// Answers from `snapshot` on `listeners`.
+    /// Answers from the current snapshot on `listeners`.
     pub fn new(
-        snapshot: Arc<Snapshot>,
+        current: &Current,
         listeners: BTreeMap<SocketAddr, Fallback>,
         limits: Limits,
         flows: Option<Box<dyn FlowIndex + Send>>,
         kernel: Option<Box<dyn Handoff>>,
     ) -> Self {
+        let generations = Generations::new(current);
         Self {
-            routes: RouteCounters::new(snapshot.routes()),
-            snapshot,
+            routes: RouteCounters::new(generations.snapshot().routes()),
+            generations,
             listeners,
             limits,
             flows,
@@ -150,10 +152,16 @@ impl Service {
         }
     }
 
-    /// To be called with the time before each batch.
+    /// To be called with the time before each batch, once its frames were taken.
     pub fn begin_batch(&mut self, now: Now) {
         self.now = now;
-        self.routes.follow(self.snapshot.routes());
+        self.refresh();
+    }
+
+    /// To be called before a frame that was taken later.
+    pub(super) fn refresh(&mut self) {
+        self.generations.refresh();
+        self.routes.follow(self.generations.snapshot().routes());
     }
 
     /// To be called after each batch.
@@ -252,9 +260,10 @@ impl Service {
             .map(Answered::of)
     }
 
-    /// What it counts.
-    pub fn counters(&self) -> &HttpCounters {
-        &self.counters
+    /// Shows what it counts as (name, label, value).
+    pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
+        self.counters.visit(see);
+        self.generations.visit(see);
     }
 
     /// Where it counts by route.
@@ -284,7 +293,8 @@ impl Service {
     fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
         let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
         let fallback = self.usual_fallback(&io.flow().local);
-        let (route, decision) = route::decide(&self.snapshot, head, fallback);
+        let (route, decision) =
+            route::decide(self.generations.snapshot(), head, fallback, self.now.unix);
         let connection = match decision {
             Decision::Serve { response, form } => {
                 let connection = ConnectionField::of(head, last);
@@ -323,7 +333,7 @@ impl Service {
         let connection = head.map_or(ConnectionField::Close, |head| {
             ConnectionField::of(head, refusal.close || last)
         });
-        let id = self.snapshot.refusal(refusal.status);
+        let id = self.generations.snapshot().refusal(route, refusal.status);
         self.queue(io, id, connection, Form::whole(refusal.body))?;
         self.counters.not_ours(refusal.reason);
         self.routes.count(route, Fate::Refused(refusal.reason));
@@ -337,16 +347,18 @@ impl Service {
         connection: ConnectionField,
         form: Form,
     ) -> Result<(), Full> {
-        let piece = Rendering {
+        let rendering = Rendering {
             id,
             date: self.now.unix,
             connection,
             form,
         };
-        io.send(piece, self.snapshot.len(&piece))?;
+        let len = self.generations.snapshot().len(&rendering);
+        io.send(self.generations.piece(rendering), len)?;
+        self.generations.sent();
         io.conn().requests += 1;
-        self.counters
-            .answered(form.status(self.snapshot.status(id)));
+        let status = self.generations.snapshot().status(id);
+        self.counters.answered(form.status(status));
         Ok(())
     }
 }
@@ -354,7 +366,7 @@ impl Service {
 impl App for Service {
     type Link = Link;
     type Conn = HttpConn;
-    type Piece = Rendering;
+    type Piece = Piece;
 
     fn on_established(&mut self, now: Instant, io: &mut Io<'_, Self>) {
         io.set_deadline(Some(now + self.limits.idle_timeout));
@@ -460,7 +472,10 @@ impl App for Service {
             }
             Phase::Head => {
                 self.counters.header_timeouts += 1;
-                let id = self.snapshot.refusal(Status::RequestTimeout);
+                let id = self
+                    .generations
+                    .snapshot()
+                    .refusal(RouteId::NONE, Status::RequestTimeout);
                 match self.queue(io, id, ConnectionField::Close, Form::Full) {
                     Ok(()) => io.close(),
                     Err(Full) => io.abort(),
@@ -469,12 +484,14 @@ impl App for Service {
         }
     }
 
-    fn fill(&mut self, piece: &Rendering, offset: u32, buf: &mut [u8]) -> Sum {
-        self.snapshot.fill(piece, offset, buf);
+    fn fill(&mut self, piece: &Piece, offset: u32, buf: &mut [u8]) -> Sum {
+        self.generations.fill(piece, offset, buf);
         Sum::of(buf)
     }
 
-    fn on_release(&mut self, _piece: Rendering) {}
+    fn on_release(&mut self, piece: Piece) {
+        self.generations.release(piece);
+    }
 
     fn on_closed(&mut self, flow: &Flow, conn: HttpConn, _why: CloseReason) {
         if conn.phase == Phase::Leaving {

@@ -1,0 +1,3 @@
+//! The cache that learns from the user's own server.
+
+pub mod rules;
