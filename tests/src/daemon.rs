@@ -5,7 +5,7 @@ use crate::net::Host;
 use crate::process::{Finished, Process};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -143,9 +143,24 @@ impl<'net> Daemon<'net> {
             .unwrap_or_else(|error| panic!("status prints no JSON ({error}):\n{}", done.stdout))
     }
 
+    /// Writes another config in the place of its own; it is read with a reload.
+    pub fn rewrite(&self, config: &str) {
+        write_config_to(self.files.path(), config);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.running().signal(signal);
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> String {
+        self.files.path().join("control.sock").display().to_string()
+    }
+
     /// Runs a control command with this daemon's socket.
     pub fn control(&self, args: &[&str]) -> Finished {
-        let socket = self.files.path().join("control.sock").display().to_string();
+        let socket = self.socket();
         let mut all = args.to_vec();
         all.extend(["--socket", &socket]);
         sidestep(self.host, &all)
@@ -341,9 +356,13 @@ fn argv(args: &[&str]) -> Vec<String> {
 
 fn write_config(config: &str) -> TempDir {
     let files = TempDir::new().unwrap_or_else(|error| panic!("no temporary directory: {error}"));
-    let socket = files.path().join("control.sock");
-    let text = format!("{config}\n[control]\nsocket = \"{}\"\n", socket.display());
-    std::fs::write(files.path().join("config.toml"), text)
-        .unwrap_or_else(|error| panic!("cannot write the config: {error}"));
+    write_config_to(files.path(), config);
     files
+}
+
+fn write_config_to(files: &Path, config: &str) {
+    let socket = files.join("control.sock");
+    let text = format!("{config}\n[control]\nsocket = \"{}\"\n", socket.display());
+    std::fs::write(files.join("config.toml"), text)
+        .unwrap_or_else(|error| panic!("cannot write the config: {error}"));
 }

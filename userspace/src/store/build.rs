@@ -8,8 +8,10 @@ use super::{
     path, tree,
 };
 use crate::http::Status;
+use foldhash::fast::FixedState;
 use sidestep_config::{CachePath, Config, HostPattern, Site, StaticRoute};
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,7 +65,23 @@ impl Snapshot {
     /// # Errors
     /// A root that cannot be read; an answer or a number of answers beyond what ids and offsets can name.
     pub fn build(config: &Config) -> Result<Self, StoreError> {
-        let mut builder = Builder::default();
+        Self::build_with(config, Builder::default())
+    }
+
+    /// The same, sharing each response that is in `self` already.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::build`].
+    pub fn rebuild(&self, config: &Config) -> Result<Self, StoreError> {
+        let known = self.all().map(|known| (hash(known), known.clone()));
+        let builder = Builder {
+            known: known.collect(),
+            ..Builder::default()
+        };
+        Self::build_with(config, builder)
+    }
+
+    fn build_with(config: &Config, mut builder: Builder) -> Result<Self, StoreError> {
         for status in Status::ALL {
             builder.refusal(status)?;
         }
@@ -107,8 +125,14 @@ impl Snapshot {
     }
 }
 
+fn hash(response: &Response) -> u64 {
+    FixedState::default().hash_one(response.bytes())
+}
+
 #[derive(Default)]
 struct Builder {
+    /// Responses that there are already, by their hash.
+    known: HashMap<u64, Response, FixedState>,
     responses: Vec<Response>,
     routes: Register,
 }
@@ -123,7 +147,11 @@ impl Builder {
             path: String::from_utf8_lossy(path).into_owned(),
             why,
         })?;
-        self.responses.push(response);
+        let known = (!self.known.is_empty()).then(|| self.known.get(&hash(&response)));
+        self.responses.push(match known.flatten() {
+            Some(known) if *known == response => known.clone(),
+            _ => response,
+        });
         Ok(ResponseId(id))
     }
 

@@ -18,6 +18,7 @@ pub use routes::RouteBoard;
 pub use service::{FlowIndex, Limits, Service};
 
 use crate::xsk::{Frame, Port, Queue};
+use crossbeam::channel::{Receiver, Sender, unbounded};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::EventFd;
@@ -56,6 +57,7 @@ enum Order {
 #[derive(Clone, Debug)]
 pub struct Control {
     order: Arc<AtomicU8>,
+    limits: Sender<Limits>,
     wake: Arc<EventFd>,
 }
 
@@ -75,6 +77,13 @@ impl Control {
         self.tell(Order::Stop);
     }
 
+    /// Other limits, for what begins from now on.
+    pub fn limit(&self, limits: Limits) {
+        // A worker that has ended needs none.
+        let _ = self.limits.send(limits);
+        let _ = self.wake.write(1);
+    }
+
     fn tell(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::Relaxed);
         // A full counter means that the worker is being woken already.
@@ -88,20 +97,24 @@ pub struct Worker {
     pipeline: Pipeline,
     published: Arc<Published>,
     control: Control,
+    limits: Receiver<Limits>,
     busy_poll: bool,
 }
 
 impl Worker {
     /// A worker for `queue`. `waker` is that of the pipeline's place in the ring.
     pub fn new(queue: Queue, pipeline: Pipeline, waker: Arc<EventFd>, busy_poll: bool) -> Self {
+        let (sender, limits) = unbounded();
         let mut worker = Self {
             queue,
             pipeline,
             published: Arc::default(),
             control: Control {
                 order: Arc::new(AtomicU8::new(Order::Run as u8)),
+                limits: sender,
                 wake: waker,
             },
+            limits,
             busy_poll,
         };
         // So that a status has every counter from the first moment.
@@ -142,6 +155,9 @@ impl Worker {
             let order = self.control.order.load(Ordering::Relaxed);
             if order == Order::Stop as u8 {
                 break;
+            }
+            for limits in self.limits.try_iter() {
+                self.pipeline.limit(limits);
             }
             let now = clock.now();
             if now.mono >= check {
