@@ -1,7 +1,7 @@
 //! The store while it is served: the one writer of snapshots.
 
 use super::overlay::{Layer, Overlay};
-use super::{Current, Found, LayoutError, Parts, Response, Snapshot, Source, path};
+use super::{Current, Found, LayoutError, Response, Snapshot, path, resource};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -188,12 +188,7 @@ impl Live {
             .starts_with('/')
             .then(|| path::canonical(put.path.as_bytes()));
         let key = key.flatten().ok_or(PutError::BadPath(put.path))?;
-        let response = Response::new(&Parts {
-            status: 200,
-            source: Source::Own,
-            fields: &[("Content-Type", put.content_type.as_bytes())],
-            body,
-        })?;
+        let response = resource::answer(200, &put.content_type, &[], body)?;
         let State { desk, puts, .. } = &mut *self.lock();
         let host = put.host.unwrap_or_default();
         let site = site(&desk.current.get(), &host).ok_or(match host.is_empty() {

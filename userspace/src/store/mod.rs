@@ -8,9 +8,11 @@ mod coding;
 mod current;
 mod date;
 mod live;
+mod media;
 mod overlay;
 mod path;
 mod render;
+mod resource;
 mod response;
 mod routes;
 #[cfg(test)]
@@ -53,7 +55,9 @@ struct Base {
     /// First one for each [`Status`], in its order, then those of the sites.
     responses: Vec<Response>,
     /// Of the responses that have any, the same in other codings.
-    variants: HashMap<ResponseId, Box<[(Coding, ResponseId)]>, FixedState>,
+    variants: Variants,
+    /// The page of a 404 of the routes that have one.
+    not_found: HashMap<RouteId, ResponseId, FixedState>,
     sites: Vec<SiteTable>,
     /// Sites by exact host name, in lower case.
     exact: ByteMap<SiteIndex>,
@@ -68,6 +72,8 @@ struct Base {
 }
 
 type SiteIndex = u32;
+
+type Variants = HashMap<ResponseId, Box<[(Coding, ResponseId)]>, FixedState>;
 
 /// The routes of a site, laid out for lookup.
 #[derive(Default)]
@@ -159,8 +165,13 @@ impl Snapshot {
         &self.base.routes
     }
 
-    /// The answer of the fast path itself with `status`.
-    pub fn refusal(&self, status: Status) -> ResponseId {
+    /// The answer of the fast path itself with `status` to a request that belongs to `route`.
+    pub fn refusal(&self, route: RouteId, status: Status) -> ResponseId {
+        if status == Status::NotFound
+            && let Some(&page) = self.base.not_found.get(&route)
+        {
+            return page;
+        }
         // `build` puts them first.
         ResponseId(status.index() as u32)
     }

@@ -298,7 +298,8 @@ impl Service {
     fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
         let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
         let fallback = self.usual_fallback(&io.flow().local);
-        let (route, decision) = route::decide(self.generations.snapshot(), head, fallback);
+        let (route, decision) =
+            route::decide(self.generations.snapshot(), head, fallback, self.now.unix);
         let connection = match decision {
             Decision::Serve { response, form } => {
                 let connection = ConnectionField::of(head, last);
@@ -337,7 +338,7 @@ impl Service {
         let connection = head.map_or(ConnectionField::Close, |head| {
             ConnectionField::of(head, refusal.close || last)
         });
-        let id = self.generations.snapshot().refusal(refusal.status);
+        let id = self.generations.snapshot().refusal(route, refusal.status);
         self.queue(io, id, connection, Form::whole(refusal.body))?;
         self.counters.not_ours(refusal.reason);
         self.routes.count(route, Fate::Refused(refusal.reason));
@@ -476,7 +477,10 @@ impl App for Service {
             }
             Phase::Head => {
                 self.counters.header_timeouts += 1;
-                let id = self.generations.snapshot().refusal(Status::RequestTimeout);
+                let id = self
+                    .generations
+                    .snapshot()
+                    .refusal(RouteId::NONE, Status::RequestTimeout);
                 match self.queue(io, id, ConnectionField::Close, Form::Full) {
                     Ok(()) => io.close(),
                     Err(Full) => io.abort(),
