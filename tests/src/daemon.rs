@@ -203,6 +203,11 @@ impl<'net> Daemon<'net> {
         sidestep(self.host, &all)
     }
 
+    /// Its control socket.
+    pub fn socket(&self) -> String {
+        self.files.path().join("control.sock").display().to_string()
+    }
+
     /// Bytes of memory that it has resident (`VmRSS`).
     ///
     /// # Panics

@@ -4,11 +4,13 @@
 //! a `put` behind it, and gets one back; or it speaks HTTP (`docs/control.md`).
 
 mod client;
+pub mod dump;
 mod http;
 mod metrics;
 mod server;
 
 pub use client::{ControlError, ask};
+pub use dump::DumpServer;
 pub use metrics::serve_metrics;
 pub use server::{ControlServer, SocketError};
 

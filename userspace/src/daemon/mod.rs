@@ -16,7 +16,7 @@ pub use status::{QueueStatus, Reader, RouteStatus, Status};
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Snapshot};
-use crate::worker::{self, Control, Worker};
+use crate::worker::{self, Control, Taps, Worker};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kernel_side::KernelSide;
 use ladder::Rung;
@@ -52,6 +52,7 @@ pub struct Daemon {
     workers: Vec<(Control, JoinHandle<()>)>,
     ended: Receiver<Ended>,
     reader: Reader,
+    taps: Taps,
     watch: Vec<Watch>,
 }
 
@@ -100,6 +101,7 @@ impl Daemon {
             steering: steering.clone(),
             live: live.clone(),
         };
+        let taps = Taps::new(workers.iter().map(Worker::tap));
         let mut daemon = Self {
             live,
             steering,
@@ -107,6 +109,7 @@ impl Daemon {
             workers: Vec::with_capacity(workers.len()),
             ended,
             reader,
+            taps,
             watch,
         };
         for (n, worker) in workers.into_iter().enumerate() {
@@ -141,6 +144,11 @@ impl Daemon {
             self.live.clone(),
             workers.collect(),
         )
+    }
+
+    /// For copies of the workers' frames.
+    pub fn taps(&self) -> Taps {
+        self.taps.clone()
     }
 
     /// Yields when a worker ends, which none does unless it is told to or its NIC is gone.

@@ -9,6 +9,7 @@ mod publish;
 mod ring;
 mod routes;
 mod service;
+mod tap;
 
 pub use clock::{Clock, Now};
 pub use process::{Pipeline, Stranger};
@@ -16,6 +17,7 @@ pub use publish::Published;
 pub use ring::Neighbours;
 pub use routes::RouteBoard;
 pub use service::{FlowIndex, Limits, Service};
+pub use tap::{Copied, Open, Switch, Taps};
 
 use crate::xsk::{Frame, Port, Queue, Statistics};
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -29,6 +31,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
+use tap::Tap;
 use tcp_lite::Instant;
 
 /// Frames taken from the receive ring at a time. Larger batches coalesce more answers but make the first wait for
@@ -98,6 +101,7 @@ pub struct Worker {
     published: Arc<Published>,
     control: Control,
     limits: Receiver<Limits>,
+    tap: Tap,
     busy_poll: bool,
     /// The kernel's counts of the queue's socket, as of the last [`CHECK`].
     statistics: Statistics,
@@ -117,6 +121,7 @@ impl Worker {
                 wake: waker,
             },
             limits,
+            tap: Tap::default(),
             busy_poll,
             statistics: Statistics::default(),
         };
@@ -150,6 +155,11 @@ impl Worker {
         self.published.clone()
     }
 
+    /// For copies of its frames.
+    pub fn tap(&self) -> Arc<Switch> {
+        self.tap.switch()
+    }
+
     /// Where it publishes its counters by route.
     pub fn routes(&self) -> Arc<RouteBoard> {
         self.pipeline.routes()
@@ -179,6 +189,12 @@ impl Worker {
             }
             let received = self.queue.rings().receive(&mut frames);
             self.queue.rings().refill();
+            let tapped = self.tap.is_on().then(|| clock.wall());
+            if let Some(at) = tapped {
+                for frame in &frames {
+                    self.tap.copy(at, self.queue.bytes(frame));
+                }
+            }
             self.pipeline.batch(now, &mut self.queue, &mut frames);
             // After the batch: requests that are here already still get their answers.
             if order > obeyed {
@@ -190,6 +206,9 @@ impl Worker {
                 }
                 obeyed = order;
                 self.pipeline.batch(now, &mut self.queue, &mut frames);
+            }
+            if let Some(at) = tapped {
+                self.queue.each_pending(|frame| self.tap.copy(at, frame));
             }
             let waiting = self.queue.rings().kick()?;
             self.queue.rings().reap();
@@ -206,6 +225,10 @@ impl Worker {
         }
         self.pipeline.abort_all(clock.now(), &mut self.queue);
         self.check()?;
+        if self.tap.is_on() {
+            let at = clock.wall();
+            self.queue.each_pending(|frame| self.tap.copy(at, frame));
+        }
         self.queue.rings().kick()?;
         self.queue.rings().reap();
         self.publish();
