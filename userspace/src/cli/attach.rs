@@ -104,7 +104,7 @@ fn take_over(config: &Config, interface: &str, in_use: &SocketError) -> Result<(
     let detach = Request::Detach {
         interface: interface.to_owned(),
     };
-    match ask(&config.control.socket, &detach, &[]) {
+    match ask(&config.control.socket, &detach) {
         Ok(_) => {
             log::info!("took over from the daemon that ran before");
             Ok(())

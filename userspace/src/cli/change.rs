@@ -1,7 +1,7 @@
 //! `sidestep reload`, `put` and `purge`: changes to a running daemon.
 
 use super::{FAILURE, OK, USAGE, fail};
-use crate::control::{ControlError, Request, Response, ask};
+use crate::control::{ControlError, Request, Response, ask_with};
 use crate::store::{Purge, Put, Scope};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ fn read_all(mut from: impl std::io::Read) -> std::io::Result<Vec<u8>> {
 }
 
 fn told(socket: &Path, request: &Request, body: &[u8]) -> u8 {
-    match ask(socket, request, body) {
+    match ask_with(socket, request, body) {
         Ok(Response::Done) => OK,
         Ok(Response::Purged(count)) => {
             println!("{count} purged");

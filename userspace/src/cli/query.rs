@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 pub(super) fn status(json: bool, socket: &Path) -> u8 {
-    match ask(socket, &Request::Status, &[]) {
+    match ask(socket, &Request::Status) {
         Ok(Response::Status(status)) => {
             if json {
                 println!("{status}");
@@ -25,7 +25,7 @@ pub(super) fn status(json: bool, socket: &Path) -> u8 {
 }
 
 pub(super) fn detach(interface: String, socket: &Path) -> u8 {
-    match ask(socket, &Request::Detach { interface }, &[]) {
+    match ask(socket, &Request::Detach { interface }) {
         Ok(Response::Detaching) => OK,
         Ok(other) => fail(&format_args!("unexpected answer: {other:?}"), FAILURE),
         Err(e) => fail(&e, FAILURE),

@@ -36,11 +36,19 @@ pub enum ControlError {
     Invalid(String),
 }
 
-/// Asks the daemon at `path`, with the bytes of a [`Request::Put`] in `body`. Returns from [`Request::Detach`] once it has detached.
+/// Asks the daemon at `path`. Returns from [`Request::Detach`] once it has detached.
 ///
 /// # Errors
 /// See [`ControlError`].
-pub fn ask(path: &Path, request: &Request, body: &[u8]) -> Result<Response, ControlError> {
+pub fn ask(path: &Path, request: &Request) -> Result<Response, ControlError> {
+    ask_with(path, request, &[])
+}
+
+/// The same, with the bytes of a [`Request::Put`].
+///
+/// # Errors
+/// See [`ControlError`].
+pub fn ask_with(path: &Path, request: &Request, body: &[u8]) -> Result<Response, ControlError> {
     let unreachable = |source| ControlError::Unreachable {
         path: path.to_owned(),
         source,

@@ -9,7 +9,7 @@ mod http;
 mod metrics;
 mod server;
 
-pub use client::{ControlError, ask};
+pub use client::{ControlError, ask, ask_with};
 pub use dump::DumpServer;
 pub use metrics::serve_metrics;
 pub use server::{ControlServer, SocketError};
