@@ -190,11 +190,6 @@ impl<'net> Daemon<'net> {
         self.running().signal(signal);
     }
 
-    /// Its control socket.
-    pub fn socket(&self) -> String {
-        self.files.path().join("control.sock").display().to_string()
-    }
-
     /// Runs a control command with this daemon's socket.
     pub fn control(&self, args: &[&str]) -> Finished {
         let socket = self.socket();
