@@ -232,6 +232,11 @@ impl<'net> Daemon<'net> {
         self.end();
     }
 
+    /// Asks it to end, and returns while it drains; [`Daemon::ended`] waits for its end.
+    pub fn terminate(&self) {
+        self.running().signal(Signal::SIGTERM);
+    }
+
     /// SIGKILL: as a crash. Returns once the process is gone; the NIC must be free of it within a second.
     ///
     /// # Panics

@@ -1,13 +1,15 @@
 //! The kernel as one worker sees it: the XDP program's flow table, the way back to the receive path, and the ways of whole
 //! connections into it.
 
-use crate::handoff::{Gateway, Handoff, Proxy, Standing, Ticket, Ways};
+use crate::handoff::{Books, Gateway, Handoff, Proxy, Standing, Ticket, Ways};
 use crate::inject::Injector;
 use crate::nic::Nic;
 use crate::steer::{FlowKey, FlowTable};
 use crate::worker::{FlowIndex, Stranger};
 use sidestep_config::{Config, Fallback, FallbackMode, ListenAddress};
 use std::io;
+use std::sync::Arc;
+use std::time::Instant;
 use tcp_lite::{Endpoint, Flow};
 
 /// Enters flows as this queue's. A failure only costs the program a socket lookup for each segment.
@@ -80,6 +82,32 @@ impl KernelSide {
                 .ok();
         }
         side
+    }
+
+    /// What becomes of proxied connections, if there can be any.
+    pub fn books(&self) -> Option<Arc<Books>> {
+        self.proxy.as_ref().map(Proxy::books)
+    }
+
+    /// Begins to end proxied connections in order; see [`Proxy::drain`].
+    pub fn drain(&mut self) {
+        if let Some(proxy) = &mut self.proxy {
+            proxy.drain();
+        }
+    }
+
+    /// Closes proxied connections at once that are between two exchanges.
+    pub fn close(&self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.close();
+        }
+    }
+
+    /// Waits for the end of those, at most until `deadline`; the workers must have ended.
+    pub fn await_end(&self, deadline: Instant) {
+        if let Some(proxy) = &self.proxy {
+            proxy.await_end(deadline);
+        }
     }
 
     /// One worker's ways.

@@ -38,7 +38,7 @@ pub struct Daemon {
     live: Arc<Live>,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
-    _kernel_side: KernelSide,
+    kernel_side: KernelSide,
     workers: Vec<(Control, JoinHandle<()>)>,
     ended: Receiver<Ended>,
     reader: Reader,
@@ -95,12 +95,13 @@ impl Daemon {
             queues,
             routes: workers.iter().map(Worker::routes).collect(),
             steering: steering.clone(),
+            books: kernel_side.books(),
             live: live.clone(),
         };
         let mut daemon = Self {
             live,
             steering,
-            _kernel_side: kernel_side,
+            kernel_side,
             workers: Vec::with_capacity(workers.len()),
             ended,
             reader,
@@ -169,12 +170,18 @@ impl Daemon {
         for (control, _) in &self.workers {
             control.drain();
         }
+        self.kernel_side.drain();
         let mut running = self.workers.len();
-        self.await_ends(&mut running, Instant::now() + DRAIN);
+        let deadline = Instant::now() + DRAIN;
+        self.await_ends(&mut running, deadline);
+        self.kernel_side.await_end(deadline);
         for (control, _) in &self.workers {
             control.close();
         }
-        self.await_ends(&mut running, Instant::now() + CLOSE);
+        self.kernel_side.close();
+        let deadline = Instant::now() + CLOSE;
+        self.await_ends(&mut running, deadline);
+        self.kernel_side.await_end(deadline);
         self.join();
         let status = self.reader.read();
         // Dropping `self` detaches.
