@@ -16,6 +16,8 @@ const OK: u8 = 0;
 const FAILURE: u8 = 1;
 /// The command line or the configuration is wrong.
 const USAGE: u8 = 2;
+/// It works, but not as well as it could.
+const DEGRADED: u8 = 3;
 
 /// Answers small GETs straight out of the NIC's queues and leaves everything else to the kernel.
 #[derive(Debug, Parser)]

@@ -62,7 +62,7 @@ impl Proxy {
 
     /// Begins to end all connections, those of workers that still run included: each in order, between two exchanges. A
     /// client is told with its next answer that it is the last.
-    pub fn drain(&mut self) {
+    pub fn drain(&self) {
         self.splicer.drain();
     }
 
@@ -71,7 +71,7 @@ impl Proxy {
         self.splicer.close();
     }
 
-    /// Waits until a drain has ended the last connection, at most until `deadline`. All handles must be gone.
+    /// Waits until there is no connection, at most until `deadline`.
     pub fn await_end(&self, deadline: Instant) {
         self.splicer.await_end(deadline);
     }
@@ -80,10 +80,10 @@ impl Proxy {
     /// server who the client is as `protocol` says.
     ///
     /// # Errors
-    /// The kernel cannot be asked about its sockets, or the proxy drains.
+    /// The kernel cannot be asked about its sockets.
     pub fn handle(&self, protocol: ProxyProtocol) -> io::Result<ProxyHandoff> {
         Ok(ProxyHandoff {
-            entrance: self.splicer.entrance().ok_or(io::ErrorKind::BrokenPipe)?,
+            entrance: self.splicer.entrance(),
             diag: Diag::open(self.nic_ifindex)?,
             nic_ifindex: self.nic_ifindex,
             protocol,

@@ -1,7 +1,6 @@
 //! One thread that looks after all pairs of sockets, and ends them in order when the daemon ends.
 
 use std::collections::{HashMap, VecDeque};
-use std::convert::Infallible;
 use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, unbounded};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -34,6 +33,9 @@ const QUIET_TICKS: u32 = 10;
 /// How long the client's end is waited for once all is said. A round trip is enough for the client to have read it; much
 /// longer, and those that do not care hold on to memory, and to a daemon that ends.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How often whoever ends the daemon looks whether the last connection has ended.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What the thread is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -89,13 +91,8 @@ impl Books {
 /// The thread. Dropping it ends it: what is idle is closed in order, the rest is reset.
 #[derive(Debug)]
 pub(super) struct Splicer {
-    /// `None` once it drains.
-    entrance: Option<Entrance>,
-    news: Arc<EventFd>,
+    entrance: Entrance,
     order: Arc<AtomicU8>,
-    books: Arc<Books>,
-    /// Disconnected when the thread has ended.
-    ended: Receiver<Infallible>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -136,20 +133,17 @@ impl Splicer {
         let (pairs, arriving) = unbounded();
         let order = Arc::new(AtomicU8::new(Order::Run as u8));
         let books = Arc::new(Books::default());
-        let (alive, ended) = bounded(0);
         let mut table = Table {
             epoll,
             news: news.clone(),
             order: order.clone(),
             arriving,
-            all_came: false,
             pairs: HashMap::new(),
             busy: VecDeque::new(),
             lingering: VecDeque::new(),
             next: 0,
             buffer: vec![0; BUFFER].into_boxed_slice(),
             books: books.clone(),
-            _alive: alive,
         };
         let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
             if let Err(error) = table.run() {
@@ -157,33 +151,24 @@ impl Splicer {
             }
         })?;
         Ok(Self {
-            entrance: Some(Entrance {
-                pairs,
-                news: news.clone(),
-                books: books.clone(),
-            }),
-            news,
+            entrance: Entrance { pairs, news, books },
             order,
-            books,
-            ended,
             thread: Some(thread),
         })
     }
 
-    /// The way in; `None` once it drains.
-    pub(super) fn entrance(&self) -> Option<Entrance> {
+    /// The way in.
+    pub(super) fn entrance(&self) -> Entrance {
         self.entrance.clone()
     }
 
     /// What it counts.
     pub(super) fn books(&self) -> Arc<Books> {
-        self.books.clone()
+        self.entrance.books.clone()
     }
 
-    /// Ends connections in order, as they come to a place for it. The thread ends with the last of them, when everybody
-    /// who could bring another has dropped its way in.
-    pub(super) fn drain(&mut self) {
-        self.entrance = None;
+    /// Ends connections in order, as they come to a place for it, those that are brought later as well.
+    pub(super) fn drain(&self) {
         self.tell(Order::Drain);
     }
 
@@ -192,20 +177,16 @@ impl Splicer {
         self.tell(Order::Close);
     }
 
-    /// Waits until a drain has ended the last connection, at most until `deadline`. Nobody may bring others.
+    /// Waits until there is no connection, at most until `deadline`.
     pub(super) fn await_end(&self, deadline: Instant) {
-        if self.books.open() == 0 {
-            return;
-        }
-        match self.ended.recv_deadline(deadline) {
-            Ok(never) => match never {},
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        while self.entrance.books.open() > 0 && now() < deadline {
+            thread::park_timeout(LOOK);
         }
     }
 
     fn tell(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::Release);
-        wake(&self.news);
+        wake(&self.entrance.news);
     }
 }
 
@@ -225,8 +206,6 @@ struct Table {
     news: Arc<EventFd>,
     order: Arc<AtomicU8>,
     arriving: Receiver<[TcpStream; 2]>,
-    /// Nobody is left who could bring a pair.
-    all_came: bool,
     pairs: HashMap<u64, Entry>,
     /// Pairs that had more to do than one turn takes: no event will come for them.
     busy: VecDeque<u64>,
@@ -236,7 +215,6 @@ struct Table {
     /// What is being carried.
     buffer: Box<[u8]>,
     books: Arc<Books>,
-    _alive: Sender<Infallible>,
 }
 
 struct Entry {
@@ -261,8 +239,7 @@ impl Table {
         let mut tick = now();
         loop {
             let order = self.order();
-            let over = order >= Order::Drain && self.all_came && self.pairs.is_empty();
-            if over || order == Order::Stop {
+            if order == Order::Stop {
                 return Ok(());
             }
             let timed = order >= Order::Drain || !self.lingering.is_empty();
@@ -305,15 +282,8 @@ impl Table {
     fn take_news(&mut self) {
         // Nothing to read: another event's turn has taken it.
         let _ = self.news.read();
-        loop {
-            match self.arriving.try_recv() {
-                Ok([client, server]) => self.add(Pair::new(client, server)),
-                Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => {
-                    self.all_came = true;
-                    return;
-                }
-            }
+        while let Ok([client, server]) = self.arriving.try_recv() {
+            self.add(Pair::new(client, server));
         }
     }
 
@@ -380,8 +350,6 @@ impl Table {
         if order < Order::Drain {
             return;
         }
-        // The last who could bring a pair does not say that it has gone.
-        self.take_news();
         let mut idle = Vec::new();
         for (&id, entry) in &mut self.pairs {
             match entry.pair.has_moved() {

@@ -3,17 +3,26 @@
 //! Strict: what RFC 9112 calls invalid or ambiguous is [`Parsed::Invalid`], never mended. The same bytes give the same
 //! result however they arrive in pieces.
 
+mod accept;
 mod authority;
+mod conditional;
+mod date;
 mod fields;
+mod range;
 mod request_line;
 mod scan;
 mod status;
 #[cfg(test)]
 mod tests;
 
+pub use accept::choose;
+pub use conditional::{Verdict, evaluate, range_applies};
+pub use fields::FieldLines;
+pub use range::{Selection, select};
 pub use status::Status;
 
 use crate::reason::HeadError;
+use fields::list;
 
 /// Bounds a method's length in bytes. The longest registered one has 17; with less, a known method would be refused as
 /// unknown; with more, garbage is recognised later.
@@ -60,6 +69,8 @@ pub struct Head<'b> {
     pub body: Body,
     /// Fields seen.
     pub flags: Flags,
+    /// All fields.
+    pub fields: FieldLines<'b>,
 }
 
 /// A method; names are case-sensitive (RFC 9110, 9.1).
@@ -149,10 +160,11 @@ impl Flags {
     pub const AUTHORIZATION: Self = Self(1 << 4);
     /// `Cookie`.
     pub const COOKIE: Self = Self(1 << 5);
-    /// `If-Match` other than `*`.
-    pub const IF_MATCH: Self = Self(1 << 6);
-    /// `If-None-Match: *`.
-    pub const IF_NONE_MATCH_ANY: Self = Self(1 << 7);
+    /// `Accept-Encoding`.
+    pub const ACCEPT_ENCODING: Self = Self(1 << 6);
+
+    /// Any field that may make something else of a 200 than the whole.
+    pub const SELECTING: Self = Self(Self::RANGE.0 | Self::CONDITIONAL.0);
 
     /// Whether any of `fields` is there.
     pub fn has(self, fields: Self) -> bool {
@@ -211,7 +223,7 @@ fn empty_lines(buf: &[u8]) -> usize {
 fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
     let (line, lines) = request_line::parse(head)?;
     let mut fields = fields::Fields::default();
-    fields.read(lines)?;
+    let all = fields.read(lines)?;
     let framing = fields.finish(line.version)?;
     if framing.host.is_none() && line.version == Version::Http11 {
         return Err(HeadError::HostMissing);
@@ -224,5 +236,6 @@ fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
         persistent: framing.persistent,
         body: framing.body,
         flags: framing.flags,
+        fields: all,
     })
 }

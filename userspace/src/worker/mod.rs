@@ -17,7 +17,7 @@ pub use ring::Neighbours;
 pub use routes::RouteBoard;
 pub use service::{FlowIndex, Limits, Service};
 
-use crate::xsk::{Frame, Port, Queue};
+use crate::xsk::{Frame, Port, Queue, Statistics};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::EventFd;
@@ -26,7 +26,7 @@ use nix::unistd::Pid;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 use tcp_lite::Instant;
 
@@ -89,6 +89,8 @@ pub struct Worker {
     published: Arc<Published>,
     control: Control,
     busy_poll: bool,
+    /// The kernel's counts of the queue's socket, as of the last [`CHECK`].
+    statistics: Statistics,
 }
 
 impl Worker {
@@ -103,6 +105,7 @@ impl Worker {
                 wake: waker,
             },
             busy_poll,
+            statistics: Statistics::default(),
         };
         // So that a status has every counter from the first moment.
         worker.publish();
@@ -112,6 +115,16 @@ impl Worker {
     /// The queue it serves.
     pub fn queue(&self) -> u32 {
         self.queue.id()
+    }
+
+    /// Its AF_XDP socket.
+    pub fn socket(&mut self) -> BorrowedFd<'_> {
+        self.queue.rings().socket()
+    }
+
+    /// To be set while it does not come round, so that the others pass nothing to it.
+    pub fn hangs(&self) -> Arc<AtomicBool> {
+        self.pipeline.hangs()
     }
 
     /// For giving it orders.
@@ -145,7 +158,7 @@ impl Worker {
             }
             let now = clock.now();
             if now.mono >= check {
-                self.queue.rings().check()?;
+                self.check()?;
                 check = now.mono + CHECK;
             }
             let received = self.queue.rings().receive(&mut frames);
@@ -176,9 +189,17 @@ impl Worker {
             }
         }
         self.pipeline.abort_all(clock.now(), &mut self.queue);
+        self.check()?;
         self.queue.rings().kick()?;
         self.queue.rings().reap();
         self.publish();
+        Ok(())
+    }
+
+    /// Is the queue still there, and what has the kernel counted on it?
+    fn check(&mut self) -> io::Result<()> {
+        self.queue.rings().check()?;
+        self.statistics = self.queue.rings().statistics()?;
         Ok(())
     }
 
@@ -199,9 +220,7 @@ impl Worker {
     }
 
     fn poll(&mut self, timeout: Duration) -> io::Result<()> {
-        let socket = self.queue.rings().fd();
-        // SAFETY: the queue, which `self` owns, keeps the socket open across this call.
-        let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+        let socket = self.queue.rings().socket();
         let mut fds = [
             PollFd::new(socket, PollFlags::POLLIN),
             PollFd::new(self.pipeline.wake_fd(), PollFlags::POLLIN),
@@ -228,13 +247,14 @@ impl Worker {
         let audit = self.queue.audit();
         debug_assert!(audit.balances(), "frames lost: {audit:?}");
         debug_assert_eq!(audit.held, 0, "a batch kept frames");
-        let pipeline = &self.pipeline;
+        let (pipeline, statistics) = (&self.pipeline, &self.statistics);
         self.published.publish(|see| {
             see("queue_frames", "free", audit.free);
             see("queue_frames", "in_rx", audit.in_rx);
             see("queue_frames", "in_tx", audit.in_tx);
             see("queue_frames", "held", audit.held);
             see("queue_frames", "total", audit.total);
+            statistics.visit(&mut |label, value| see("xsk", label, value));
             pipeline.visit(&mut |name, label, value| see(name, label, value));
         });
     }

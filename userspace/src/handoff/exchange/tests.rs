@@ -188,3 +188,66 @@ fn the_last_answer_says_so_once_and_no_request_behind_it_goes_through() {
     assert_eq!(exchanges.client_says(format!("abc{GET}").as_bytes()), 3);
     assert_eq!(exchanges.stand(), Stand::Over);
 }
+
+/// Messages one after the other, some of them spoilt.
+fn stream(rng: &mut fastrand::Rng, parts: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..rng.usize(1..6) {
+        bytes.extend_from_slice(parts[rng.usize(..parts.len())].as_bytes());
+    }
+    if rng.u8(..) < 64 {
+        let at = rng.usize(..bytes.len());
+        bytes[at] = rng.u8(..);
+    }
+    bytes.truncate(rng.usize(bytes.len() / 2..=bytes.len()));
+    bytes
+}
+
+/// Both sides, the client first, in pieces of random size up to `most`: the stand, how much went to the server, and what
+/// the client got.
+fn outcome(client: &[u8], server: &[u8], rng: &mut fastrand::Rng, most: usize) -> (Stand, String) {
+    let mut exchanges = Exchanges::default();
+    let mut rest = client;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(rng.usize(1..=most.min(rest.len())));
+        exchanges.client_says(part);
+        rest = behind;
+    }
+    let (mut got, mut rest) = (Vec::new(), server);
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(rng.usize(1..=most.min(rest.len())));
+        let at = exchanges.server_says(part, true);
+        got.extend_from_slice(&part[..at.unwrap_or(0)]);
+        got.extend_from_slice(if at.is_some() { CLOSE } else { b"" });
+        got.extend_from_slice(&part[at.unwrap_or(0)..]);
+        rest = behind;
+    }
+    (exchanges.stand(), got.escape_ascii().to_string())
+}
+
+#[test]
+fn it_does_not_matter_in_which_pieces_things_are_said() {
+    let requests = [
+        GET,
+        "HEAD /x HTTP/1.1\r\nHost: test\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello",
+        "PUT / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ];
+    let answers = [
+        OK,
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\nA: b\r\n\r\n",
+        "HTTP/1.0 200 OK\r\n\r\nto the end",
+    ];
+    for seed in 0..3_000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (client, server) = (stream(&mut rng, &requests), stream(&mut rng, &answers));
+        let whole = outcome(&client, &server, &mut rng, 1);
+        for most in [2, 9, 400] {
+            let pieces = outcome(&client, &server, &mut rng, most);
+            let (asked, said) = (client.escape_ascii(), server.escape_ascii());
+            assert_eq!(pieces, whole, "seed {seed}: {asked} / {said}");
+        }
+    }
+}
