@@ -125,7 +125,7 @@ fn judge(
         | Method::Trace
         | Method::Patch => return Err(NotOurs::Method),
     }
-    if head.flags.has(Flags::EXPECT) {
+    if head.flags.has(Flags::EXPECT) && (fallback == Fallback::Kernel || !expects_only_100(head)) {
         return Err(NotOurs::Expect);
     }
     if head.body != Body::None {
@@ -153,6 +153,14 @@ fn judge(
         Found::Missing => Err(NotOurs::Path),
         Found::BadPath => Err(NotOurs::BadPath),
     }
+}
+
+/// Whether nothing is expected but a word before content is sent. Where there is no content, none is owed (RFC 9110,
+/// 10.1.1).
+fn expects_only_100(head: &Head<'_>) -> bool {
+    head.fields
+        .all("expect")
+        .all(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// What can be done with the server as a whole, or with what is at a path (RFC 9110, 9.3.7): the same with all there is.

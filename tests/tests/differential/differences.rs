@@ -1,0 +1,142 @@
+//! The differences that are known, and why they are right.
+
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// One thing in which two answers differ.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    /// `status`, `body`, or the name of a field.
+    pub what: &'static str,
+    /// nginx's.
+    pub nginx: String,
+    /// `sidestep`'s.
+    pub ours: String,
+    /// The request's name.
+    pub request: String,
+}
+
+/// An entry of `tests/differential/differences.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    what: String,
+    /// `*` stands for anything.
+    nginx: String,
+    ours: String,
+    reason: String,
+    /// Names of requests; one that ends in `*` stands for all that begin so.
+    requests: Vec<String>,
+}
+
+/// All entries.
+///
+/// # Panics
+/// When the file is wrong.
+pub fn listed() -> Vec<Listed> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(default)]
+        difference: Vec<Listed>,
+    }
+    let file: File = toml::from_str(include_str!("../../differential/differences.toml"))
+        .unwrap_or_else(|error| panic!("tests/differential/differences.toml: {error}"));
+    for entry in &file.difference {
+        assert!(entry.reason.len() > 20, "no reason: {entry:?}");
+    }
+    file.difference
+}
+
+fn fits(pattern: &str, text: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => text.starts_with(start),
+        None => pattern == text,
+    }
+}
+
+/// What is not listed, and what is listed and not found; as text, empty if there is neither.
+pub fn faults(found: &BTreeSet<Difference>, listed: &[Listed]) -> String {
+    let mut text = String::new();
+    let mut used = BTreeSet::new();
+    for difference in found {
+        let mut known = false;
+        for (at, entry) in listed.iter().enumerate() {
+            let alike = entry.what == difference.what
+                && fits(&entry.nginx, &difference.nginx)
+                && fits(&entry.ours, &difference.ours);
+            let places = entry.requests.iter().enumerate();
+            for (place, _) in places.filter(|(_, name)| alike && fits(name, &difference.request)) {
+                known = true;
+                used.insert((at, place));
+            }
+        }
+        if !known {
+            let Difference {
+                what,
+                nginx,
+                ours,
+                request,
+            } = difference;
+            let _ = writeln!(
+                text,
+                "not listed: {what}: nginx {nginx:?}, ours {ours:?}: {request:?}"
+            );
+        }
+    }
+    for (at, entry) in listed.iter().enumerate() {
+        for (place, name) in entry.requests.iter().enumerate() {
+            if !used.contains(&(at, place)) {
+                let _ = writeln!(
+                    text,
+                    "listed, not found: {}: {name:?} ({})",
+                    entry.what, entry.reason
+                );
+            }
+        }
+    }
+    text
+}
+
+/// The table of `docs/differential.md`.
+pub fn table(found: &BTreeSet<Difference>, listed: &[Listed]) -> String {
+    let mut text =
+        String::from("| what | nginx | sidestep | requests | why |\n|---|---|---|---|---|\n");
+    for entry in listed {
+        let count = found
+            .iter()
+            .filter(|difference| {
+                entry.what == difference.what
+                    && fits(&entry.nginx, &difference.nginx)
+                    && fits(&entry.ours, &difference.ours)
+                    && entry
+                        .requests
+                        .iter()
+                        .any(|name| fits(name, &difference.request))
+            })
+            .count();
+        let first = &entry.requests[0].replace('|', "\\|");
+        let more = if count > 1 {
+            format!("{count}, such as `{first}`")
+        } else {
+            format!("`{first}`")
+        };
+        let none = |value: &str| {
+            if value.is_empty() {
+                "–".to_owned()
+            } else {
+                value.to_owned()
+            }
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {more} | {} |",
+            entry.what,
+            none(&entry.nginx),
+            none(&entry.ours),
+            entry.reason
+        );
+    }
+    text
+}
