@@ -13,16 +13,23 @@ use crate::xsk::{Memory, Port, Transmit};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tcp_lite::{Arrival, Disposition, Flow, Instant, Stack};
 
 /// Takes frames that are not ours, for the kernel.
 pub trait Stranger {
-    /// Puts one Ethernet frame on the kernel's receive path.
+    /// Puts one Ethernet frame on the kernel's receive path. Its source address may be replaced.
     ///
     /// # Errors
     /// The frame is lost; the caller counts it.
-    fn inject(&mut self, frame: &[u8]) -> io::Result<()>;
+    fn inject(&mut self, frame: &mut [u8]) -> io::Result<()>;
+
+    /// The same for a carrier, which [`Handoff::label`](crate::handoff::Handoff::label) has labelled.
+    ///
+    /// # Errors
+    /// As [`Stranger::inject`].
+    fn carry(&mut self, frame: &mut [u8]) -> io::Result<()>;
 }
 
 /// The way to the kernel, with its books.
@@ -32,9 +39,17 @@ pub(super) struct Injecting<'a> {
 }
 
 impl Injecting<'_> {
-    pub fn inject(&mut self, frame: &[u8]) {
+    pub fn inject(&mut self, frame: &mut [u8]) {
+        self.count(|stranger| stranger.inject(frame));
+    }
+
+    pub fn carry(&mut self, frame: &mut [u8]) {
+        self.count(|stranger| stranger.carry(frame));
+    }
+
+    fn count(&mut self, inject: impl FnOnce(&mut (dyn Stranger + Send)) -> io::Result<()>) {
         let injected = match &mut self.stranger {
-            Some(stranger) => stranger.inject(frame).is_ok(),
+            Some(stranger) => inject(*stranger).is_ok(),
             None => false,
         };
         if injected {
@@ -282,8 +297,8 @@ impl Pipeline {
         }
     }
 
-    fn inject(&mut self, frame: Vec<u8>) {
-        self.injecting().inject(&frame);
+    fn inject(&mut self, mut frame: Vec<u8>) {
+        self.injecting().inject(&mut frame);
     }
 
     fn injecting(&mut self) -> Injecting<'_> {
@@ -404,6 +419,11 @@ impl Pipeline {
     /// Readable when a neighbour has passed something on.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.neighbours.wake_fd()
+    }
+
+    /// To be set from another thread while the worker does not come round.
+    pub fn hangs(&self) -> Arc<AtomicBool> {
+        self.neighbours.hangs()
     }
 
     /// Makes `wake_fd` unreadable until the next wake-up.
