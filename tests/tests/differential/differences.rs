@@ -21,13 +21,22 @@ pub struct Difference {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listed {
+    /// As its values: one that ends in `*` stands for all that begin so.
     what: String,
-    /// `*` stands for anything.
     nginx: String,
     ours: String,
     reason: String,
     /// Names of requests; one that ends in `*` stands for all that begin so.
     requests: Vec<String>,
+}
+
+impl Listed {
+    /// Whether it is about what differs, whatever the request.
+    fn fits(&self, difference: &Difference) -> bool {
+        fits(&self.what, difference.what)
+            && fits(&self.nginx, &difference.nginx)
+            && fits(&self.ours, &difference.ours)
+    }
 }
 
 /// All entries.
@@ -63,9 +72,7 @@ pub fn faults(found: &BTreeSet<Difference>, listed: &[Listed]) -> String {
     for difference in found {
         let mut known = false;
         for (at, entry) in listed.iter().enumerate() {
-            let alike = entry.what == difference.what
-                && fits(&entry.nginx, &difference.nginx)
-                && fits(&entry.ours, &difference.ours);
+            let alike = entry.fits(difference);
             let places = entry.requests.iter().enumerate();
             for (place, _) in places.filter(|(_, name)| alike && fits(name, &difference.request)) {
                 known = true;
@@ -104,18 +111,17 @@ pub fn table(found: &BTreeSet<Difference>, listed: &[Listed]) -> String {
     let mut text =
         String::from("| what | nginx | sidestep | requests | why |\n|---|---|---|---|---|\n");
     for entry in listed {
-        let count = found
+        let different = found
             .iter()
             .filter(|difference| {
-                entry.what == difference.what
-                    && fits(&entry.nginx, &difference.nginx)
-                    && fits(&entry.ours, &difference.ours)
+                entry.fits(difference)
                     && entry
                         .requests
                         .iter()
                         .any(|name| fits(name, &difference.request))
             })
-            .count();
+            .map(|difference| &difference.request);
+        let count = different.collect::<BTreeSet<_>>().len();
         let first = &entry.requests[0].replace('|', "\\|");
         let more = if count > 1 {
             format!("{count}, such as `{first}`")
@@ -132,7 +138,11 @@ pub fn table(found: &BTreeSet<Difference>, listed: &[Listed]) -> String {
         let _ = writeln!(
             text,
             "| {} | {} | {} | {more} | {} |",
-            entry.what,
+            if entry.what == "*" {
+                "coding"
+            } else {
+                &entry.what
+            },
             none(&entry.nginx),
             none(&entry.ours),
             entry.reason
