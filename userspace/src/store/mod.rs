@@ -24,7 +24,7 @@ mod tree;
 pub use build::{StoreError, check};
 pub use coding::Coding;
 pub use current::{Current, Reader};
-pub use live::{Live, Purge, Put, PutError, Scope, Summary};
+pub use live::{Live, Purge, Put, PutError, Reload, Scope, Summary};
 pub use load::{Loaded, Loader, of_sibling};
 pub use render::{ConnectionField, Form, Rendering, ResponseId};
 pub use resource::Resource;
@@ -240,6 +240,11 @@ impl Snapshot {
             None => &self.base.responses[id.0 as usize],
             Some(layer) => self.layer(layer).response(id),
         }
+    }
+
+    /// Every response of files and the configuration.
+    fn all(&self) -> impl Iterator<Item = &Response> {
+        self.base.responses.iter().chain(self.files.all())
     }
 
     fn layer(&self, layer: Layer) -> &Overlay {
