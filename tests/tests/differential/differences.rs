@@ -128,12 +128,10 @@ pub fn table(found: &BTreeSet<Difference>, listed: &[Listed]) -> String {
         } else {
             format!("`{first}`")
         };
-        let none = |value: &str| {
-            if value.is_empty() {
-                "–".to_owned()
-            } else {
-                value.to_owned()
-            }
+        let shown = |value: &str| match value {
+            "" => "–".to_owned(),
+            "*" => "…".to_owned(),
+            value => value.to_owned(),
         };
         let _ = writeln!(
             text,
@@ -143,8 +141,8 @@ pub fn table(found: &BTreeSet<Difference>, listed: &[Listed]) -> String {
             } else {
                 &entry.what
             },
-            none(&entry.nginx),
-            none(&entry.ours),
+            shown(&entry.nginx),
+            shown(&entry.ours),
             entry.reason
         );
     }
