@@ -6,6 +6,8 @@ mod files;
 mod fragments;
 #[path = "pipeline/generations.rs"]
 mod generations;
+#[path = "pipeline/heads.rs"]
+mod heads;
 #[path = "pipeline/leaving.rs"]
 mod leaving;
 #[path = "pipeline/ring.rs"]
