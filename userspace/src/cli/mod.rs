@@ -1,6 +1,7 @@
 //! The command line: parsed once, each command in a file of its own.
 
 mod attach;
+mod doctor;
 mod query;
 
 use crate::demo::DemoError;
@@ -73,6 +74,14 @@ enum Command {
         #[arg(value_name = "FILE")]
         config: PathBuf,
     },
+    /// Tell how well a NIC could be served, and what to do about it; changes nothing
+    Doctor {
+        /// The NIC; the configuration's [interface] name if left out
+        interface: Option<String>,
+        /// The configuration to serve, for what depends on it
+        #[arg(long, short, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Show what a running daemon does
     Status {
         /// As one JSON object
@@ -117,6 +126,7 @@ pub fn main() -> ExitCode {
             socket,
         } => attach::run(interface, &config, socket),
         Command::Detach { interface, socket } => query::detach(interface, &socket.socket),
+        Command::Doctor { interface, config } => doctor::run(interface, config.as_deref()),
         Command::Check { config } => check(&config),
         Command::Status { json, socket } => query::status(json, &socket.socket),
         Command::Sample => {
