@@ -182,10 +182,15 @@ impl<'net> Daemon<'net> {
 
     /// Runs a control command with this daemon's socket.
     pub fn control(&self, args: &[&str]) -> Finished {
-        let socket = self.files.path().join("control.sock").display().to_string();
+        let socket = self.socket();
         let mut all = args.to_vec();
         all.extend(["--socket", &socket]);
         sidestep(self.host, &all)
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> String {
+        self.files.path().join("control.sock").display().to_string()
     }
 
     /// Bytes of memory that it has resident (`VmRSS`).

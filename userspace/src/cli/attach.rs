@@ -2,7 +2,7 @@
 
 use super::{FAILURE, OK, USAGE, fail};
 use crate::control::{
-    ControlError, ControlServer, Request, Response, SocketError, ask, serve_metrics,
+    ControlError, ControlServer, DumpServer, Request, Response, SocketError, ask, serve_metrics,
 };
 use crate::daemon::{Daemon, Degraded, Ended, Reader};
 use crossbeam::channel::{Receiver, Sender, bounded, select};
@@ -72,6 +72,8 @@ pub(super) fn run(interface: Option<String>, config: &Path, socket: Option<PathB
         Ok(server) => server,
         Err(e) => return fail(&e, FAILURE),
     };
+    let _dump = DumpServer::start(&config.control.socket, daemon.taps())
+        .inspect_err(|e| log::warn!("`sidestep dump` will not work: {e}"));
     let address = config.control.metrics;
     let _metrics = serve_metrics(address, reader.clone()).inspect_err(|e| {
         let why = e.to_string();

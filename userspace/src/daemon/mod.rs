@@ -14,7 +14,7 @@ pub use status::{QueueStatus, Reader, RouteStatus, Status};
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Snapshot};
-use crate::worker::{self, Control, Worker};
+use crate::worker::{self, Control, Taps, Worker};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kernel_side::KernelSide;
 use ladder::Rung;
@@ -49,6 +49,7 @@ pub struct Daemon {
     workers: Vec<(Control, JoinHandle<()>)>,
     ended: Receiver<Ended>,
     reader: Reader,
+    taps: Taps,
     watch: Vec<Watch>,
 }
 
@@ -97,6 +98,7 @@ impl Daemon {
             steering: steering.clone(),
             live: live.clone(),
         };
+        let taps = Taps::new(workers.iter().map(Worker::tap));
         let mut daemon = Self {
             live,
             steering,
@@ -104,6 +106,7 @@ impl Daemon {
             workers: Vec::with_capacity(workers.len()),
             ended,
             reader,
+            taps,
             watch,
         };
         for (n, worker) in workers.into_iter().enumerate() {
@@ -124,6 +127,11 @@ impl Daemon {
     /// What it answers from.
     pub fn live(&self) -> Arc<Live> {
         self.live.clone()
+    }
+
+    /// For copies of the workers' frames.
+    pub fn taps(&self) -> Taps {
+        self.taps.clone()
     }
 
     /// Yields when a worker ends, which none does unless it is told to or its NIC is gone.

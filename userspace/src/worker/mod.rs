@@ -9,13 +9,16 @@ mod publish;
 mod ring;
 mod routes;
 mod service;
+mod tap;
 
 pub use clock::{Clock, Now};
+pub use leaving::CAPACITY as LEAVING;
 pub use process::{Pipeline, Stranger};
 pub use publish::Published;
 pub use ring::Neighbours;
 pub use routes::RouteBoard;
 pub use service::{FlowIndex, Limits, Service};
+pub use tap::{Copied, Open, Switch, Taps};
 
 use crate::xsk::{Frame, Port, Queue, Statistics};
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -28,6 +31,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
+use tap::Tap;
 use tcp_lite::Instant;
 
 /// Frames taken from the receive ring at a time. Larger batches coalesce more answers but make the first wait for
@@ -88,6 +92,7 @@ pub struct Worker {
     pipeline: Pipeline,
     published: Arc<Published>,
     control: Control,
+    tap: Tap,
     busy_poll: bool,
     /// The kernel's counts of the queue's socket, as of the last [`CHECK`].
     statistics: Statistics,
@@ -104,6 +109,7 @@ impl Worker {
                 order: Arc::new(AtomicU8::new(Order::Run as u8)),
                 wake: waker,
             },
+            tap: Tap::default(),
             busy_poll,
             statistics: Statistics::default(),
         };
@@ -137,6 +143,11 @@ impl Worker {
         self.published.clone()
     }
 
+    /// For copies of its frames.
+    pub fn tap(&self) -> Arc<Switch> {
+        self.tap.switch()
+    }
+
     /// Where it publishes its counters by route.
     pub fn routes(&self) -> Arc<RouteBoard> {
         self.pipeline.routes()
@@ -163,6 +174,12 @@ impl Worker {
             }
             let received = self.queue.rings().receive(&mut frames);
             self.queue.rings().refill();
+            let tapped = self.tap.is_on().then(|| clock.wall());
+            if let Some(at) = tapped {
+                for frame in &frames {
+                    self.tap.copy(at, self.queue.bytes(frame));
+                }
+            }
             self.pipeline.batch(now, &mut self.queue, &mut frames);
             // After the batch: requests that are here already still get their answers.
             if order > obeyed {
@@ -174,6 +191,9 @@ impl Worker {
                 }
                 obeyed = order;
                 self.pipeline.batch(now, &mut self.queue, &mut frames);
+            }
+            if let Some(at) = tapped {
+                self.queue.each_pending(|frame| self.tap.copy(at, frame));
             }
             let waiting = self.queue.rings().kick()?;
             self.queue.rings().reap();
@@ -190,6 +210,10 @@ impl Worker {
         }
         self.pipeline.abort_all(clock.now(), &mut self.queue);
         self.check()?;
+        if self.tap.is_on() {
+            let at = clock.wall();
+            self.queue.each_pending(|frame| self.tap.copy(at, frame));
+        }
         self.queue.rings().kick()?;
         self.queue.rings().reap();
         self.publish();

@@ -277,6 +277,14 @@ impl Rings {
         self.fill.needs_wakeup()
     }
 
+    /// Shows the frames given to `send` since the last `kick`, in order.
+    pub(super) fn each_pending(&self, memory: &Umem, mut see: impl FnMut(&[u8])) {
+        for &desc in &self.pending {
+            let owner = self.owner;
+            see(memory.bytes(&Frame { desc, owner }));
+        }
+    }
+
     /// Where every frame is now.
     pub fn audit(&self) -> Audit {
         Audit {
