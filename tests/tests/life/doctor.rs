@@ -23,6 +23,15 @@ fn with_config(host: &Host, config: &str) -> Finished {
     sidestep(host, &["doctor", host.device, "--config", &path])
 }
 
+/// How a fault comes about and goes, the exit code, the check that finds it, and words of the cure.
+type Row = (
+    &'static [&'static str],
+    &'static [&'static str],
+    i32,
+    &'static str,
+    &'static str,
+);
+
 #[test]
 fn each_fault_is_told_with_its_cure() {
     let net = Net::new();
@@ -30,9 +39,8 @@ fn each_fault_is_told_with_its_cure() {
     let healthy = sidestep(host, &["doctor", host.device]);
     assert_eq!(healthy.code(), 0, "{}", healthy.stdout);
     assert!(finding(&healthy, "xdp").contains("native, no zero-copy"));
-    // What is wrong, how it comes about and goes, the exit code, the check, and a word of the cure.
     let link = ["ip", "link", "set", host.device];
-    let rows: [(&[&str], &[&str], i32, &str, &str); 4] = [
+    let rows: [Row; 4] = [
         (&["down"], &["up"], 3, "link", "ip link set ss-srv up"),
         (&["mtu", "3600"], &["mtu", "1500"], 3, "mtu", "mtu 3498"),
         (&["mtu", "9000"], &["mtu", "1500"], 1, "mtu", "mtu 3818"),
