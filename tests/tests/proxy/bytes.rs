@@ -90,7 +90,7 @@ fn a_reset_by_either_side_is_one_for_the_other() {
         let _ = tell.send(end);
         Ok(())
     });
-    let _daemon = Daemon::start(&net.server, &by_proxy());
+    let daemon = Daemon::start(&net.server, &by_proxy());
     for to in net.server.addresses(PORT) {
         for by_server in [false, true] {
             let mut client = hit(&net, to);
@@ -110,6 +110,14 @@ fn a_reset_by_either_side_is_one_for_the_other() {
             }
         }
     }
+    wait_for(PATIENCE, "all have ended", || {
+        (daemon.status()["proxied"]["open"] == 0).then_some(())
+    });
+    let ended = &daemon.status()["proxied"]["ended"];
+    assert_eq!(
+        (&ended["client_reset"], &ended["server_reset"]),
+        (&2.into(), &2.into())
+    );
 }
 
 #[test]
