@@ -46,7 +46,7 @@ impl Proxy {
     /// Starts so many threads, for connections that come through the NIC with index `nic_ifindex`.
     ///
     /// # Errors
-    /// No descriptors or no thread to be had.
+    /// No descriptors or no thread to be had, or the kernel makes no sockets from numbers (TCP_REPAIR).
     pub fn start(nic_ifindex: u32, threads: u32) -> io::Result<Self> {
         // Two descriptors a connection: the soft limit, 1,024 by default, is for programs that use select(2).
         if let Err(error) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -54,6 +54,8 @@ impl Proxy {
         {
             log::debug!("RLIMIT_NOFILE: {error}");
         }
+        // Better said at the start than with each connection.
+        repair::check()?;
         let books = Arc::new(Books::default());
         let splicers = (0..threads).map(|_| Splicer::start(books.clone()));
         Ok(Self {
