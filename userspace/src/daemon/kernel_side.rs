@@ -77,7 +77,7 @@ impl KernelSide {
             ..Self::default()
         };
         if auto || wanted(FallbackMode::Proxy) {
-            side.proxy = Proxy::start(nic.index)
+            side.proxy = Proxy::start(nic.index, nic.queues)
                 .inspect_err(|e| troubles.add(Degraded::NoProxy(e.to_string())))
                 .ok();
         }

@@ -61,6 +61,11 @@ impl Exchanges {
         !self.lost && !self.requests.in_head() && self.responses.between() && self.asked.is_empty()
     }
 
+    /// A request waits for its answer, and no other has begun.
+    pub(super) fn waits(&self) -> bool {
+        !self.lost && self.requests.between() && !self.asked.is_empty()
+    }
+
     /// The client said this. Returns how much of it is for the server: a client that was told that the answer is the
     /// last gets none to what it asks behind it.
     pub(super) fn client_says(&mut self, bytes: &[u8]) -> usize {
