@@ -1,6 +1,6 @@
 //! Where a proxied connection stands between its exchanges, read along from what goes through.
 //!
-//! Nothing is held back and nothing depends on it while the daemon runs. When it ends, it tells where a connection can be
+//! Nothing depends on it while the daemon runs. When it ends, it tells where a connection can be
 //! closed in order: behind an answer, never within one. What is not plainly HTTP/1.1 is not guessed at: such a connection
 //! has no such place.
 

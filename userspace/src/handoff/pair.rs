@@ -44,7 +44,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Two non-blocking sockets; the connection to the server may be under way still.
+    /// Two non-blocking sockets, connected.
     pub(super) fn new(client: TcpStream, server: TcpStream) -> Self {
         // However the daemon ends, half an answer never looks like a whole one.
         for socket in [&client, &server] {
@@ -122,7 +122,9 @@ impl Pair {
         if said && self.exchanges.stand() == Stand::Over {
             return self.end(ProxyEnd::Drained);
         }
-        match there || back {
+        // What was held back came before this turn, and no event tells of it again.
+        let let_go = hold && !self.exchanges.waits();
+        match there || back || let_go {
             true => Turn::Busy,
             false => Turn::Waits,
         }

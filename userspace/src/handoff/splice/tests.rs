@@ -238,6 +238,25 @@ fn who_pipelines_on_and_on_is_told_all_the_same() {
 }
 
 #[test]
+fn a_request_behind_an_answer_that_had_begun_before_the_drain_gets_the_last() {
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
+    let [client, server] = spliced(&splicer);
+    says(&client, &server, GET);
+    // Its head is through: it cannot say any more that it is the last.
+    says(&server, &client, &OK[..OK.len() - 1]);
+    splicer.drain();
+    (&mut &client).write_all(GET).expect("sent");
+    says(&server, &client, &OK[OK.len() - 1..]);
+    let mut request = vec![0; GET.len()];
+    (&mut &server)
+        .read_exact(&mut request)
+        .expect("the request");
+    (&mut &server).write_all(OK).expect("sent");
+    hears(&client, LAST);
+    hears(&server, b"");
+}
+
+#[test]
 fn a_request_that_crosses_the_end_is_not_met_by_a_reset() {
     let splicer = Splicer::start(Arc::default()).expect("a thread");
     let [client, server] = spliced(&splicer);
