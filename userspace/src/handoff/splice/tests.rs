@@ -222,13 +222,22 @@ fn who_pipelines_on_and_on_is_told_all_the_same() {
     let [client, server] = spliced(&splicer);
     says(&client, &server, &GET.repeat(3));
     splicer.drain();
-    // Before each answer it asks again.
-    for answer in [OK, OK, LAST] {
+    let mut answers = 0;
+    // Before each answer it asks again. Some may go through before the thread knows of the drain.
+    loop {
         (&mut &client).write_all(GET).expect("sent");
         (&mut &server).write_all(OK).expect("sent");
-        let mut got = vec![0; answer.len()];
-        (&mut &client).read_exact(&mut got).expect("an answer");
-        assert_eq!(got, answer);
+        answers += 1;
+        let mut got = Vec::new();
+        while !got.ends_with(b"\r\n\r\nok") {
+            let mut byte = [0];
+            (&mut &client).read_exact(&mut byte).expect("an answer");
+            got.extend(byte);
+        }
+        if got == LAST {
+            break;
+        }
+        assert_eq!((got.as_slice(), answers < 20), (OK, true));
     }
     hears(&client, b"");
     hears(&server, b"");
