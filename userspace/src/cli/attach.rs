@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often to look after the workers. They are given several times as long.
+/// How often to look after the workers, which are given several times as long, and the NIC's addresses.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Why the daemon is to end.
@@ -143,7 +143,7 @@ fn serve(mut daemon: Daemon, interface: &str, stop: &Receiver<Stop>) -> u8 {
             }
             default(WATCH) => {
                 daemon.live().tidy();
-                if let Err(e) = daemon.look_after_workers() {
+                if let Err(e) = daemon.look_after() {
                     return fail(&format_args!("{e}; detached"), FAILURE);
                 }
             }

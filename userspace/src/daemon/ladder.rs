@@ -230,6 +230,13 @@ fn workers(
     let secret = secret().map_err(StartError::Thread)?;
     let ring = Neighbours::ring(queues.len()).map_err(|e| StartError::Thread(e.into()))?;
     let limits = Limits::from(&config.limits);
+    // Addresses that the NIC will get, too.
+    let interface = config
+        .listen
+        .iter()
+        .filter(|l| l.address == ListenAddress::Interface);
+    let mut for_workers = listeners.clone();
+    for_workers.extend(interface.map(|l| (Service::any(l.port), l.fallback)));
     let worker = |(queue, neighbours): (Queue, Neighbours)| {
         let flows = QueueFlows {
             table: steering.flows()?,
@@ -237,7 +244,7 @@ fn workers(
         };
         let service = Service::new(
             current,
-            listeners.clone(),
+            for_workers.clone(),
             limits.clone(),
             Some(Box::new(flows)),
             kernel_side.way_in(config),

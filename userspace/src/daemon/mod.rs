@@ -1,5 +1,6 @@
 //! A running fast path: one NIC, its XDP program, its workers.
 
+mod addresses;
 mod degraded;
 mod error;
 mod kernel_side;
@@ -17,6 +18,7 @@ use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Snapshot};
 use crate::worker::{self, Control, Taps, Worker};
+use addresses::Addresses;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kernel_side::KernelSide;
 use ladder::Rung;
@@ -95,7 +97,7 @@ impl Daemon {
             troubles,
             mode,
             hugepages,
-            listening,
+            addresses: Addresses::new(config, listening),
             queues,
             routes: workers.iter().map(Worker::routes).collect(),
             steering: steering.clone(),
@@ -165,17 +167,20 @@ impl Daemon {
         ladder::check(config, &Nic::read(interface)?)
     }
 
-    /// To be called every second or so: leaves the frames of a queue whose worker hangs to the kernel until it goes on.
+    /// To be called every second or so: leaves the frames of a queue whose worker hangs to the kernel until it goes on, and
+    /// serves the addresses that the NIC has.
     ///
     /// # Errors
     /// The XDP program's map could not be changed.
     #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
-    pub fn look_after_workers(&mut self) -> Result<(), StartError> {
+    pub fn look_after(&mut self) -> Result<(), StartError> {
         let now = Instant::now();
         let mut steering = lock(&self.steering);
         for watch in &mut self.watch {
             watch.look(now, &mut steering, &self.reader.troubles)?;
         }
+        let Reader { addresses, nic, .. } = &self.reader;
+        addresses.follow(&nic.name, &mut steering)?;
         Ok(())
     }
 
