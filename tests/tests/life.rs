@@ -7,10 +7,14 @@ mod crash;
 mod degraded;
 #[path = "life/doctor.rs"]
 mod doctor;
+#[path = "life/drain.rs"]
+mod drain;
 #[path = "life/hang.rs"]
 mod hang;
 #[path = "life/nic.rs"]
 mod nic;
+#[path = "life/reload.rs"]
+mod reload;
 #[path = "life/routes.rs"]
 mod routes;
 
