@@ -11,6 +11,7 @@ mod watch;
 
 pub use degraded::Degraded;
 pub use error::StartError;
+pub use kernel_side::{OpenWayBack, open_way_back};
 pub use reload::{ReloadError, Reloader};
 pub use status::{QueueStatus, Reader, RouteStatus, Status};
 
@@ -73,6 +74,18 @@ impl Daemon {
     /// # Errors
     /// See [`StartError`]; the NIC is then as it was.
     pub fn start(config: &Config, interface: &str) -> Result<Self, StartError> {
+        Self::start_with(config, interface, open_way_back)
+    }
+
+    /// The same with another way back into the kernel than [`open_way_back`].
+    ///
+    /// # Errors
+    /// See [`StartError`]; the NIC is then as it was.
+    pub fn start_with(
+        config: &Config,
+        interface: &str,
+        way_back: OpenWayBack,
+    ) -> Result<Self, StartError> {
         let nic = Nic::read(interface)?;
         // First what is quickly found wrong.
         ladder::check(config, &nic)?;
@@ -85,7 +98,7 @@ impl Daemon {
             listening,
             hugepages,
             troubles,
-        } = ladder::climb(config, &nic, live.current())?;
+        } = ladder::climb(config, &nic, live.current(), way_back)?;
 
         let queues: Vec<_> = workers.iter().map(|w| (w.queue(), w.published())).collect();
         let watch = workers.iter_mut().map(Watch::new).collect::<Result<_, _>>();
