@@ -5,6 +5,8 @@
 mod crash;
 #[path = "life/degraded.rs"]
 mod degraded;
+#[path = "life/device.rs"]
+mod device;
 #[path = "life/doctor.rs"]
 mod doctor;
 #[path = "life/drain.rs"]
