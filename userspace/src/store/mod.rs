@@ -194,6 +194,11 @@ impl Snapshot {
         self.response(id).validators()
     }
 
+    /// The content of a response.
+    pub fn content(&self, id: ResponseId) -> &[u8] {
+        self.response(id).body()
+    }
+
     /// Length of the content of a response, in bytes: what ranges count in.
     pub fn content_len(&self, id: ResponseId) -> u32 {
         // `Response::new` bounds the whole.
