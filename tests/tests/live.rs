@@ -1,5 +1,8 @@
 //! The store changes while it is served.
 
+#[path = "live/replaced.rs"]
+mod replaced;
+
 use nix::sys::signal::Signal;
 use sidestep_tests::clock::{PATIENCE, wait_for};
 use sidestep_tests::daemon::Daemon;
