@@ -235,6 +235,8 @@ pub enum NotStored {
     Variants,
     /// Its head cannot be sent on.
     BadHead,
+    /// Its URL cannot be asked for: it has bytes that no client may send (RFC 9112, 3.2).
+    Target,
     /// It was purged while it was fetched.
     Purged,
     /// An unsafe request for it came before, or while it was fetched: the answer may be of before (RFC 9111, 4.4).
@@ -249,7 +251,7 @@ pub enum NotStored {
 
 impl NotStored {
     /// Every variant; a variant's position is its [`index`](Self::index).
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Status,
         Self::Partial,
         Self::NoStore,
@@ -263,6 +265,7 @@ impl NotStored {
         Self::TooLarge,
         Self::Variants,
         Self::BadHead,
+        Self::Target,
         Self::Purged,
         Self::Written,
         Self::Unreachable,
@@ -291,6 +294,7 @@ impl NotStored {
             Self::TooLarge => "too_large",
             Self::Variants => "variants",
             Self::BadHead => "bad_head",
+            Self::Target => "bad_target",
             Self::Purged => "purged",
             Self::Written => "written",
             Self::Unreachable => "unreachable",

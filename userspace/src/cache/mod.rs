@@ -1,3 +1,24 @@
-//! The cache that learns from the user's own server.
+//! The cache that learns from the user's own server (RFC 9111).
+//!
+//! A request that cannot be answered is left to the server like any other; beside that, the [fetcher](book) asks the
+//! server for the same URL, and if a shared cache may keep the answer, the next request for it is answered by the
+//! workers. See `docs/cache.md`.
 
+mod answer;
+mod book;
+mod fetch;
+mod key;
+mod learner;
+mod overlay;
 pub mod rules;
+mod shelf;
+mod stats;
+mod writes;
+
+pub use book::{Book, Told};
+pub use key::{Asked, CacheId, Key};
+pub use learner::{Learner, Publish};
+pub use overlay::{Learned, LearnedId, Lookup, Overlay};
+pub use shelf::{Purge, Scope};
+pub use stats::{Event, RouteStats};
+pub use writes::{Slot, Writes};

@@ -3,6 +3,41 @@
 use super::{Body, Flags, Version, authority, scan};
 use crate::reason::HeadError;
 
+/// The field lines of a head: each checked, as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FieldLines<'b>(&'b [u8]);
+
+impl<'b> FieldLines<'b> {
+    /// Takes `lines`, which once were those of a head, for what they were.
+    pub fn of_checked(lines: &'b [u8]) -> Self {
+        Self(lines)
+    }
+
+    /// The lines, each with its end.
+    pub fn bytes(self) -> &'b [u8] {
+        self.0
+    }
+
+    /// The values of all fields `name`, in order, without the spaces around them. The name's case does not matter.
+    ///
+    /// Each call goes through all lines: for fields that few requests have, or few answers depend on.
+    pub fn all(self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            while let Some(end) = memchr::memchr(b'\n', rest) {
+                let (line, behind) = rest.split_at(end + 1);
+                rest = behind;
+                if let Some((own, [b':', value @ ..])) = line.split_at_checked(name.len())
+                    && own.eq_ignore_ascii_case(name.as_bytes())
+                {
+                    return Some(value.trim_ascii());
+                }
+            }
+            None
+        })
+    }
+}
+
 /// What the fields say, gathered line by line.
 #[derive(Default)]
 pub(super) struct Fields<'b> {
@@ -26,7 +61,8 @@ pub(super) struct Framing<'b> {
 
 impl<'b> Fields<'b> {
     /// Takes in `lines`: whole field lines, and nothing behind the last one's line end.
-    pub(super) fn read(&mut self, mut lines: &'b [u8]) -> Result<(), HeadError> {
+    pub(super) fn read(&mut self, all: &'b [u8]) -> Result<FieldLines<'b>, HeadError> {
+        let mut lines = all;
         while !lines.is_empty() {
             if let [b' ' | b'\t', ..] = lines {
                 return Err(HeadError::Folding);
@@ -45,7 +81,7 @@ impl<'b> Fields<'b> {
             self.take(name, value.trim_ascii())?;
             lines = rest;
         }
-        Ok(())
+        Ok(FieldLines(all))
     }
 
     fn take(&mut self, name: &[u8], value: &'b [u8]) -> Result<(), HeadError> {
@@ -158,7 +194,7 @@ impl<'b> Fields<'b> {
 }
 
 /// The elements of a comma-separated list (RFC 9110, 5.6.1), empty ones left out.
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|&b| b == b',')
         .map(<[u8]>::trim_ascii)

@@ -3,6 +3,7 @@
 //! Strict: what RFC 9112 calls invalid or ambiguous is [`Parsed::Invalid`], never mended. The same bytes give the same
 //! result however they arrive in pieces.
 
+mod accept;
 mod authority;
 mod fields;
 mod request_line;
@@ -11,9 +12,12 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use accept::{Coding, choose};
+pub use fields::FieldLines;
 pub use status::Status;
 
 use crate::reason::HeadError;
+use fields::list;
 
 /// Bounds a method's length in bytes. The longest registered one has 17; with less, a known method would be refused as
 /// unknown; with more, garbage is recognised later.
@@ -60,6 +64,8 @@ pub struct Head<'b> {
     pub body: Body,
     /// Fields seen.
     pub flags: Flags,
+    /// All fields.
+    pub fields: FieldLines<'b>,
 }
 
 /// A method; names are case-sensitive (RFC 9110, 9.1).
@@ -211,7 +217,7 @@ fn empty_lines(buf: &[u8]) -> usize {
 fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
     let (line, lines) = request_line::parse(head)?;
     let mut fields = fields::Fields::default();
-    fields.read(lines)?;
+    let all = fields.read(lines)?;
     let framing = fields.finish(line.version)?;
     if framing.host.is_none() && line.version == Version::Http11 {
         return Err(HeadError::HostMissing);
@@ -224,5 +230,6 @@ fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
         persistent: framing.persistent,
         body: framing.body,
         flags: framing.flags,
+        fields: all,
     })
 }

@@ -114,6 +114,12 @@ pub enum Found {
     BadPath,
 }
 
+/// The path `path` of a request in the form that routes are found by: percent-decoded, without dot segments. `None`: no
+/// route can have it.
+pub fn canonical_path(path: &[u8]) -> Option<Vec<u8>> {
+    path::canonical(path)
+}
+
 impl Snapshot {
     /// Looks up `path`, as it is in the request, for `host`, without port. Tells the route too that the path belongs
     /// to, also where there is nothing.

@@ -49,6 +49,18 @@ pub(super) fn key<'a>(path: &'a [u8], scratch: &'a mut [u8]) -> Key<'a> {
     Key::Is(&scratch[..len])
 }
 
+/// The [`key`] of any path, to be kept; `None`: it has none.
+pub(super) fn canonical(path: &[u8]) -> Option<Vec<u8>> {
+    if is_plain(path) {
+        return Some(path.to_vec());
+    }
+    let mut scratch = vec![0; path.len() + 1];
+    match key(path, &mut scratch) {
+        Key::Is(key) => Some(key.to_vec()),
+        Key::None | Key::Bad => None,
+    }
+}
+
 /// Whether `path` is its own key: it has neither an escape nor a segment that begins with a dot.
 pub(super) fn is_plain(path: &[u8]) -> bool {
     !memchr::memchr2_iter(b'%', b'.', path)
