@@ -4,7 +4,10 @@ mod site;
 
 use crate::error::{ConfigError, Report};
 use crate::value::{Queues, Size, Span, show_size};
-use crate::{Config, Control, Interface, Limits, Listen, ListenAddress, raw};
+use crate::{
+    Config, Control, Fallback, FallbackMode, Interface, Limits, Listen, ListenAddress,
+    ProxyProtocol, raw,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -129,6 +132,7 @@ fn listeners(raw: Vec<Spanned<raw::Listen>>, report: &mut Report<'_>) -> Vec<Lis
             port: 80,
             fallback: Default::default(),
             fallback_mode: Default::default(),
+            proxy_protocol: Default::default(),
         });
     }
     for entry in raw {
@@ -155,14 +159,49 @@ fn listeners(raw: Vec<Spanned<raw::Listen>>, report: &mut Report<'_>) -> Vec<Lis
             );
         }
         seen.push((address, port));
+        let (fallback_mode, proxy_protocol) = proxied(
+            listen.fallback,
+            listen.fallback_mode,
+            listen.proxy_protocol,
+            report,
+        );
         list.push(Listen {
             address,
             port,
             fallback: listen.fallback,
-            fallback_mode: listen.fallback_mode,
+            fallback_mode,
+            proxy_protocol,
         });
     }
     list
+}
+
+/// The PROXY protocol is spoken by a proxy, which it therefore implies.
+fn proxied(
+    fallback: Fallback,
+    mode: FallbackMode,
+    protocol: Option<Spanned<ProxyProtocol>>,
+    report: &mut Report<'_>,
+) -> (FallbackMode, ProxyProtocol) {
+    let Some(protocol) = protocol else {
+        return (mode, ProxyProtocol::Off);
+    };
+    let wrong = match (protocol.get_ref(), fallback, mode) {
+        (ProxyProtocol::Off, _, _) => return (mode, ProxyProtocol::Off),
+        (ProxyProtocol::V2, Fallback::None, _) => Some((
+            "proxy_protocol tells a server who the client is, and with fallback = \"none\" there is no server",
+            "remove proxy_protocol, or write fallback = \"kernel\"",
+        )),
+        (ProxyProtocol::V2, Fallback::Kernel, FallbackMode::Handoff) => Some((
+            "with fallback_mode = \"handoff\" the server accepts the client's own connection, without a PROXY header",
+            "remove proxy_protocol: the server sees the client's address; or write fallback_mode = \"proxy\"",
+        )),
+        (ProxyProtocol::V2, Fallback::Kernel, FallbackMode::Auto | FallbackMode::Proxy) => None,
+    };
+    if let Some((what, help)) = wrong {
+        report.add(protocol.span(), what, help);
+    }
+    (FallbackMode::Proxy, protocol.into_inner())
 }
 
 fn listen_address(text: &Spanned<String>, report: &mut Report<'_>) -> Option<ListenAddress> {

@@ -76,6 +76,8 @@ pub struct Listen {
     pub fallback: Fallback,
     /// How such a request gets to the kernel.
     pub fallback_mode: FallbackMode,
+    /// How that server is told who the client is. Not `Off` only with `Fallback::Kernel` and `FallbackMode::Proxy`.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 /// The address of a `[[listen]]`.
@@ -109,6 +111,17 @@ pub enum FallbackMode {
     Handoff,
     /// The daemon relays it.
     Proxy,
+}
+
+/// How a server behind the proxy is told who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyProtocol {
+    /// Not at all.
+    #[default]
+    Off,
+    /// By a header of the PROXY protocol, version 2, in front of what the client says.
+    V2,
 }
 
 /// `[[site]]`

@@ -1,7 +1,7 @@
 //! The file as written: the schema of DESIGN.md 9 with the place of each value, before any check across values.
 
 use crate::value::{Size, Span};
-use crate::{Fallback, FallbackMode, Mode, Queues, Ttl};
+use crate::{Fallback, FallbackMode, Mode, ProxyProtocol, Queues, Ttl};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -39,6 +39,7 @@ pub(crate) struct Listen {
     pub(crate) fallback: Fallback,
     #[serde(default)]
     pub(crate) fallback_mode: FallbackMode,
+    pub(crate) proxy_protocol: Option<Spanned<ProxyProtocol>>,
 }
 
 #[derive(Deserialize)]

@@ -33,7 +33,8 @@ fn everything_has_a_default() {
             address: ListenAddress::Interface,
             port: 80,
             fallback: Fallback::Kernel,
-            fallback_mode: FallbackMode::Auto
+            fallback_mode: FallbackMode::Auto,
+            proxy_protocol: ProxyProtocol::Off
         }]
     );
     assert_eq!(config.sites[0].hosts, [HostPattern::Any]);
@@ -93,6 +94,7 @@ fn the_schema_of_the_design_parses() {
         fallback_mode = "proxy"
         [[listen]]
         address = "2001:db8::1"
+        proxy_protocol = "v2"
         [[site]]
         hosts = ["Example.org.", "*.example.org", "[::1]"]
         [[site.static]]
@@ -135,6 +137,8 @@ fn the_schema_of_the_design_parses() {
         config.listen[1].address,
         ListenAddress::Ip("2001:db8::1".parse().unwrap())
     );
+    assert_eq!(config.listen[1].proxy_protocol, ProxyProtocol::V2);
+    assert_eq!(config.listen[1].fallback_mode, FallbackMode::Proxy);
     let site = &config.sites[0];
     let hosts: Vec<String> = site.hosts.iter().map(HostPattern::to_string).collect();
     assert_eq!(hosts, ["example.org", "*.example.org", "[::1]"]);
@@ -186,6 +190,32 @@ fn an_error_has_place_and_fix() {
             .starts_with("t.toml:3:10: `é` is not a host name\n")
     );
     assert!(message(site("hosts = [\"ok\", \"a b\"]")).starts_with("t.toml:2:16: `a b`"));
+}
+
+#[test]
+fn a_proxy_header_needs_a_proxy_and_a_server() {
+    let listen = |keys: &str| with(&format!("[[listen]]\n{keys}\nproxy_protocol = \"v2\""));
+    for mode in ["auto", "proxy"] {
+        let config = listen(&format!("fallback_mode = \"{mode}\"")).unwrap();
+        assert_eq!(config.listen[0].fallback_mode, FallbackMode::Proxy);
+        assert_eq!(config.listen[0].proxy_protocol, ProxyProtocol::V2);
+    }
+    assert_eq!(
+        message(listen("fallback_mode = \"handoff\"")),
+        "t.toml:3:18: with fallback_mode = \"handoff\" the server accepts the client's own connection, without a PROXY \
+         header\n  help: remove proxy_protocol: the server sees the client's address; or write fallback_mode = \"proxy\""
+    );
+    assert_eq!(
+        message(listen("fallback = \"none\"")),
+        "t.toml:3:18: proxy_protocol tells a server who the client is, and with fallback = \"none\" there is no server\n  \
+         help: remove proxy_protocol, or write fallback = \"kernel\""
+    );
+    assert!(message(with("[[listen]]\nproxy_protocol = \"v1\"")).starts_with("t.toml:2:18: "));
+    let off = "[[listen]]\nfallback = \"none\"\nproxy_protocol = \"off\"";
+    assert_eq!(
+        with(off).unwrap().listen[0].proxy_protocol,
+        ProxyProtocol::Off
+    );
 }
 
 #[test]

@@ -58,8 +58,16 @@ impl<'net> Daemon<'net> {
     /// # Panics
     /// With its stderr when it ends or does not get ready.
     pub fn start(host: &'net Host, config: &str) -> Self {
+        Self::start_by(&[], host, config)
+    }
+
+    /// The same, with `wrapper` as the beginning of the command line: a program that becomes the one named behind it.
+    ///
+    /// # Panics
+    /// As [`Daemon::start`].
+    pub fn start_by(wrapper: &[&str], host: &'net Host, config: &str) -> Self {
         let files = write_config(config);
-        let (process, ready) = Self::spawn(host, &files);
+        let (process, ready) = Self::spawn(wrapper, host, &files);
         Self {
             host,
             process: Some(process),
@@ -84,7 +92,7 @@ impl<'net> Daemon<'net> {
     /// # Panics
     /// When it does not get ready, or this one does not end with code 0.
     pub fn replaced(mut self) -> Self {
-        let (process, ready) = Self::spawn(self.host, &self.files);
+        let (process, ready) = Self::spawn(&[], self.host, &self.files);
         let Some(mut old) = self.process.replace(process) else {
             unreachable!("taken by value only");
         };
@@ -98,9 +106,11 @@ impl<'net> Daemon<'net> {
         self
     }
 
-    fn spawn(host: &Host, files: &TempDir) -> (Process, String) {
+    fn spawn(wrapper: &[&str], host: &Host, files: &TempDir) -> (Process, String) {
         let path = files.path().join("config.toml").display().to_string();
-        let mut process = host.spawn(&argv(&["attach", host.device, "--config", &path]));
+        let mut command: Vec<_> = wrapper.iter().map(|&arg| arg.to_owned()).collect();
+        command.extend(argv(&["attach", host.device, "--config", &path]));
+        let mut process = host.spawn(&command);
         let Some(ready) = process.line("ready: ", COMMAND_LIMIT) else {
             let state = process.wait(Duration::ZERO);
             panic!(
@@ -161,6 +171,15 @@ impl<'net> Daemon<'net> {
     /// Open connections, per worker.
     pub fn connections(&self) -> Vec<u64> {
         self.per_worker("connections")
+    }
+
+    /// A counter, summed over the workers.
+    pub fn counter(&self, name: &str, label: &str) -> u64 {
+        let status = self.status();
+        let workers = status["workers"].as_array().into_iter().flatten();
+        workers
+            .filter_map(|worker| worker["counters"][name][label].as_u64())
+            .sum()
     }
 
     /// Frames and segments dropped so far, whatever the reason, resets sent in answer included.

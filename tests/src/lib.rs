@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod example;
 pub mod http;
 pub mod link;
+pub mod listener;
 pub mod load;
 pub mod mem;
 pub mod net;

@@ -7,7 +7,7 @@ use crate::net::Host;
 use crate::packet;
 use crate::process;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -35,6 +35,17 @@ impl Server {
         let listener = host
             .listen(port)
             .unwrap_or_else(|error| panic!("cannot listen on port {port}: {error}"));
+        Self::on(listener, handle)
+    }
+
+    /// Serves every connection that `listener` gets with `handle`.
+    ///
+    /// # Panics
+    /// When the listener cannot be copied.
+    pub fn on(
+        listener: TcpListener,
+        handle: impl Fn(&TcpStream) -> io::Result<()> + Clone + Send + 'static,
+    ) -> Self {
         let accepting = listener
             .try_clone()
             .unwrap_or_else(|error| panic!("cannot copy a listener: {error}"));
@@ -79,24 +90,19 @@ impl Server {
 
     /// Answers each HTTP/1.1 request head with 200, `Server: kernel` and `body`, connection kept.
     pub fn http(host: &Host, port: u16, body: &str) -> Self {
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nServer: kernel\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        Self::start(host, port, move |stream| {
-            stream.set_nodelay(true)?;
-            let mut out = stream;
-            let mut lines = BufReader::new(stream);
-            let mut line = Vec::new();
-            loop {
-                line.clear();
-                if lines.read_until(b'\n', &mut line)? == 0 {
-                    return Ok(());
-                }
-                if line == b"\r\n" {
-                    out.write_all(answer.as_bytes())?;
-                }
-            }
+        let body = body.to_owned();
+        Self::start(host, port, move |stream| answer_all(stream, &body))
+    }
+
+    /// As [`Server::http`] on `listener`, with the client's address as the body.
+    ///
+    /// # Panics
+    /// As [`Server::on`].
+    pub fn who(listener: TcpListener) -> Self {
+        Self::on(listener, |stream| {
+            let from = stream.peer_addr()?;
+            let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+            answer_all(stream, &from.to_string())
         })
     }
 
@@ -110,6 +116,26 @@ impl Server {
     /// Connections accepted so far.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+fn answer_all(stream: &TcpStream, body: &str) -> io::Result<()> {
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nServer: kernel\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.set_nodelay(true)?;
+    let mut out = stream;
+    let mut lines = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if line == b"\r\n" {
+            out.write_all(answer.as_bytes())?;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Unmodified servers of users behind sidestep, at the same address and port: every scenario works as it does without.
 //!
-//! Each scenario runs twice: against the server alone, which shows that the scenario is right, and with sidestep attached
-//! in front. `docs/compat.md` is written from the results. COMPAT_ONLY=text picks the servers with that in their names.
+//! Each scenario runs three times: against the server alone, which shows that the scenario is right, and with sidestep
+//! attached in front, by the kernel's own way and by the proxy. `docs/compat.md` is written from the results. COMPAT_ONLY=text picks the servers with that in their names.
 
 #[path = "compat/load.rs"]
 mod load;
@@ -39,14 +39,14 @@ struct Outcome {
     result: Option<Result<(), String>>,
 }
 
-/// sidestep on the ports of all servers, with one response of its own.
-fn config(servers: &[Running]) -> String {
+/// sidestep on the ports of all servers, with one response of its own, and this `fallback_mode`.
+fn config(servers: &[Running], mode: &str) -> String {
     let mut text = String::new();
     for server in servers {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "[[listen]]\naddress = \"interface\"\nport = {}\nfallback = \"kernel\"\n",
+            "[[listen]]\naddress = \"interface\"\nport = {}\nfallback = \"kernel\"\nfallback_mode = \"{mode}\"\n",
             server.port
         );
     }
@@ -145,19 +145,21 @@ fn servers_work_behind_sidestep_as_they_do_alone() {
         server.can_download(sizes.download.len());
     }
     let mut outcomes = run(&net, &servers, Front::Alone, &sizes, &AtomicU64::new(0));
-    let daemon = Daemon::start(&net.server, &config(&servers));
-    let hits = AtomicU64::new(0);
-    outcomes.extend(run(&net, &servers, Front::Sidestep, &sizes, &hits));
-    let counted: u64 = daemon.requests().iter().sum();
-    daemon.stop();
+    for (front, mode) in [(Front::Handoff, "handoff"), (Front::Proxy, "proxy")] {
+        let daemon = Daemon::start(&net.server, &config(&servers, mode));
+        let hits = AtomicU64::new(0);
+        outcomes.extend(run(&net, &servers, front, &sizes, &hits));
+        let counted: u64 = daemon.requests().iter().sum();
+        daemon.stop();
+        let seen = hits.into_inner();
+        assert_eq!(
+            counted, seen,
+            "{front:?}: hits, as sidestep counts them and as clients saw them"
+        );
+    }
     let faults = faults(&outcomes, &servers);
     if only.is_empty() {
         matrix::write(&outcomes);
     }
     assert!(faults.is_empty(), "\n{faults}");
-    let seen = hits.into_inner();
-    assert_eq!(
-        counted, seen,
-        "hits, as sidestep counts them and as clients saw them"
-    );
 }

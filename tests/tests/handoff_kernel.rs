@@ -11,8 +11,9 @@ use sidestep::handoff::{
 };
 use sidestep::steer::{AttachMode, Verdict};
 use sidestep_tests::clock::PATIENCE;
+use sidestep_tests::listener::{How, PLAINLY};
 use sidestep_tests::raw::{RawClient, Segment, flag};
-use stage::{CLOCKS, How, PLAINLY, PORT, Stage, carrier, ticket};
+use stage::{CLOCKS, PORT, Stage, carrier, ticket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 

@@ -92,10 +92,11 @@ fn connection(net: &Net, to: SocketAddr, number: usize, right: &AtomicU64) -> io
     Ok(())
 }
 
-fn config() -> String {
+/// With this `fallback_mode`.
+fn config(mode: &str) -> String {
     let (path, body) = (TREE[0].0, String::from_utf8_lossy(TREE[0].1));
     format!(
-        "[[listen]]\naddress = \"interface\"\nport = {PORT}\nfallback = \"kernel\"\n\
+        "[[listen]]\naddress = \"interface\"\nport = {PORT}\nfallback = \"kernel\"\nfallback_mode = \"{mode}\"\n\
          [[site]]\nhosts = [\"*\"]\n[[site.response]]\npath = \"{path}\"\nbody = \"{body}\"\n"
     )
 }
@@ -123,13 +124,22 @@ fn under_load(net: &Net, work: impl FnOnce(&Clients)) {
 
 #[test]
 fn nothing_fails_through_loss() {
+    through_loss("handoff");
+}
+
+#[test]
+fn nothing_fails_through_loss_and_the_proxy() {
+    through_loss("proxy");
+}
+
+fn through_loss(mode: &str) {
     let shape = Shape {
         loss: 0.01,
         ..Shape::default()
     };
     let net = Plan::new().link(shape, 4).build();
     let _nginx = Nginx::start(&net.server, PORT, &TREE);
-    let daemon = Daemon::start(&net.server, &config());
+    let daemon = Daemon::start(&net.server, &config(mode));
     under_load(&net, |clients| {
         let time = Deadline::after(lasting(Duration::from_secs(5), Duration::from_secs(60)));
         while !time.passed() {
@@ -147,7 +157,7 @@ fn nothing_fails_through_attach_take_over_and_detach() {
     under_load(&net, |clients| {
         for _ in 0..10 {
             clients.go_on(100);
-            let daemon = Daemon::start(&net.server, &config());
+            let daemon = Daemon::start(&net.server, &config("handoff"));
             answers(&daemon);
             let daemon = daemon.replaced();
             answers(&daemon);

@@ -11,7 +11,15 @@ const HEAD: &str = "\
 
 Written by `tests/tests/compat.rs`, which starts each server, unmodified and with a small app of its own
 ([`tests/servers/`](../tests/servers)), and runs every scenario over IPv4 and IPv6: first against the server alone, then with
-sidestep attached to the same NIC, on the server's address and port.
+sidestep attached to the same NIC, on the server's address and port, by both ways of a connection to the server:
+
+| `fallback_mode` | how a connection gets to the server | the server sees |
+|---|---|---|
+| `handoff` | the kernel makes its own socket of it, and the server accepts that | the client's own address and port |
+| `proxy` | sidestep connects to the server and carries the bytes to and fro | the address of its own host that the client has asked, with another port; \
+the client's with `proxy_protocol = \"v2\"` |
+
+`auto`, the default, takes `handoff` wherever the kernel can.
 
 ```
 cargo xtask servers && cargo build -p sidestep && cargo test -p sidestep-tests --test compat     # needs root
@@ -23,7 +31,7 @@ server's. But for \"miss first\" each scenario has hits on the same connection b
 
 | scenario | what is compared |
 |---|---|
-| miss first | the server sees the client's address and port; what follows on the connection is the server's, `/hit` too |
+| miss first | the address and port that the server sees; what follows on the connection is the server's, `/hit` too |
 | 1,000 hits, miss | every answer; the address and port that the server sees |
 | hit, hit, miss, hit in one segment | four answers in order: two of sidestep's, two of the server's |
 | POST | the body that arrived, by length and SHA-256: 10 MiB in `cargo xtask soak`, 256 KiB in `cargo xtask test` |
@@ -31,7 +39,7 @@ server's. But for \"miss first\" each scenario has hits on the same connection b
 | download | every byte: 100 MiB in `cargo xtask soak`, 4 MiB in `cargo xtask test` |
 | WebSocket | the upgrade, messages of 5, 1,000 and 70,000 bytes echoed, the close |
 | server-sent events | five events |
-| address in its log | the server's own access log has the client's address and port |
+| address in its log | the server's own access log has that address and port |
 ";
 
 /// Writes it, where it differs from what is there.
@@ -39,7 +47,8 @@ pub fn write(outcomes: &[Outcome]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compat.md");
     let mut text = HEAD.to_owned();
     for (front, title) in [
-        (Front::Sidestep, "Behind sidestep"),
+        (Front::Handoff, "Behind sidestep, handed over"),
+        (Front::Proxy, "Behind sidestep, through its proxy"),
         (Front::Alone, "Alone, for reference"),
     ] {
         text += &format!("\n## {title}\n{}", table(outcomes, front));

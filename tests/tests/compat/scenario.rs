@@ -27,13 +27,15 @@ const MANY: u32 = 1_000;
 /// What went wrong.
 pub type Fault = Box<dyn Error + Send + Sync>;
 
-/// Who answers `/hit` on a new connection.
+/// Who answers `/hit` on a new connection, and how a connection gets to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
     /// The server: sidestep is not there.
     Alone,
-    /// sidestep, until the first miss of the connection.
-    Sidestep,
+    /// sidestep, until the first miss of the connection, with which that is the server's.
+    Handoff,
+    /// sidestep, until the first miss of the connection; what follows goes through its proxy.
+    Proxy,
 }
 
 /// Bodies, made once.
@@ -152,7 +154,7 @@ impl Case<'_> {
 
     /// Whether `/hit` can come before something else on a connection.
     fn hit_and_more(&self) -> bool {
-        self.front == Front::Sidestep || keeps_alive(self.server.kind)
+        self.front != Front::Alone || keeps_alive(self.server.kind)
     }
 
     /// A connection with `count` hits behind it, where the server would not close it after the first.
@@ -172,12 +174,28 @@ impl Case<'_> {
     fn is_hit(&self, answer: &Answer, front: Front) -> Result<(), Fault> {
         let body = match front {
             Front::Alone => HIT,
-            Front::Sidestep => {
+            Front::Handoff | Front::Proxy => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 FAST_HIT
             }
         };
         is(answer, "/hit", body)
+    }
+
+    /// Checks an answer to `/miss`, and returns the address and port that the server has seen: the client's own, or
+    /// through the proxy one of the server's own host.
+    fn is_miss(&self, answer: &Answer, local: SocketAddr) -> Result<SocketAddr, Fault> {
+        let seen = client_seen(&answer.body).filter(|seen| match self.front {
+            Front::Alone | Front::Handoff => *seen == local,
+            Front::Proxy => seen.ip() == self.to.ip() && seen.port() != self.to.port(),
+        });
+        match seen {
+            Some(seen) if answer.status == 200 => Ok(seen),
+            _ => {
+                let (body, head) = (answer.body.escape_ascii(), &answer.head);
+                Err(format!("/miss from {local}: seen as {body}:\n{head}").into())
+            }
+        }
     }
 }
 
@@ -194,15 +212,6 @@ fn is(answer: &Answer, path: &str, body: &[u8]) -> Result<(), Fault> {
     .into())
 }
 
-/// Checks an answer to `/miss`: the server has seen the client's own address and port.
-fn is_miss(answer: &Answer, local: SocketAddr) -> Result<(), Fault> {
-    let seen = client_seen(&answer.body);
-    if answer.status == 200 && seen == Some(local) {
-        return Ok(());
-    }
-    Err(format!("/miss from {local}: seen as {seen:?}:\n{}", answer.head).into())
-}
-
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
@@ -210,17 +219,20 @@ fn get(path: &str) -> String {
 /// The first request of a connection is the server's, and so is all behind it.
 fn miss_first(case: &Case) -> Result<(), Fault> {
     let (mut client, local) = case.connect()?;
-    is_miss(&client.get("/miss")?, local)?;
+    let seen = case.is_miss(&client.get("/miss")?, local)?;
     if keeps_alive(case.server.kind) {
         case.is_hit(&client.get("/hit")?, Front::Alone)?;
-        is_miss(&client.get("/miss")?, local)?;
+        let again = case.is_miss(&client.get("/miss")?, local)?;
+        if again != seen {
+            return Err(format!("{local} is {seen}, then {again}").into());
+        }
     }
     Ok(())
 }
 
 fn hits_then_miss(case: &Case) -> Result<(), Fault> {
     let (mut client, local) = case.connect_with_hits(MANY)?;
-    is_miss(&client.get("/miss")?, local)
+    case.is_miss(&client.get("/miss")?, local).map(drop)
 }
 
 /// Four requests in one segment; a server that closes after its first answer leaves the rest to the client.
@@ -230,7 +242,7 @@ fn pipelined(case: &Case) -> Result<(), Fault> {
     case.is_hit(&client.answer()?, case.front)?;
     if case.hit_and_more() {
         case.is_hit(&client.answer()?, case.front)?;
-        is_miss(&client.answer()?, local)?;
+        case.is_miss(&client.answer()?, local)?;
     }
     if keeps_alive(case.server.kind) {
         return case.is_hit(&client.answer()?, Front::Alone);
@@ -348,12 +360,10 @@ fn events(case: &Case) -> Result<(), Fault> {
 
 fn logged(case: &Case) -> Result<(), Fault> {
     let (mut client, local) = case.connect_with_hits(1)?;
-    is_miss(&client.get("/miss")?, local)?;
+    let seen = case.is_miss(&client.get("/miss")?, local)?;
     // It may log after it has answered.
-    let found = poll_for(PATIENCE, || {
-        case.server.logged(local, "/miss").then_some(())
-    });
-    found.ok_or_else(|| format!("its log does not have {local}").into())
+    let found = poll_for(PATIENCE, || case.server.logged(seen, "/miss").then_some(()));
+    found.ok_or_else(|| format!("its log does not have {seen}").into())
 }
 
 fn sha256(path: &Path) -> String {

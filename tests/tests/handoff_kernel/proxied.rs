@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use sidestep::handoff::{Standing, Ticket};
 use sidestep::steer::AttachMode;
 use sidestep_tests::clock::{Deadline, PATIENCE};
+use sidestep_tests::listener::{How, PLAINLY};
 use sidestep_tests::raw::{RawClient, flag};
 
-use super::stage::{By, How, PLAINLY, PORT, Stage, ticket};
+use super::stage::{By, PORT, Stage, ticket};
 use super::{accept, segments, serve, serve_on};
 
 /// The connection that comes from the proxy.

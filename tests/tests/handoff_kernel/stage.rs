@@ -1,15 +1,15 @@
 //! A host with the real steering, injector and gateway, and connections as userspace would leave them: the numbers are
 //! known, and the client waits for an answer.
 
-use nix::sys::socket::{Backlog, SockaddrStorage, bind, listen, setsockopt, sockopt};
 use sidestep::handoff::{Gateway, Handoff, Proxy, Standing, Ticket, Ways};
 use sidestep::inject::Injector;
 use sidestep::steer::{AttachMode, Steering, Verdict};
+use sidestep_config::ProxyProtocol;
 use sidestep_tests::clock::{Deadline, PATIENCE};
+use sidestep_tests::listener::{How, listen_as};
 use sidestep_tests::net::{Net, RAW_MAC, SERVER_MAC};
 use sidestep_tests::raw::{RawClient, Segment, ethernet, flag};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::thread;
 use tcp_lite::{Endpoint, Flow};
 
@@ -58,7 +58,7 @@ impl Stage {
             let gateway = Gateway::attach(index).unwrap_or_else(|error| panic!("{error}"));
             let proxy = Proxy::start(index).expect("a proxy");
             let own = || gateway.handle().expect("a handle");
-            let proxied = || proxy.handle().expect("a handle");
+            let proxied = || proxy.handle(ProxyProtocol::Off).expect("a handle");
             let handoff: Box<dyn Handoff> = match by {
                 By::Kernel => Box::new(own()),
                 By::Proxy => Box::new(proxied()),
@@ -102,28 +102,7 @@ impl Stage {
 
     /// Listens as `how` says.
     pub fn listen(&self, at: IpAddr, how: How) -> TcpListener {
-        self.net.server.enter(|| {
-            let family = match at {
-                IpAddr::V4(_) => libc::AF_INET,
-                IpAddr::V6(_) => libc::AF_INET6,
-            };
-            let protocol = if how.mptcp { libc::IPPROTO_MPTCP } else { 0 };
-            // SAFETY: a system call on plain values.
-            let fd =
-                unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, protocol) };
-            assert!(fd >= 0, "socket: {}", std::io::Error::last_os_error());
-            // SAFETY: just made, and nobody else knows it.
-            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-            setsockopt(&fd, sockopt::ReuseAddr, &how.reuse_address).expect("SO_REUSEADDR");
-            setsockopt(&fd, sockopt::ReusePort, &how.reuse_port).expect("SO_REUSEPORT");
-            bind(
-                fd.as_raw_fd(),
-                &SockaddrStorage::from(SocketAddr::new(at, PORT)),
-            )
-            .expect("bound");
-            listen(&fd, Backlog::new(how.backlog).expect("a backlog")).expect("listening");
-            fd.into()
-        })
+        listen_as(&self.net.server, (at, PORT).into(), how)
     }
 
     /// Takes the one place in the accept queue of a listener without a backlog.
@@ -202,22 +181,6 @@ impl Stage {
         self.steering.counters().expect("counters")[verdict as usize]
     }
 }
-
-/// A way of listening.
-#[derive(Clone, Copy)]
-pub struct How {
-    pub backlog: i32,
-    pub reuse_address: bool,
-    pub reuse_port: bool,
-    pub mptcp: bool,
-}
-
-pub const PLAINLY: How = How {
-    backlog: 64,
-    reuse_address: true,
-    reuse_port: false,
-    mptcp: false,
-};
 
 /// A fresh connection; of the three lowest bits of `options`, timestamps, SACK and window scaling. Its numbers are about to
 /// wrap.

@@ -92,9 +92,12 @@ impl KernelSide {
                 .inspect_err(|e| said(e))
                 .ok()
         };
-        let proxy = || self.proxy.as_ref()?.handle().inspect_err(|e| said(e)).ok();
         let mut listeners = Vec::new();
         for listen in &config.listen {
+            let proxy = || {
+                let handle = self.proxy.as_ref()?.handle(listen.proxy_protocol);
+                handle.inspect_err(|e| said(e)).ok()
+            };
             let way: Option<Box<dyn Handoff>> = match (listen.fallback, listen.fallback_mode) {
                 (Fallback::None, _) => continue,
                 (Fallback::Kernel, FallbackMode::Handoff) => {

@@ -4,6 +4,7 @@
 //! ([`crate::inject`]) as the client would have sent it; the kernel makes its own socket from the two, and the server
 //! accepts a connection from the client's own address. [`Handoff::standing`] says when that has happened.
 
+mod announce;
 mod diag;
 mod kernel;
 mod proxy;
@@ -50,8 +51,8 @@ pub enum Standing {
     /// The kernel has no socket yet: the segment has not come through, or the server's accept queue is full. Inject it
     /// again.
     Pending,
-    /// The server has not let the proxy in yet: its accept queue is full. Nothing may be injected, since no socket of
-    /// the kernel's would take it; offer again.
+    /// Nothing may be injected, since no socket of the kernel's would take it; offer again. The server has not let the
+    /// proxy in yet, its accept queue is full, or another way is to be taken.
     Waits,
     /// The kernel has made a socket out of the segment, whether or not it lives still. What the client sends from now
     /// on is the kernel's.

@@ -1,6 +1,6 @@
 //! The way that always works: the kernel gets a socket that belongs to the daemon, and a thread of the daemon carries the
 //! bytes between it and the user's server. The server sees a client on its own host, and the connection ends with the
-//! daemon.
+//! daemon. Where it is asked for, the first bytes tell the server who the client is.
 //!
 //! For kernels without `bpf_sk_assign_tcp_reqsk`, with SYN cookies off, listeners of MPTCP, and whoever asks for it.
 
@@ -11,12 +11,13 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{SockaddrStorage, connect, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, connect, send, setsockopt, sockopt};
+use sidestep_config::ProxyProtocol;
 use tcp_lite::{Endpoint, Flow};
 
 use super::diag::{Diag, Match};
 use super::splice::{Entrance, Splicer};
-use super::{Handoff, Standing, Ticket, repair};
+use super::{Handoff, Standing, Ticket, announce, repair};
 
 /// Silence after which a client is asked whether it is there, seconds; nine questions of the kernel's without an answer,
 /// eleven minutes by default, end its connection. Less wakes sleeping clients; more holds on to the dead for longer.
@@ -52,15 +53,17 @@ impl Proxy {
         })
     }
 
-    /// A handle for a worker, which makes its sockets in the network namespace of the thread that uses it.
+    /// A handle for a worker, which makes its sockets in the network namespace of the thread that uses it, and tells the
+    /// server who the client is as `protocol` says.
     ///
     /// # Errors
     /// The kernel cannot be asked about its sockets.
-    pub fn handle(&self) -> io::Result<ProxyHandoff> {
+    pub fn handle(&self, protocol: ProxyProtocol) -> io::Result<ProxyHandoff> {
         Ok(ProxyHandoff {
             entrance: self.splicer.entrance(),
             diag: Diag::open(self.nic_ifindex)?,
             nic_ifindex: self.nic_ifindex,
+            protocol,
             under_way: HashMap::new(),
         })
     }
@@ -72,6 +75,7 @@ pub struct ProxyHandoff {
     entrance: Entrance,
     diag: Diag,
     nic_ifindex: u32,
+    protocol: ProxyProtocol,
     under_way: HashMap<Flow, UnderWay>,
 }
 
@@ -150,6 +154,10 @@ impl ProxyHandoff {
         let Some(UnderWay::Connecting { server, ticket }) = self.under_way.remove(flow) else {
             return Ok(Standing::Pending);
         };
+        match self.protocol {
+            ProxyProtocol::Off => {}
+            ProxyProtocol::V2 => introduce(&server, flow)?,
+        }
         let client = repair::adopt(&ticket, self.nic_ifindex)?;
         for side in [&client, &server] {
             // What comes was put together by the one who sent it.
@@ -161,6 +169,17 @@ impl ProxyHandoff {
         self.entrance.join([client, server]);
         self.under_way.insert(*flow, UnderWay::Joined);
         Ok(Standing::Ready)
+    }
+}
+
+/// Says to the server who the client is, in one segment with the request that follows.
+fn introduce(server: &TcpStream, flow: &Flow) -> io::Result<()> {
+    let header = announce::header(flow);
+    let flags = MsgFlags::from_bits_retain(libc::MSG_MORE) | MsgFlags::MSG_NOSIGNAL;
+    // A connection that has carried nothing has room for this.
+    match send(server.as_raw_fd(), &header, flags)? {
+        sent if sent == header.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
     }
 }
 

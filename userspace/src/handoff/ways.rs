@@ -17,8 +17,8 @@ const LEAST_MSS: [u16; 2] = [536, 1220];
 pub struct Ways {
     kernel: KernelHandoff,
     proxy: ProxyHandoff,
-    /// Services whose listener speaks MPTCP, as last seen.
-    mptcp: HashSet<Endpoint>,
+    /// Services whose listener does not take connections the kernel's way, as last seen: it speaks MPTCP.
+    by_proxy: HashSet<Endpoint>,
     /// Flows under way, and how: what was offered once goes no other way, or there could be two connections.
     offered: HashMap<Flow, Way>,
 }
@@ -35,7 +35,7 @@ impl Ways {
         Self {
             kernel,
             proxy,
-            mptcp: HashSet::new(),
+            by_proxy: HashSet::new(),
             offered: HashMap::new(),
         }
     }
@@ -52,7 +52,7 @@ impl Handoff for Ways {
             None => {}
         }
         if fits
-            && !self.mptcp.contains(&flow.local)
+            && !self.by_proxy.contains(&flow.local)
             && let Ok(standing) = self.kernel.offer(ticket)
         {
             self.offered.insert(*flow, Way::Kernel);
@@ -65,7 +65,17 @@ impl Handoff for Ways {
 
     fn standing(&mut self, flow: &Flow) -> Standing {
         match self.offered.get(flow) {
-            Some(Way::Kernel) => self.kernel.standing(flow),
+            Some(Way::Kernel) => match self.kernel.standing(flow) {
+                // No socket was made of it, and none will be: the listener was another one when it was asked for last,
+                // or what was agreed on with the client was turned off since.
+                Standing::Refused(_) => {
+                    self.kernel.forget(flow);
+                    self.offered.remove(flow);
+                    self.by_proxy.insert(flow.local);
+                    Standing::Waits
+                }
+                standing => standing,
+            },
             Some(Way::Proxy) => self.proxy.standing(flow),
             None => Standing::Pending,
         }
@@ -80,17 +90,17 @@ impl Handoff for Ways {
     }
 
     fn outlives_us(&self, local: &Endpoint) -> bool {
-        !self.mptcp.contains(local)
+        !self.by_proxy.contains(local)
     }
 
     fn listens(&mut self, local: &Endpoint) -> bool {
         match self.kernel.listener(local) {
             Match::Listener { mptcp: true } => {
-                self.mptcp.insert(*local);
+                self.by_proxy.insert(*local);
                 true
             }
             found => {
-                self.mptcp.remove(local);
+                self.by_proxy.remove(local);
                 found != Match::Nobody
             }
         }
