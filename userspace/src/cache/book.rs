@@ -154,7 +154,7 @@ impl Book {
         Self {
             routes,
             lines: origins.iter().map(|_| Line::default()).collect(),
-            shelf: Shelf::new(config.limits.cache_memory),
+            shelf: Shelf::new(config.limits.cache_memory, stats),
             writes,
             flights: HashMap::new(),
             purposes: HashMap::new(),
@@ -172,12 +172,6 @@ impl Book {
     /// Whether that has changed since the last call.
     pub fn take_changed(&mut self) -> bool {
         self.shelf.take_changed()
-    }
-
-    /// Fetches under way.
-    #[cfg(test)]
-    pub fn under_way(&self) -> usize {
-        self.flights.len()
     }
 
     /// A request was not answered from what is learned, or soon will not be.
@@ -367,12 +361,12 @@ impl Book {
             let used = stored.used.load(Ordering::Relaxed);
             learned.used.store(used, Ordering::Relaxed);
         }
-        let stats = route.stats.clone();
-        let evicted = self.shelf.put(learned).map_err(|_| NotStored::Variants)?;
-        stats.count(match revalidated {
+        let event = match revalidated {
             true => Event::Revalidated,
             false => Event::Stored,
-        });
+        };
+        let evicted = self.shelf.put(learned).map_err(|_| NotStored::Variants)?;
+        self.count(&flight.fetch.key, event);
         for learned in evicted {
             self.count(&learned.key, Event::Evicted);
         }
@@ -480,3 +474,6 @@ fn answered_selectors(vary: &[HeaderName], fetch: &Fetch) -> Box<[Selector]> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::key::Key;
 use super::overlay::{Learned, LearnedId, Overlay, Resource};
+use super::stats::RouteStats;
 use crate::store;
 use foldhash::fast::FixedState;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, unsync};
@@ -122,6 +123,8 @@ pub struct Shelf {
     next: u32,
     by_path: BTreeMap<Vec<u8>, HashSet<u32>>,
     by_tag: HashMap<Box<str>, HashSet<u32>>,
+    /// By route: told what it holds.
+    stats: Vec<Arc<RouteStats>>,
 }
 
 /// The URL has as many variants as are kept.
@@ -129,8 +132,8 @@ pub struct Shelf {
 pub struct TooManyVariants;
 
 impl Shelf {
-    /// An empty one for `budget` bytes.
-    pub fn new(budget: u64) -> Self {
+    /// An empty one for `budget` bytes, with what each route counts.
+    pub fn new(budget: u64, stats: &[Arc<RouteStats>]) -> Self {
         // How much room to make for the first ones; it grows.
         let options = OptionsBuilder::new()
             .estimated_items_capacity(1024)
@@ -145,6 +148,7 @@ impl Shelf {
             next: 0,
             by_path: BTreeMap::new(),
             by_tag: HashMap::new(),
+            stats: stats.to_vec(),
         }
     }
 
@@ -244,6 +248,9 @@ impl Shelf {
         for tag in &learned.tags {
             self.by_tag.entry(tag.clone()).or_default().insert(id);
         }
+        if let Some(stats) = self.stats.get(learned.key.route().index()) {
+            stats.gained(Self::weight(&learned));
+        }
         self.overlay.set(LearnedId(id), Some(learned));
         id
     }
@@ -256,6 +263,9 @@ impl Shelf {
         self.changed = true;
         self.overlay.set(id, None);
         self.free.push(id.0);
+        if let Some(stats) = self.stats.get(learned.key.route().index()) {
+            stats.lost(Self::weight(&learned));
+        }
         self.held.remove(&id.0);
         let path = canonical(learned.key.path()).unwrap_or_default();
         if let Some(ids) = self.by_path.get_mut(&path) {
