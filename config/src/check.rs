@@ -1,5 +1,6 @@
 //! From the file as written to a [`Config`]: defaults, ranges, and rules across values.
 
+mod fields;
 mod site;
 
 use crate::error::{ConfigError, Report};

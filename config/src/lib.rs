@@ -148,6 +148,52 @@ pub struct StaticRoute {
     pub index: String,
     /// Largest file served from memory, in bytes.
     pub max_object: u64,
+    /// Where its variants in a content coding come from.
+    pub compress: Compress,
+    /// What is said about the encoding of text.
+    pub charset: Charset,
+    /// Fields of the answers that are files.
+    pub headers: Vec<Header>,
+    /// The page of a 404, from the root; existed when the file was checked.
+    pub not_found: Option<PathBuf>,
+    /// Symbolic links may lead out of the root.
+    pub follow_symlinks: bool,
+    /// Names that begin with a dot are served as well.
+    pub hidden: bool,
+}
+
+/// Where variants in a content coding come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compress {
+    /// Nowhere: there are none.
+    Off,
+    /// From the files beside it: `x.br`, `x.zst` and `x.gz` for `x`.
+    #[default]
+    Siblings,
+    /// From those, and made once when a file is loaded.
+    Auto,
+}
+
+/// What `Content-Type` says about the encoding of text.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Charset {
+    /// `utf-8` where that is certain, else nothing.
+    #[default]
+    Auto,
+    /// Nothing.
+    Off,
+    /// This, of every text; a token.
+    Is(String),
+}
+
+/// A field of an answer: a name and a value that may be sent, and that is not one of those that sidestep sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its name, as written.
+    pub name: String,
+    /// Its value: visible ASCII and spaces.
+    pub value: String,
 }
 
 /// `[[site.response]]`
@@ -161,6 +207,8 @@ pub struct ResponseRoute {
     pub content_type: String,
     /// The body; empty for status 204 and 205.
     pub body: String,
+    /// More fields.
+    pub headers: Vec<Header>,
 }
 
 /// `[[site.cache]]`

@@ -1,8 +1,9 @@
 //! The file as written: the schema of DESIGN.md 9 with the place of each value, before any check across values.
 
 use crate::value::{Size, Span};
-use crate::{Fallback, FallbackMode, Mode, ProxyProtocol, Queues, Ttl};
+use crate::{Compress, Fallback, FallbackMode, Mode, ProxyProtocol, Queues, Ttl};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use toml::Spanned;
 
 #[derive(Deserialize)]
@@ -54,6 +55,8 @@ pub(crate) struct Site {
     pub(crate) caches: Vec<Cache>,
 }
 
+pub(crate) type Headers = BTreeMap<Spanned<String>, Spanned<String>>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Static {
@@ -61,6 +64,15 @@ pub(crate) struct Static {
     pub(crate) root: Spanned<String>,
     pub(crate) index: Option<Spanned<String>>,
     pub(crate) max_object: Option<Spanned<Size>>,
+    pub(crate) compress: Option<Compress>,
+    pub(crate) charset: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) headers: Headers,
+    pub(crate) not_found: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) follow_symlinks: bool,
+    #[serde(default)]
+    pub(crate) hidden: bool,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +82,8 @@ pub(crate) struct Response {
     pub(crate) status: Option<Spanned<i64>>,
     pub(crate) content_type: Option<Spanned<String>>,
     pub(crate) body: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) headers: Headers,
 }
 
 #[derive(Deserialize)]

@@ -54,6 +54,7 @@ fn sample_states_the_defaults() {
 
     // What the sample shows behind comment signs is right as well, and says what leaving it out means.
     let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("404.html"), "gone").unwrap();
     let uncomment = |keep: fn(&str) -> bool| -> Config {
         let text: String = Config::sample()
             .lines()
@@ -78,6 +79,11 @@ fn the_schema_of_the_design_parses() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("c.toml");
     std::fs::create_dir(root.path().join("www")).unwrap();
+    std::fs::write(root.path().join("www/404.html"), "gone").unwrap();
+    let header = |name: &str, value: &str| Header {
+        name: name.into(),
+        value: value.into(),
+    };
     std::fs::write(
         &file,
         r#"
@@ -102,11 +108,19 @@ fn the_schema_of_the_design_parses() {
         root = "www"
         index = "home.html"
         max_object = "1MiB"
+        compress = "auto"
+        charset = "iso-8859-1"
+        headers = { "Cache-Control" = "max-age=60", X-A = "b c" }
+        not_found = "404.html"
+        follow_symlinks = true
+        hidden = true
         [[site.response]]
         path = "/ping"
         status = 201
         content_type = "application/json"
         body = '{"status":"ok"}'
+        [site.response.headers]
+        Location = "/here"
         [[site.cache]]
         path = "/author/*"
         origin = "http://127.0.0.1:8000"
@@ -148,9 +162,16 @@ fn the_schema_of_the_design_parses() {
             path: b"/a b/".to_vec(),
             root: root.path().join("www"),
             index: "home.html".into(),
-            max_object: 1 << 20
+            max_object: 1 << 20,
+            compress: Compress::Auto,
+            charset: Charset::Is("iso-8859-1".into()),
+            headers: vec![header("Cache-Control", "max-age=60"), header("X-A", "b c")],
+            not_found: Some("404.html".into()),
+            follow_symlinks: true,
+            hidden: true
         }]
     );
+    assert_eq!(site.responses[0].headers, [header("Location", "/here")]);
     assert_eq!(
         site.caches,
         [CacheRoute {
@@ -398,6 +419,66 @@ fn sites_are_checked() {
         ),
         (tree("/") + "index = \"a/b\"", "not the name of a file"),
         (tree("/") + "max_object = 0", "out of range"),
+        (
+            tree("/") + "compress = \"gzip\"",
+            "5:12: unknown variant `gzip`",
+        ),
+        (
+            tree("/") + "charset = \"utf 8\"",
+            "5:11: `utf 8` is not the name of a charset",
+        ),
+        (
+            tree("/") + "not_found = \"404.html\"",
+            "5:13: the page `404.html` is not a file below the root",
+        ),
+        (
+            tree("/") + "not_found = \"../etc/passwd\"",
+            "not a file below the root",
+        ),
+        (
+            tree("/") + "not_found = \"/etc/passwd\"",
+            "not a file below the root",
+        ),
+        (
+            tree("/") + "headers = { A = \"b\\r\\nC: d\" }",
+            "5:17: `b\\r\\nC: d` cannot be the value of a field",
+        ),
+        (
+            tree("/") + "headers = { A = \"é\" }",
+            "cannot be the value of a field",
+        ),
+        (
+            tree("/") + "headers = { A = \" b\" }",
+            "cannot be the value of a field",
+        ),
+        (
+            answer("headers = { \"A:\" = \"b\" }"),
+            "4:13: `A:` is not the name of a field",
+        ),
+        (
+            answer("headers = { \"\" = \"b\" }"),
+            "is not the name of a field",
+        ),
+        (
+            answer("headers = { \"A\\r\\nB\" = \"b\" }"),
+            "is not the name of a field",
+        ),
+        (
+            answer("headers = { content-length = \"5\" }"),
+            "the field `content-length` is set by sidestep",
+        ),
+        (
+            answer("headers = { Transfer-Encoding = \"chunked\" }"),
+            "belongs to the connection",
+        ),
+        (
+            answer("headers = { B = \"1\", b = \"2\" }"),
+            "4:22: the field `b` was given before, in line 4",
+        ),
+        (
+            answer(&format!("headers = {{ A = \"{}\" }}", "x".repeat(4096))),
+            "take 4101 bytes",
+        ),
         (
             at("/a") + "\n" + &cache("/a", "http://a"),
             "the path `/a` was given before",

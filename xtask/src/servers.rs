@@ -1,4 +1,5 @@
-//! The servers that `tests/tests/compat.rs` puts behind sidestep: `target/servers/`, and what Debian and Ubuntu package.
+//! The servers and clients of users that `tests/tests/compat.rs` and `clients.rs` run: `target/servers/`, and what Debian and
+//! Ubuntu package.
 
 use crate::{setup, step};
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,20 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nodejs", "a server in tests"),
     ("golang-go", "a server in tests"),
     ("golang-github-gorilla-websocket-dev", "a server in tests"),
+    ("wget", "a client in tests"),
+    ("apache2-utils", "ab, a client in tests"),
+    ("hey", "a client in tests"),
+    ("nghttp2-client", "h2load, a client in tests"),
+];
+
+/// The smallest build of Chromium. Ubuntu has only a snap of it, which cannot run in the namespaces of tests.
+const BROWSER: (&str, &str) = ("chromium-headless-shell", "a client in tests");
+/// Any of these does as well, and one that the environment names.
+const BROWSERS: [&str; 4] = [
+    "chromium-headless-shell",
+    "chrome-headless-shell",
+    "chromium",
+    "google-chrome",
 ];
 
 /// Node's WebSocket package. The distribution's npm would bring hundreds of packages for this one.
@@ -26,12 +41,27 @@ const WS_SUM: &str = "424be604c8e7926fc29a1f067bf2dac256af3bcea62fe30395018bbaf8
 /// A package or a download cannot be had, or Go's server does not build.
 pub fn run() -> Result<()> {
     setup::packages(PACKAGES)?;
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/servers");
+    browser()?;
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+    let source = tests.join("servers");
     let target = step::target_dir()?.join("servers");
     fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
     environment(&source.join("requirements.txt"), &target.join("python"))?;
     node(&target)?;
-    go(&source, &target)
+    go(&source.join("go"), &target, "go-server")?;
+    go(&tests.join("clients/go"), &target, "go-client")
+}
+
+fn browser() -> Result<()> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let there = |name| {
+        path.split(':')
+            .any(|dir| Path::new(dir).join(name).exists())
+    };
+    if std::env::var_os("CHROMIUM").is_some() || BROWSERS.into_iter().any(there) {
+        return Ok(());
+    }
+    setup::packages(&[BROWSER]).context("install Chromium by hand and name it in $CHROMIUM")
 }
 
 /// Makes `venv` anew unless it is of the packages that `wanted` lists. It holds a copy of the list that it was made from.
@@ -84,12 +114,12 @@ fn node(target: &Path) -> Result<()> {
 }
 
 /// Go looks itself whether anything is to be done. Nothing is downloaded: the one module comes from the distribution.
-fn go(source: &Path, target: &Path) -> Result<()> {
+fn go(source: &Path, target: &Path, program: &str) -> Result<()> {
     let mut build = Command::new("go");
     build
-        .current_dir(source.join("go"))
+        .current_dir(source)
         .args(["build", "-mod=mod", "-o"])
-        .arg(target.join("go-server"))
+        .arg(target.join(program))
         .env("GOCACHE", target.join("go-cache"))
         .env("GOPATH", target.join("go-path"))
         .env("GOFLAGS", "")

@@ -1,12 +1,13 @@
 //! Sites: hosts, routes, and that no two of them claim the same.
 
+use super::fields::{charset, headers, is_token};
 use super::{integer, longest, size};
 use crate::error::Report;
 use crate::name::{BadName, CachePath, HostPattern, Origin, url_path};
-use crate::{CacheRoute, ResponseRoute, Site, StaticRoute, raw};
+use crate::{CacheRoute, Charset, Header, ResponseRoute, Site, StaticRoute, raw};
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
 
@@ -114,6 +115,9 @@ fn routes(
             );
         }
         let index = index(raw.index, report);
+        let not_found = raw
+            .not_found
+            .and_then(|page| not_found(page, &root, report));
         let max_object = size(raw.max_object, 64 * 1024, MAX_OBJECT, "max_object", report);
         if let Some(path) = path {
             site.statics.push(StaticRoute {
@@ -121,6 +125,14 @@ fn routes(
                 root,
                 index,
                 max_object,
+                compress: raw.compress.unwrap_or_default(),
+                charset: raw
+                    .charset
+                    .map_or(Charset::Auto, |name| charset(name, report)),
+                headers: headers(raw.headers, report),
+                not_found,
+                follow_symlinks: raw.follow_symlinks,
+                hidden: raw.hidden,
             });
         }
     }
@@ -134,6 +146,7 @@ fn routes(
             raw.status,
             raw.content_type,
             raw.body,
+            headers(raw.headers, report),
             report,
         );
         site.responses.push(answer);
@@ -195,11 +208,32 @@ fn index(raw: Option<Spanned<String>>, report: &mut Report<'_>) -> String {
     index.into_inner()
 }
 
+/// A file below `root`; that it is one is checked, since a mistake here would only be seen by those who get the page.
+fn not_found(page: Spanned<String>, root: &Path, report: &mut Report<'_>) -> Option<PathBuf> {
+    let name = PathBuf::from(page.get_ref());
+    let plain = name
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if !plain || !root.join(&name).is_file() {
+        report.add(
+            page.span(),
+            format!(
+                "the page `{}` is not a file below the root",
+                page.get_ref().escape_debug()
+            ),
+            r#"write the path of one from the root: "404.html""#,
+        );
+        return None;
+    }
+    Some(name)
+}
+
 fn response(
     path: Vec<u8>,
     status: Option<Spanned<i64>>,
     content_type: Option<Spanned<String>>,
     body: Option<Spanned<String>>,
+    headers: Vec<Header>,
     report: &mut Report<'_>,
 ) -> ResponseRoute {
     let status_span = status.as_ref().map(Spanned::span);
@@ -240,17 +274,12 @@ fn response(
         status,
         content_type,
         body: body.map_or_else(String::new, Spanned::into_inner),
+        headers,
     }
 }
 
 /// RFC 9110, 8.3.1; parameters are only checked to be a field value.
 fn is_media_type(text: &str) -> bool {
-    let is_token = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-    };
     let essence = text.split(';').next().unwrap_or(text).trim_end();
     let types = essence
         .split_once('/')

@@ -315,7 +315,10 @@ pub fn records(bytes: usize) -> Vec<u8> {
 }
 
 /// `servers` in cargo's target directory, two or three above this program.
-fn installed() -> PathBuf {
+///
+/// # Panics
+/// When it is not there.
+pub fn installed() -> PathBuf {
     let program =
         std::env::current_exe().unwrap_or_else(|error| panic!("no path to this program: {error}"));
     program

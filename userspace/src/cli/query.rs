@@ -36,6 +36,15 @@ fn print_status(status: &Value) {
     for at in status["listening"].as_array().into_iter().flatten() {
         println!("listening  {}", text(at));
     }
+    let store = &status["store"];
+    println!(
+        "store      {} objects, {} KiB, {} changed since, {} put, generation {}",
+        store["objects"],
+        store["bytes"].as_u64().unwrap_or(0) >> 10,
+        store["overlay"],
+        store["puts"],
+        store["generation"]
+    );
     for worker in status["workers"].as_array().into_iter().flatten() {
         println!(
             "queue {}    {} connections, {} requests, {} of {} frames free",

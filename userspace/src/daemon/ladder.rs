@@ -5,7 +5,7 @@ use super::kernel_side::{KernelSide, QueueFlows};
 use crate::inject::Injector;
 use crate::nic::Nic;
 use crate::steer::{AttachMode, Steering};
-use crate::store::{Current, Snapshot};
+use crate::store::{self, Current};
 use crate::worker::{BATCH, Limits, Neighbours, Pipeline, Service, Stranger, Worker};
 use crate::xsk::{BindMode, OpenError, Queue, QueueOptions};
 use sidestep_config::{Config, Fallback, ListenAddress, Mode, Queues};
@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -38,11 +37,10 @@ const MAX_FLOWS: u32 = 1 << 18;
 const RELEASE_TRIES: u32 = 100;
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Tries the modes that `config` allows, best first.
-pub(super) fn climb(config: &Config, nic: &Nic) -> Result<Rung, StartError> {
+/// Tries the modes that `config` allows, best first, for workers that answer from `current`.
+pub(super) fn climb(config: &Config, nic: &Nic, current: &Current) -> Result<Rung, StartError> {
     let queues = queues(config, nic)?;
     let listeners = listeners(config, nic)?;
-    let current = Current::new(Arc::new(Snapshot::build(config)?));
     let rungs: &[Mode] = match config.interface.mode {
         Mode::Auto => &[Mode::ZeroCopy, Mode::Copy, Mode::Generic],
         Mode::ZeroCopy => &[Mode::ZeroCopy],
@@ -51,7 +49,7 @@ pub(super) fn climb(config: &Config, nic: &Nic) -> Result<Rung, StartError> {
     };
     let mut tried = String::new();
     for &mode in rungs {
-        match attempt(config, nic, mode, &queues, &listeners, &current) {
+        match attempt(config, nic, mode, &queues, &listeners, current) {
             Ok(rung) => return Ok(rung),
             Err(e) if cannot(&e) => {
                 log::debug!("{}: {} mode: {e}", nic.name, name(mode));
@@ -70,7 +68,7 @@ pub(super) fn climb(config: &Config, nic: &Nic) -> Result<Rung, StartError> {
 pub(super) fn check(config: &Config, nic: &Nic) -> Result<(), StartError> {
     queues(config, nic)?;
     listeners(config, nic)?;
-    Snapshot::build(config)?;
+    store::check(config)?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub use status::{QueueStatus, Reader, RouteStatus, Status};
 
 use crate::nic::Nic;
 use crate::steer::Steering;
+use crate::store::{Live, Snapshot};
 use crate::worker::{self, Control, Published, Worker};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kernel_side::KernelSide;
@@ -34,6 +35,7 @@ const STALL: Duration = Duration::from_secs(5);
 /// A NIC that is being served. Dropping it detaches at once; [`Daemon::stop`] lets connections finish.
 #[derive(Debug)]
 pub struct Daemon {
+    live: Arc<Live>,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
     _kernel_side: KernelSide,
@@ -69,6 +71,9 @@ impl Daemon {
     /// See [`StartError`]; the NIC is then as it was.
     pub fn start(config: &Config, interface: &str) -> Result<Self, StartError> {
         let nic = Nic::read(interface)?;
+        // First what is quickly found wrong.
+        ladder::check(config, &nic)?;
+        let live = Arc::new(Live::new(Snapshot::build(config)?));
         let Rung {
             steering,
             kernel_side,
@@ -76,7 +81,7 @@ impl Daemon {
             mode,
             listening,
             hugepages,
-        } = ladder::climb(config, &nic)?;
+        } = ladder::climb(config, &nic, live.current())?;
 
         let queues: Vec<_> = workers.iter().map(|w| (w.queue(), w.published())).collect();
         let watch = queues.iter().map(Watch::new).collect();
@@ -90,8 +95,10 @@ impl Daemon {
             queues,
             routes: workers.iter().map(Worker::routes).collect(),
             steering: steering.clone(),
+            live: live.clone(),
         };
         let mut daemon = Self {
+            live,
             steering,
             _kernel_side: kernel_side,
             workers: Vec::with_capacity(workers.len()),
@@ -112,6 +119,11 @@ impl Daemon {
     /// For reading counters from any thread.
     pub fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// What it answers from.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.clone()
     }
 
     /// Yields when a worker ends, which none does unless it is told to or its NIC is gone.

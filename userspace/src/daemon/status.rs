@@ -2,6 +2,7 @@
 
 use super::ladder;
 use crate::steer::Steering;
+use crate::store::{Live, Summary};
 use crate::worker::{Published, RouteBoard};
 use serde::Serialize;
 use sidestep_config::Mode;
@@ -24,6 +25,8 @@ pub struct Status {
     pub hugepages: bool,
     /// Addresses that are served.
     pub listening: Vec<SocketAddr>,
+    /// What answers are made from.
+    pub store: Summary,
     /// Each queue's worker.
     pub workers: Vec<QueueStatus>,
     /// What became of requests, by route.
@@ -80,6 +83,7 @@ pub struct Reader {
     pub(super) queues: Vec<(u32, Arc<Published>)>,
     pub(super) routes: Vec<Arc<RouteBoard>>,
     pub(super) steering: Arc<Mutex<Steering>>,
+    pub(super) live: Arc<Live>,
 }
 
 impl Reader {
@@ -90,6 +94,7 @@ impl Reader {
             mode: ladder::name(self.mode),
             hugepages: self.hugepages,
             listening: self.listening.clone(),
+            store: self.live.summary(),
             workers: self.queues.iter().map(|q| self.queue(q)).collect(),
             routes: self.routes(),
             xdp: self.verdicts(),

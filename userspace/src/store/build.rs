@@ -1,15 +1,23 @@
 //! Builds a snapshot from a configuration.
 
+use super::resource::{self, Resource};
 use super::routes::{Register, RouteId};
+use super::tree::{Content, LeftOut, Tree};
 use super::{
-    ByteMap, Found, LayoutError, Parts, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
-    SiteTable, Snapshot, Source, path, tree,
+    Base, ByteMap, Found, LayoutError, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
+    SiteTable, Snapshot, Variants,
+    overlay::{Layer, Overlay},
+    path,
 };
 use crate::http::Status;
+use foldhash::fast::FixedState;
 use sidestep_config::{CachePath, Config, HostPattern, Site, StaticRoute};
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Why no snapshot could be built.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +41,29 @@ pub enum StoreError {
         why: LayoutError,
     },
     /// More responses than an id can name.
-    #[error("there are more than 4 billion responses; split the trees over several hosts")]
+    #[error("there are more than a billion responses; split the trees over several hosts")]
     TooMany,
 }
 
-const PLAIN_TEXT: (&str, &[u8]) = ("Content-Type", b"text/plain; charset=utf-8");
+impl StoreError {
+    fn layout(path: &[u8], why: LayoutError) -> Self {
+        Self::Layout {
+            path: String::from_utf8_lossy(path).into_owned(),
+            why,
+        }
+    }
+}
+
+/// Could a snapshot be built from `config`, as far as can be told at once?
+///
+/// # Errors
+/// A root that cannot be read.
+pub fn check(config: &Config) -> Result<(), StoreError> {
+    for route in config.sites.iter().flat_map(|site| &site.statics) {
+        Tree::open(route)?;
+    }
+    Ok(())
+}
 
 impl Snapshot {
     /// Renders every answer of `config`, reading its static trees. A file in a tree that cannot be read is logged and
@@ -46,56 +72,86 @@ impl Snapshot {
     /// # Errors
     /// A root that cannot be read; an answer or a number of answers beyond what ids and offsets can name.
     pub fn build(config: &Config) -> Result<Self, StoreError> {
-        let mut builder = Builder::default();
+        let mut builder = Builder {
+            now: now(),
+            ..Builder::default()
+        };
         for status in Status::ALL {
             builder.refusal(status)?;
         }
-        let mut snapshot = Self {
+        let mut base = Base {
             responses: Vec::new(),
             variants: HashMap::default(),
+            not_found: HashMap::default(),
             sites: Vec::new(),
             exact: ByteMap::default(),
             suffixes: ByteMap::default(),
             any: None,
             routes: Vec::new().into(),
+            bytes: 0,
         };
         for site in &config.sites {
-            let index =
-                SiteIndex::try_from(snapshot.sites.len()).map_err(|_| StoreError::TooMany)?;
+            let index = SiteIndex::try_from(base.sites.len()).map_err(|_| StoreError::TooMany)?;
             for host in &site.hosts {
                 match host {
-                    HostPattern::Any => snapshot.any = Some(index),
+                    HostPattern::Any => base.any = Some(index),
                     HostPattern::Exact(name) => {
-                        snapshot.exact.insert(name.as_bytes().into(), index);
+                        base.exact.insert(name.as_bytes().into(), index);
                     }
                     HostPattern::Suffix(suffix) => {
-                        snapshot.suffixes.insert(suffix.as_bytes().into(), index);
+                        base.suffixes.insert(suffix.as_bytes().into(), index);
                     }
                 }
             }
-            snapshot.sites.push(builder.site(site)?);
+            base.sites.push(builder.site(site)?);
         }
-        snapshot.responses = builder.responses;
-        snapshot.routes = builder.routes.names().into();
-        Ok(snapshot)
+        base.bytes = builder
+            .responses
+            .iter()
+            .map(|r| r.bytes().len() as u64)
+            .sum();
+        base.responses = builder.responses;
+        base.variants = builder.variants;
+        base.not_found = builder.not_found;
+        base.routes = builder.routes.names().into();
+        Ok(Self {
+            base: Arc::new(base),
+            files: Overlay::new(Layer::Files),
+            puts: Overlay::new(Layer::Puts),
+        })
     }
 }
 
 #[derive(Default)]
 struct Builder {
     responses: Vec<Response>,
+    variants: Variants,
+    not_found: HashMap<RouteId, ResponseId, FixedState>,
     routes: Register,
+    /// In seconds since 1970.
+    now: u32,
 }
 
 impl Builder {
-    fn add(&mut self, path: &[u8], parts: &Parts<'_>) -> Result<ResponseId, StoreError> {
+    fn add(&mut self, response: Response) -> Result<ResponseId, StoreError> {
         let id = u32::try_from(self.responses.len()).map_err(|_| StoreError::TooMany)?;
-        let response = Response::new(parts).map_err(|why| StoreError::Layout {
-            path: String::from_utf8_lossy(path).into_owned(),
-            why,
-        })?;
+        if Layer::of(ResponseId(id)).is_some() {
+            return Err(StoreError::TooMany);
+        }
         self.responses.push(response);
         Ok(ResponseId(id))
+    }
+
+    fn add_resource(&mut self, resource: Resource) -> Result<ResponseId, StoreError> {
+        let id = self.add(resource.identity)?;
+        let mut variants = Vec::with_capacity(resource.variants.len());
+        for (coding, response) in resource.variants {
+            variants.push((coding, self.add(response)?));
+        }
+        if !variants.is_empty() {
+            self.variants.insert(id, variants.into());
+        }
+        Ok(id)
     }
 
     fn refusal(&mut self, status: Status) -> Result<ResponseId, StoreError> {
@@ -105,19 +161,10 @@ impl Builder {
             .and_then(|s| s.canonical_reason())
             .unwrap_or_default();
         // RFC 9110, 15.5.6: a 405 must say what is allowed.
-        let allow: &[(&str, &[u8])] = match status {
-            Status::MethodNotAllowed => &[("Allow", b"GET, HEAD")],
-            _ => &[],
-        };
-        self.add(
-            b"",
-            &Parts {
-                status: code,
-                source: Source::Own,
-                fields: &[allow, &[PLAIN_TEXT]].concat(),
-                body: format!("{code} {phrase}\n").as_bytes(),
-            },
-        )
+        let allow: Option<(&str, &[u8])> =
+            (status == Status::MethodNotAllowed).then_some(("Allow", b"GET, HEAD"));
+        let answer = resource::plain(code, allow, &format!("{code} {phrase}\n"));
+        self.add(answer.map_err(|why| StoreError::layout(b"", why))?)
     }
 
     fn site(&mut self, site: &Site) -> Result<SiteTable, StoreError> {
@@ -126,20 +173,9 @@ impl Builder {
         let host = host.as_deref().unwrap_or_default();
         for route in &site.responses {
             let at = self.routes.add(host, &route.path, false);
-            let content_type: &[(&str, &[u8])] = &[("Content-Type", route.content_type.as_bytes())];
-            let id = self.add(
-                &route.path,
-                &Parts {
-                    status: route.status,
-                    source: Source::Own,
-                    // RFC 9110, 15.3.5 and 15.3.6: neither has content that could have a type.
-                    fields: match route.status {
-                        204 | 205 => &[],
-                        _ => content_type,
-                    },
-                    body: route.body.as_bytes(),
-                },
-            )?;
+            let body = route.body.as_bytes();
+            let answer = resource::answer(route.status, &route.content_type, &route.headers, body);
+            let id = self.add(answer.map_err(|why| StoreError::layout(&route.path, why))?)?;
             table
                 .paths
                 .insert(route.path.as_slice().into(), (at, Found::Response(id)));
@@ -174,6 +210,7 @@ impl Builder {
             .sort_by_key(|prefix| std::cmp::Reverse(prefix.path.len()));
         for (route, &at) in statics() {
             self.tree(&mut table, route, at)?;
+            self.page_of_404(route, at)?;
         }
         // Last, because the path of a root without its slash lies outside of it: what another route has there goes
         // first.
@@ -195,10 +232,10 @@ impl Builder {
         route: &StaticRoute,
         at: RouteId,
     ) -> Result<(), StoreError> {
+        let tree = Tree::open(route)?;
         let mut index_suffix = route.index.clone().into_bytes();
         index_suffix.insert(0, b'/');
-        for entry in tree::walk(route) {
-            let tree::File { name, content } = entry?;
+        for name in tree.names() {
             let path = [route.path.as_slice(), &name].concat();
             // What lies under a longer prefix belongs to that one.
             if table
@@ -207,17 +244,10 @@ impl Builder {
             {
                 continue;
             }
-            let found = match content {
-                tree::Content::TooLarge => Found::TooLarge,
-                tree::Content::Bytes(body) => Found::Response(self.add(
-                    &path,
-                    &Parts {
-                        status: 200,
-                        source: Source::Own,
-                        fields: &[("Content-Type", content_type(&name).as_bytes())],
-                        body: &body,
-                    },
-                )?),
+            let found = match load(&tree, &name, self.now)? {
+                None => continue,
+                Some(Loaded::TooLarge) => Found::TooLarge,
+                Some(Loaded::Resource(resource)) => Found::Response(self.add_resource(resource)?),
             };
             // `or_insert`: inline responses and cached paths are there already, and go first.
             table
@@ -231,6 +261,26 @@ impl Builder {
                     self.redirect(table, directory, at)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The route's own page of a 404, if it has one that can be read.
+    fn page_of_404(&mut self, route: &StaticRoute, at: RouteId) -> Result<(), StoreError> {
+        let Some(page) = &route.not_found else {
+            return Ok(());
+        };
+        let name = page.as_os_str().as_bytes();
+        match Tree::open(route)?.read(name) {
+            Ok(Content::File(file)) => {
+                let answer = resource::not_found(route, name, &file.body);
+                let id = self.add(answer.map_err(|why| StoreError::layout(name, why))?)?;
+                self.not_found.insert(at, id);
+            }
+            Ok(Content::TooLarge) => {
+                log::warn!("{} is over `max_object`: not used", page.display());
+            }
+            Err(error) => log::warn!("{} is not used: {error}", page.display()),
         }
         Ok(())
     }
@@ -249,25 +299,43 @@ impl Builder {
             return Ok(());
         }
         let location = path::encode(directory);
-        let id = self.add(
-            path,
-            &Parts {
-                status: 301,
-                source: Source::Own,
-                fields: &[("Location", location.as_bytes()), PLAIN_TEXT],
-                body: b"301 Moved Permanently\n",
-            },
-        )?;
+        let answer = resource::redirect(&location);
+        let id = self.add(answer.map_err(|why| StoreError::layout(path, why))?)?;
         table.paths.insert(path.into(), (at, Found::Redirect(id)));
         Ok(())
     }
 }
 
-/// The media type that the name of a file stands for. No charset: it is not known, and would override what the file
-/// itself says.
-fn content_type(name: &[u8]) -> &'static str {
-    let name = String::from_utf8_lossy(name);
-    mime_guess::from_path(name.as_ref())
-        .first_raw()
-        .unwrap_or("application/octet-stream")
+/// What a name of a tree leads to.
+pub enum Loaded {
+    /// Representations.
+    Resource(Resource),
+    /// A file over the route's `max_object`.
+    TooLarge,
+}
+
+/// Reads and renders the file called `name`, a path from the root of `tree`; `now` is in seconds since 1970-01-01
+/// 00:00:00 UTC. `None`: it is not to be served, which is logged unless it is hidden.
+///
+/// # Errors
+/// Its answer cannot be laid out.
+pub fn load(tree: &Tree<'_>, name: &[u8], now: u32) -> Result<Option<Loaded>, StoreError> {
+    match tree.read(name) {
+        Ok(Content::TooLarge) => Ok(Some(Loaded::TooLarge)),
+        Ok(Content::File(file)) => resource::file(tree.route, name, &file, now)
+            .map(|resource| Some(Loaded::Resource(resource)))
+            .map_err(|why| StoreError::layout(name, why)),
+        Err(LeftOut::Hidden) => Ok(None),
+        Err(error) => {
+            let name = String::from_utf8_lossy(name);
+            log::warn!("left out of the static tree: {name}: {error}");
+            Ok(None)
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "loads files, not packets")]
+fn now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as u32)
 }

@@ -1,7 +1,25 @@
 //! `Date` as RFC 9110, 5.6.7 wants it.
 
+use std::cell::Cell;
+
 /// Length of an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) const LEN: usize = 29;
+
+/// The same as [`imf_fixdate`], for times that are nearly always that of the last call: a thread makes each once.
+pub(super) fn of_the_moment(seconds: u32) -> [u8; LEN] {
+    thread_local! {
+        static LAST: Cell<(u32, [u8; LEN])> = const { Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) };
+    }
+    LAST.with(|last| {
+        let (at, text) = last.get();
+        if at == seconds {
+            return text;
+        }
+        let text = imf_fixdate(seconds);
+        last.set((seconds, text));
+        text
+    })
+}
 
 /// The IMF-fixdate of `seconds` since 1970-01-01 00:00:00 UTC; good until the year 2106.
 pub(super) fn imf_fixdate(seconds: u32) -> [u8; LEN] {
@@ -52,6 +70,13 @@ fn civil(days: u32) -> (u32, u32, u32) {
 mod tests {
     use super::*;
     use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn the_moment_is_made_once_and_made_anew() {
+        for seconds in [0, 0, 1, 1, 784_111_777, 784_111_777, 1, 0] {
+            assert_eq!(of_the_moment(seconds), imf_fixdate(seconds));
+        }
+    }
 
     #[test]
     fn agrees_with_httpdate() {

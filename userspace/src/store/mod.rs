@@ -7,23 +7,29 @@ mod build;
 mod coding;
 mod current;
 mod date;
+mod live;
+mod media;
+mod overlay;
 mod path;
 mod render;
+mod resource;
 mod response;
 mod routes;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-pub use build::StoreError;
+pub use build::{StoreError, check};
 pub use coding::Coding;
 pub use current::{Current, Reader};
+pub use live::{Live, Purge, Put, PutError, Scope, Summary};
 pub use render::{ConnectionField, Form, Rendering, ResponseId};
 pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};
 
 use crate::http::{MAX_TARGET, Status};
 use foldhash::fast::FixedState;
+use overlay::{Layer, Overlay};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -34,12 +40,24 @@ type ByteMap<V> = HashMap<Box<[u8]>, V, FixedState>;
 /// Longest host name that a pattern can match, with a final dot (RFC 1035, 2.3.4); longer ones only match `*`.
 const MAX_HOST: usize = 254;
 
-/// Everything that can be answered, as it was when the snapshot was built.
+/// Everything that can be answered at one moment. A clone shares what it is made of.
+#[derive(Clone)]
 pub struct Snapshot {
+    base: Arc<Base>,
+    /// Files that have changed since.
+    files: Overlay,
+    /// What was put in front of both.
+    puts: Overlay,
+}
+
+/// Everything that can be answered, as it was when it was built.
+struct Base {
     /// First one for each [`Status`], in its order, then those of the sites.
     responses: Vec<Response>,
     /// Of the responses that have any, the same in other codings.
-    variants: HashMap<ResponseId, Box<[(Coding, ResponseId)]>, FixedState>,
+    variants: Variants,
+    /// The page of a 404 of the routes that have one.
+    not_found: HashMap<RouteId, ResponseId, FixedState>,
     sites: Vec<SiteTable>,
     /// Sites by exact host name, in lower case.
     exact: ByteMap<SiteIndex>,
@@ -49,9 +67,13 @@ pub struct Snapshot {
     any: Option<SiteIndex>,
     /// By [`RouteId`].
     routes: Arc<[RouteName]>,
+    /// Of all responses, heads included.
+    bytes: u64,
 }
 
 type SiteIndex = u32;
+
+type Variants = HashMap<ResponseId, Box<[(Coding, ResponseId)]>, FixedState>;
 
 /// The routes of a site, laid out for lookup.
 #[derive(Default)]
@@ -124,49 +146,38 @@ impl Snapshot {
     /// Looks up `path`, as it is in the request, for `host`, without port. Tells the route too that the path belongs
     /// to, also where there is nothing.
     pub fn find(&self, host: &[u8], path: &[u8]) -> (RouteId, Found) {
-        let Some(site) = self.site(host) else {
+        let Some(site) = self.base.site(host) else {
             return (RouteId::NONE, Found::Missing);
         };
         if path::is_plain(path) {
-            return site.find(path);
+            return self.find_key(site, path);
         }
         let mut scratch = [0; MAX_TARGET];
         match path::key(path, &mut scratch) {
-            path::Key::Is(key) => site.find(key),
+            path::Key::Is(key) => self.find_key(site, key),
             path::Key::None => (RouteId::NONE, Found::Missing),
             path::Key::Bad => (RouteId::NONE, Found::BadPath),
         }
     }
 
+    fn find_key(&self, site: SiteIndex, key: &[u8]) -> (RouteId, Found) {
+        let put = self.puts.find(site, key);
+        put.or_else(|| self.files.find(site, key))
+            .unwrap_or_else(|| self.base.sites[site as usize].find(key))
+    }
+
     /// What the routes are called; a [`RouteId`] is a position here.
     pub fn routes(&self) -> &Arc<[RouteName]> {
-        &self.routes
+        &self.base.routes
     }
 
-    /// The site of the most specific pattern: the exact name, else the longest suffix, else `*`.
-    fn site(&self, host: &[u8]) -> Option<&SiteTable> {
-        let mut scratch = [0; MAX_HOST];
-        let named = match scratch.get_mut(..host.len()) {
-            Some(lower) if !(self.exact.is_empty() && self.suffixes.is_empty()) => {
-                lower.copy_from_slice(host);
-                lower.make_ascii_lowercase();
-                let name = lower.strip_suffix(b".").unwrap_or(lower);
-                self.exact.get(name).or_else(|| {
-                    let dots = memchr::memchr_iter(b'.', name).filter(|&dot| dot > 0);
-                    dots.filter_map(|dot| self.suffixes.get(&name[dot..]))
-                        .next()
-                })
-            }
-            _ => None,
-        };
-        named
-            .copied()
-            .or(self.any)
-            .and_then(|index| self.sites.get(index as usize))
-    }
-
-    /// The answer of the fast path itself with `status`.
-    pub fn refusal(&self, status: Status) -> ResponseId {
+    /// The answer of the fast path itself with `status` to a request that belongs to `route`.
+    pub fn refusal(&self, route: RouteId, status: Status) -> ResponseId {
+        if status == Status::NotFound
+            && let Some(&page) = self.base.not_found.get(&route)
+        {
+            return page;
+        }
         // `build` puts them first.
         ResponseId(status.index() as u32)
     }
@@ -189,7 +200,13 @@ impl Snapshot {
 
     /// The same as `id` in other codings; none for most. `id` is what [`find`](Self::find) gave, in no coding.
     pub fn variants(&self, id: ResponseId) -> &[(Coding, ResponseId)] {
-        self.variants.get(&id).map_or(&[], |variants| variants)
+        match Layer::of(id) {
+            None => {
+                let variants = self.base.variants.get(&id);
+                variants.map_or(&[], |variants| variants)
+            }
+            Some(layer) => self.layer(layer).variants(id),
+        }
     }
 
     /// Length of a rendering in bytes.
@@ -205,11 +222,42 @@ impl Snapshot {
 
     /// How many responses there are, refusals included.
     pub fn responses(&self) -> usize {
-        self.responses.len()
+        self.base.responses.len() + self.files.responses() + self.puts.responses()
     }
 
     /// An id is only made by the snapshot that has it, so this is out of bounds only for the id of another snapshot.
     fn response(&self, id: ResponseId) -> &Response {
-        &self.responses[id.0 as usize]
+        match Layer::of(id) {
+            None => &self.base.responses[id.0 as usize],
+            Some(layer) => self.layer(layer).response(id),
+        }
+    }
+
+    fn layer(&self, layer: Layer) -> &Overlay {
+        match layer {
+            Layer::Files => &self.files,
+            Layer::Puts => &self.puts,
+        }
+    }
+}
+
+impl Base {
+    /// The site of the most specific pattern: the exact name, else the longest suffix, else `*`.
+    fn site(&self, host: &[u8]) -> Option<SiteIndex> {
+        let mut scratch = [0; MAX_HOST];
+        let named = match scratch.get_mut(..host.len()) {
+            Some(lower) if !(self.exact.is_empty() && self.suffixes.is_empty()) => {
+                lower.copy_from_slice(host);
+                lower.make_ascii_lowercase();
+                let name = lower.strip_suffix(b".").unwrap_or(lower);
+                self.exact.get(name).or_else(|| {
+                    let dots = memchr::memchr_iter(b'.', name).filter(|&dot| dot > 0);
+                    dots.filter_map(|dot| self.suffixes.get(&name[dot..]))
+                        .next()
+                })
+            }
+            _ => None,
+        };
+        named.copied().or(self.any)
     }
 }

@@ -181,14 +181,15 @@ impl Response {
             let at = usize::from(at) - line + status_line.len();
             if out.shows(at, date::LEN) {
                 out.at = at;
-                out.put(&date::imf_fixdate(rendering.date));
+                out.put(&date::of_the_moment(rendering.date));
             }
         }
     }
 
+    #[inline]
     fn moment(&self, rendering: &Rendering, out: &mut Window<'_>) {
         if let Clock::Age(born) = self.layout().clock {
-            out.put(age(rendering.date, born).bytes());
+            put_age(rendering.date, born, out);
         }
         out.put(rendering.connection.line());
     }
@@ -221,6 +222,12 @@ impl Response {
         text.push(b"\r\n");
         text
     }
+}
+
+/// Apart, so that the answers that have none do not make room for it.
+#[inline(never)]
+fn put_age(now: u32, born: u32, out: &mut Window<'_>) {
+    out.put(age(now, born).bytes());
 }
 
 /// RFC 9111, 5.1.
@@ -273,6 +280,7 @@ struct Window<'b> {
 
 impl Window<'_> {
     /// Copies what the next part has in common with the view.
+    #[inline]
     fn put(&mut self, part: &[u8]) {
         let start = self.at.max(self.offset);
         let end = (self.at + part.len()).min(self.offset + self.buf.len());

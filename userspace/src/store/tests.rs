@@ -1,4 +1,5 @@
 mod answers;
+mod files;
 mod forms;
 
 use super::*;
@@ -105,10 +106,16 @@ fn a_tree_is_served_with_indices_and_redirects() {
         ("/%41", "Missing"),
         ("/%2541", "percent"),
         ("/empty.bin", ""),
-        ("/.hidden", "dot"),
+        ("/.hidden", "Missing"),
         ("/index.html/", "Missing"),
         ("/docs//index.html", "Missing"),
         ("/docs%2findex.html", "Missing"),
+        ("/docs%5cindex.html", "Missing"),
+        ("/docs\\index.html", "Missing"),
+        // An overlong slash and an overlong dot (RFC 3629, 10) are bytes like others.
+        ("/docs%c0%afindex.html", "Missing"),
+        ("/%c0%ae%c0%ae/index.html", "Missing"),
+        ("/docs/./%2e%2E/index.html", "home"),
         ("/INDEX.HTML", "Missing"),
         ("/index.html%00", "BadPath"),
         ("/index.html%", "BadPath"),
@@ -118,10 +125,9 @@ fn a_tree_is_served_with_indices_and_redirects() {
         assert_eq!(get(&snapshot, path), expected, "{path}");
     }
     let types = [
-        ("/", "text/html"),
-        ("/a%20b/%C3%A4%3F.css", "text/css"),
+        ("/", "text/html; charset=utf-8"),
+        ("/a%20b/%C3%A4%3F.css", "text/css; charset=utf-8"),
         ("/empty.bin", "application/octet-stream"),
-        ("/.hidden", "application/octet-stream"),
     ];
     for (path, kind) in types {
         let (_, Found::Response(id)) = snapshot.find(b"", path.as_bytes()) else {

@@ -332,7 +332,7 @@ impl Service {
         let connection = head.map_or(ConnectionField::Close, |head| {
             ConnectionField::of(head, refusal.close || last)
         });
-        let id = self.generations.snapshot().refusal(refusal.status);
+        let id = self.generations.snapshot().refusal(route, refusal.status);
         self.queue(io, id, connection, Form::whole(refusal.body))?;
         self.counters.not_ours(refusal.reason);
         self.routes.count(route, Fate::Refused(refusal.reason));
@@ -471,7 +471,10 @@ impl App for Service {
             }
             Phase::Head => {
                 self.counters.header_timeouts += 1;
-                let id = self.generations.snapshot().refusal(Status::RequestTimeout);
+                let id = self
+                    .generations
+                    .snapshot()
+                    .refusal(RouteId::NONE, Status::RequestTimeout);
                 match self.queue(io, id, ConnectionField::Close, Form::Full) {
                     Ok(()) => io.close(),
                     Err(Full) => io.abort(),

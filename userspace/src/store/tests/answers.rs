@@ -19,7 +19,7 @@ fn an_answer_is_byte_exact() {
     let head = |connection: &str| {
         format!(
             "HTTP/1.1 200 OK\r\nServer: sidestep\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-             Content-Type: application/json\r\nContent-Length: 15\r\n{connection}\r\n"
+             ETag: \"yqhgDZlASEX2-9pIHGdfNw\"\r\nContent-Type: application/json\r\nContent-Length: 15\r\n{connection}\r\n"
         )
     };
     let table = [
@@ -50,7 +50,7 @@ fn an_answer_is_byte_exact() {
 fn refusals() {
     let (snapshot, _) = ping();
     for status in Status::ALL {
-        let id = snapshot.refusal(status);
+        let id = snapshot.refusal(RouteId::NONE, status);
         assert_eq!(snapshot.status(id), status.code());
         let text = text(&snapshot, &rendering(id));
         assert!(
