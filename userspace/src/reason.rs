@@ -127,10 +127,9 @@ pub enum NotOurs {
     Expect,
     /// `Upgrade` (RFC 9110, 7.8).
     Upgrade,
-    /// `If-Match` with a validator: none was given out here (RFC 9110, 13.1.1).
-    IfMatch,
-    /// `If-None-Match: *` (RFC 9110, 13.1.2).
-    IfNoneMatchAny,
+    /// `If-Match` or `If-Unmodified-Since` does not hold (RFC 9110, 13.1). Never left to the server behind: it is about
+    /// what is served here.
+    Precondition,
     /// The object is over its route's `max_object`.
     ObjectTooLarge,
     /// A `[[site.cache]]` route.
@@ -143,7 +142,7 @@ impl NotOurs {
     /// How many there are, with those of [`HeadError`].
     pub const COUNT: usize = HeadError::ALL.len() + Self::PLAIN.len();
 
-    const PLAIN: [Self; 12] = [
+    const PLAIN: [Self; 11] = [
         Self::Method,
         Self::UnknownMethod,
         Self::Path,
@@ -151,8 +150,7 @@ impl NotOurs {
         Self::Body,
         Self::Expect,
         Self::Upgrade,
-        Self::IfMatch,
-        Self::IfNoneMatchAny,
+        Self::Precondition,
         Self::ObjectTooLarge,
         Self::Cached,
         Self::RedirectQuery,
@@ -177,11 +175,10 @@ impl NotOurs {
             Self::Body => 4,
             Self::Expect => 5,
             Self::Upgrade => 6,
-            Self::IfMatch => 7,
-            Self::IfNoneMatchAny => 8,
-            Self::ObjectTooLarge => 9,
-            Self::Cached => 10,
-            Self::RedirectQuery => 11,
+            Self::Precondition => 7,
+            Self::ObjectTooLarge => 8,
+            Self::Cached => 9,
+            Self::RedirectQuery => 10,
         };
         HeadError::ALL.len() + plain
     }
@@ -197,8 +194,7 @@ impl NotOurs {
             Self::Body => "body",
             Self::Expect => "expect",
             Self::Upgrade => "upgrade",
-            Self::IfMatch => "if_match",
-            Self::IfNoneMatchAny => "if_none_match_any",
+            Self::Precondition => "precondition",
             Self::ObjectTooLarge => "object_too_large",
             Self::Cached => "cache_route",
             Self::RedirectQuery => "redirect_query",

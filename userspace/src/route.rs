@@ -1,6 +1,6 @@
 //! The only policy file: what is served, handed over, refused.
 
-use crate::http::{Body, Flags, Head, Method, Status, Target};
+use crate::http::{self, Body, Flags, Head, Method, Selection, Status, Target, Verdict};
 use crate::reason::{HeadError, NotOurs};
 use crate::store::{Form, Found, ResponseId, RouteId, Snapshot};
 use sidestep_config::Fallback;
@@ -35,20 +35,24 @@ pub struct Refusal {
 }
 
 /// Decides about a request, and tells the route that its path belongs to, whatever the decision. With
-/// [`Fallback::None`] the decision is never [`Decision::HandOff`].
-pub fn decide(snapshot: &Snapshot, head: &Head<'_>, fallback: Fallback) -> (RouteId, Decision) {
+/// [`Fallback::None`] the decision is never [`Decision::HandOff`]. `now` is in seconds since 1970-01-01 00:00:00 UTC.
+pub fn decide(
+    snapshot: &Snapshot,
+    head: &Head<'_>,
+    fallback: Fallback,
+    now: u32,
+) -> (RouteId, Decision) {
     let (route, found) = match head.target {
         Target::Resource { path, .. } => snapshot.find(head.host, path),
         Target::Authority(_) | Target::Asterisk => (RouteId::NONE, Found::Missing),
     };
-    let decision = match judge(snapshot, head, found, fallback) {
-        Ok(response) => Decision::Serve {
-            response,
-            form: Form::whole(head.method != Method::Head),
-        },
-        Err(reason) => match fallback {
-            Fallback::Kernel => Decision::HandOff(reason),
-            Fallback::None => Decision::Refuse(refuse(reason, Some(head))),
+    let decision = match judge(snapshot, head, found, fallback, now) {
+        Ok((response, form)) => Decision::Serve { response, form },
+        Err(reason) => match (fallback, reason) {
+            (Fallback::None, _) | (_, NotOurs::Precondition) => {
+                Decision::Refuse(refuse(reason, Some(head)))
+            }
+            (Fallback::Kernel, _) => Decision::HandOff(reason),
         },
     };
     (route, decision)
@@ -73,8 +77,7 @@ pub fn refuse(reason: NotOurs, head: Option<&Head<'_>>) -> Refusal {
         NotOurs::BadPath => Status::BadRequest,
         NotOurs::Body => Status::ContentTooLarge,
         NotOurs::Expect => Status::ExpectationFailed,
-        NotOurs::IfMatch => Status::PreconditionFailed,
-        NotOurs::IfNoneMatchAny => Status::NotModified,
+        NotOurs::Precondition => Status::PreconditionFailed,
         NotOurs::UnknownMethod | NotOurs::Upgrade | NotOurs::ObjectTooLarge => {
             Status::NotImplemented
         }
@@ -107,7 +110,8 @@ fn judge(
     head: &Head<'_>,
     found: Found,
     fallback: Fallback,
-) -> Result<ResponseId, NotOurs> {
+    now: u32,
+) -> Result<(ResponseId, Form), NotOurs> {
     match head.method {
         Method::Get | Method::Head => {}
         Method::Other => return Err(NotOurs::UnknownMethod),
@@ -133,12 +137,12 @@ fn judge(
         return Err(NotOurs::Upgrade);
     }
     match found {
-        Found::Response(id) => precondition(snapshot.status(id), head.flags).map_or(Ok(id), Err),
+        Found::Response(id) => select(snapshot, head, id, now),
         // The server behind may keep the query.
         Found::Redirect(_) if fallback == Fallback::Kernel && query.is_some() => {
             Err(NotOurs::RedirectQuery)
         }
-        Found::Redirect(id) => Ok(id),
+        Found::Redirect(id) => Ok((id, Form::whole(head.method != Method::Head))),
         Found::TooLarge => Err(NotOurs::ObjectTooLarge),
         Found::Cached => Err(NotOurs::Cached),
         Found::Missing => Err(NotOurs::Path),
@@ -146,20 +150,55 @@ fn judge(
     }
 }
 
-/// The precondition that keeps a response with `status` from being sent, if any (RFC 9110, 13.2).
-///
-/// Responses here have no validators, so no entity tag of the client's is the current one, and dates and ranges of
-/// `If-Range` do not apply.
-fn precondition(status: u16, flags: Flags) -> Option<NotOurs> {
-    if !(200..300).contains(&status) {
-        return None;
+/// Which representation of the resource `id` goes out, and what of it: first the coding, as conditions are about the
+/// representation that it names, then conditions, then the range, in the order of RFC 9110, 13.2.2.
+fn select(
+    snapshot: &Snapshot,
+    head: &Head<'_>,
+    id: ResponseId,
+    now: u32,
+) -> Result<(ResponseId, Form), NotOurs> {
+    let id = if head.flags.has(Flags::ACCEPT_ENCODING) {
+        negotiate(snapshot, head, id)
+    } else {
+        id
+    };
+    let whole = Form::whole(head.method != Method::Head);
+    let status = snapshot.status(id);
+    // RFC 9110, 13.2.1 and 14.2: other answers are as they are without.
+    if !head.flags.has(Flags::SELECTING) || !(200..300).contains(&status) {
+        return Ok((id, whole));
     }
-    if flags.has(Flags::IF_MATCH) {
-        return Some(NotOurs::IfMatch);
+    let validators = snapshot.validators(id);
+    match http::evaluate(head, &validators, now) {
+        Verdict::Holds => {}
+        Verdict::NotModified => return Ok((id, Form::NotModified)),
+        Verdict::Failed => return Err(NotOurs::Precondition),
     }
-    flags
-        .has(Flags::IF_NONE_MATCH_ANY)
-        .then_some(NotOurs::IfNoneMatchAny)
+    if !head.flags.has(Flags::RANGE)
+        || head.method != Method::Get
+        || status != 200
+        || !http::range_applies(head, &validators, now)
+    {
+        return Ok((id, whole));
+    }
+    let form = match http::select(head.fields.all("range"), snapshot.content_len(id)) {
+        Selection::Whole => whole,
+        Selection::Part { start, end } => Form::Part { start, end },
+        Selection::Unsatisfiable => Form::Unsatisfiable,
+    };
+    Ok((id, form))
+}
+
+/// The variant of `id` that `Accept-Encoding` asks for (RFC 9110, 12.5.3); `id` itself if that is none.
+fn negotiate(snapshot: &Snapshot, head: &Head<'_>, id: ResponseId) -> ResponseId {
+    let variants = snapshot.variants(id);
+    if variants.is_empty() {
+        return id;
+    }
+    let offered = variants.iter().map(|&(coding, _)| coding);
+    let chosen = http::choose(head.fields.all("accept-encoding"), offered);
+    chosen.map_or(id, |at| variants[at].1)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! bytes of the client. RFC 3986, 6.2.2 would let some spellings be taken as one, for no more than memory saved. What
 //! purges and writes name is the path in the form that routes are found by, so that they reach every spelling.
 
-use crate::http::{Coding, FieldLines, choose};
+use crate::http::{FieldLines, choose};
+use crate::store::Coding;
 use foldhash::fast::RandomState;
 use http::{HeaderName, header};
 use std::hash::{BuildHasher, Hash, Hasher};

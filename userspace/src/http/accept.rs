@@ -1,36 +1,7 @@
 //! Which content coding a client wants (RFC 9110, 12.5.3).
 
 use super::{list, scan};
-
-/// A content coding that a response may be stored in (RFC 9110, 8.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Coding {
-    /// `gzip` (RFC 1952)
-    Gzip,
-    /// `br` (RFC 7932)
-    Brotli,
-    /// `zstd` (RFC 8878)
-    Zstd,
-}
-
-impl Coding {
-    /// Every variant; a variant's position is its [`index`](Self::index).
-    pub const ALL: [Self; 3] = [Self::Gzip, Self::Brotli, Self::Zstd];
-
-    /// Position in [`ALL`](Self::ALL).
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// Its name in `Content-Encoding`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Brotli => "br",
-            Self::Zstd => "zstd",
-        }
-    }
-}
+use crate::store::Coding;
 
 /// Thousandths of a weight.
 type Weight = u16;
@@ -38,6 +9,7 @@ type Weight = u16;
 /// What a client accepts: for each coding its weight, if the client named it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Accepted {
+    /// In the order of [`Coding`].
     codings: [Option<Weight>; Coding::ALL.len()],
     identity: Option<Weight>,
     any: Option<Weight>,
@@ -59,7 +31,7 @@ pub fn choose<'b>(
     // Of equals, a coding: it is shorter.
     let mut found = None;
     for (at, coding) in offered.enumerate() {
-        let weight = weight(accepted.codings[coding.index()]).unwrap_or(0);
+        let weight = weight(accepted.codings[coding as usize]).unwrap_or(0);
         if weight > best || (weight == best && weight > 0 && found.is_none()) {
             (best, found) = (weight, Some(at));
         }
@@ -81,10 +53,10 @@ impl Accepted {
             let coding = if is("x-gzip") {
                 Some(Coding::Gzip)
             } else {
-                Coding::ALL.into_iter().find(|coding| is(coding.name()))
+                Coding::ALL.into_iter().find(|coding| is(coding.token()))
             };
             let place = match coding {
-                Some(coding) => &mut accepted.codings[coding.index()],
+                Some(coding) => &mut accepted.codings[coding as usize],
                 None if is("identity") => &mut accepted.identity,
                 None if is("*") => &mut accepted.any,
                 None => continue,

@@ -1,5 +1,7 @@
 //! Host and port (RFC 3986, 3.2).
 
+use super::scan;
+
 /// The host of `authority`, without port; `None` if it is not `host [":" port]`. An empty host is allowed, as it is
 /// in the field `Host` (RFC 9110, 7.2).
 pub(super) fn host(authority: &[u8]) -> Option<&[u8]> {
@@ -16,22 +18,13 @@ pub(super) fn host(authority: &[u8]) -> Option<&[u8]> {
             }
             close + 2
         }
-        _ => authority
-            .iter()
-            .position(|&b| b == b':')
-            .unwrap_or(authority.len()),
+        _ => scan::reg_name(authority),
     };
     let (host, port) = authority.split_at(end);
-    let host_is_fine = host.first() == Some(&b'[') || host.iter().all(|&b| is_reg_name(b));
     let port_is_fine = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    (host_is_fine && port_is_fine).then_some(host)
-}
-
-/// unreserved, sub-delims, and the percent sign of an escape (RFC 3986, 3.2.2).
-fn is_reg_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte)
+    port_is_fine.then_some(host)
 }

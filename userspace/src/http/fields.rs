@@ -61,6 +61,7 @@ pub(super) struct Framing<'b> {
 
 impl<'b> Fields<'b> {
     /// Takes in `lines`: whole field lines, and nothing behind the last one's line end.
+    #[inline]
     pub(super) fn read(&mut self, all: &'b [u8]) -> Result<FieldLines<'b>, HeadError> {
         let mut lines = all;
         while !lines.is_empty() {
@@ -92,22 +93,13 @@ impl<'b> Fields<'b> {
             6 if is(b"expect") => self.flags.set(Flags::EXPECT),
             6 if is(b"cookie") => self.flags.set(Flags::COOKIE),
             7 if is(b"upgrade") => self.flags.set(Flags::UPGRADE),
-            8 if is(b"if-match") => {
-                self.flags.set(Flags::CONDITIONAL);
-                if value != b"*" {
-                    self.flags.set(Flags::IF_MATCH);
-                }
-            }
+            8 if is(b"if-match") => self.flags.set(Flags::CONDITIONAL),
             8 if is(b"if-range") => self.flags.set(Flags::CONDITIONAL),
             10 if is(b"connection") => self.connection(value),
             13 if is(b"authorization") => self.flags.set(Flags::AUTHORIZATION),
-            13 if is(b"if-none-match") => {
-                self.flags.set(Flags::CONDITIONAL);
-                if value == b"*" {
-                    self.flags.set(Flags::IF_NONE_MATCH_ANY);
-                }
-            }
+            13 if is(b"if-none-match") => self.flags.set(Flags::CONDITIONAL),
             14 if is(b"content-length") => self.content_length(value)?,
+            15 if is(b"accept-encoding") => self.flags.set(Flags::ACCEPT_ENCODING),
             17 if is(b"transfer-encoding") => self.transfer_encoding(value)?,
             17 if is(b"if-modified-since") => self.flags.set(Flags::CONDITIONAL),
             19 if is(b"if-unmodified-since") => self.flags.set(Flags::CONDITIONAL),

@@ -5,15 +5,20 @@
 
 mod accept;
 mod authority;
+mod conditional;
+mod date;
 mod fields;
+mod range;
 mod request_line;
 mod scan;
 mod status;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Coding, choose};
+pub use accept::choose;
+pub use conditional::{Verdict, evaluate, range_applies};
 pub use fields::FieldLines;
+pub use range::{Selection, select};
 pub use status::Status;
 
 use crate::reason::HeadError;
@@ -155,10 +160,11 @@ impl Flags {
     pub const AUTHORIZATION: Self = Self(1 << 4);
     /// `Cookie`.
     pub const COOKIE: Self = Self(1 << 5);
-    /// `If-Match` other than `*`.
-    pub const IF_MATCH: Self = Self(1 << 6);
-    /// `If-None-Match: *`.
-    pub const IF_NONE_MATCH_ANY: Self = Self(1 << 7);
+    /// `Accept-Encoding`.
+    pub const ACCEPT_ENCODING: Self = Self(1 << 6);
+
+    /// Any field that may make something else of a 200 than the whole.
+    pub const SELECTING: Self = Self(Self::RANGE.0 | Self::CONDITIONAL.0);
 
     /// Whether any of `fields` is there.
     pub fn has(self, fields: Self) -> bool {

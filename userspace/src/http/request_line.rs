@@ -24,6 +24,7 @@ pub(super) fn check_method(line: &[u8]) -> Result<(), HeadError> {
 }
 
 /// Parses the line that `bytes`, which hold a whole line, begin with; returns it and what is behind it.
+#[inline]
 pub(super) fn parse(bytes: &[u8]) -> Result<(RequestLine<'_>, &[u8]), HeadError> {
     let (name, rest) = bytes.split_at(scan::token(bytes));
     let [b' ', rest @ ..] = rest else {
@@ -72,6 +73,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(RequestLine<'_>, &[u8]), HeadError>
 }
 
 /// RFC 9112, 3.2: the form must be one that the method can have.
+#[inline]
 fn split_target(method: Method, target: &[u8]) -> Option<(Target<'_>, Option<&[u8]>)> {
     if method == Method::Connect {
         let host =

@@ -3,6 +3,7 @@
 const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
 const VALUE: u8 = 4;
+const REG_NAME: u8 = 8;
 
 /// The classes of each byte.
 static CLASSES: [u8; 256] = classes();
@@ -43,6 +44,29 @@ const fn classes() -> [u8; 256] {
         if byte == b'\t' || byte == b' ' || byte.is_ascii_graphic() || byte >= 0x80 {
             class |= VALUE;
         }
+        // unreserved, sub-delims, and the percent sign of an escape (RFC 3986, 3.2.2)
+        if byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+                    | b'%'
+            )
+        {
+            class |= REG_NAME;
+        }
         table[byte as usize] = class;
         if byte == u8::MAX {
             return table;
@@ -71,6 +95,11 @@ pub(super) fn target(bytes: &[u8]) -> usize {
 /// Length of the field value that `bytes` begin with, spaces around it included.
 pub(super) fn value(bytes: &[u8]) -> usize {
     run(bytes, VALUE)
+}
+
+/// Length of the registered name, or IPv4 address, that `bytes` begin with.
+pub(super) fn reg_name(bytes: &[u8]) -> usize {
+    run(bytes, REG_NAME)
 }
 
 /// Where a head ends.

@@ -3,8 +3,6 @@
 /// A status with an answer of its own in every snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// 304
-    NotModified,
     /// 400
     BadRequest,
     /// 404
@@ -33,8 +31,7 @@ pub enum Status {
 
 impl Status {
     /// Every variant; a variant's position is its [`index`](Self::index).
-    pub const ALL: [Self; 13] = [
-        Self::NotModified,
+    pub const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -57,7 +54,6 @@ impl Status {
     /// The three digits.
     pub const fn code(self) -> u16 {
         match self {
-            Self::NotModified => 304,
             Self::BadRequest => 400,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,

@@ -293,7 +293,8 @@ impl Service {
     fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
         let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
         let fallback = self.usual_fallback(&io.flow().local);
-        let (route, decision) = route::decide(self.generations.snapshot(), head, fallback);
+        let (route, decision) =
+            route::decide(self.generations.snapshot(), head, fallback, self.now.unix);
         let connection = match decision {
             Decision::Serve { response, form } => {
                 let connection = ConnectionField::of(head, last);

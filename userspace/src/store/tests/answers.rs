@@ -63,13 +63,8 @@ fn refusals() {
             status == Status::MethodNotAllowed
         );
         let body = text.split_once("\r\n\r\n").unwrap().1;
-        assert_eq!(body.is_empty(), status == Status::NotModified);
         let length = format!("\r\nContent-Length: {}\r\n", body.len());
-        assert_eq!(
-            text.contains(&length),
-            status != Status::NotModified,
-            "{text}"
-        );
+        assert!(!body.is_empty() && text.contains(&length), "{text}");
     }
 }
 
