@@ -4,14 +4,16 @@
 use super::answer::{self, Got};
 use super::key::{Key, Selector};
 use super::overlay::{Learned, Overlay};
-use super::shelf::{Purge, Shelf};
-use super::stats::{Event, RouteStats};
+use super::routes::{Caches, Route};
+use super::shelf::{Shelf, means};
+use super::stats::Event;
 use super::writes::Writes;
 use crate::http::FieldLines;
 use crate::reason::NotStored;
+use crate::store::Purge;
 
 use http::{HeaderName, header};
-use sidestep_config::{CacheRoute, Config, Origin};
+use sidestep_config::Origin;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -42,6 +44,8 @@ const WAITING: usize = 1024;
 /// What a worker tells: there was a request that could not be answered, or whose answer is due.
 #[derive(Clone, Debug)]
 pub struct Told {
+    /// The configuration that it was made under.
+    pub caches: Arc<Caches>,
     /// What it asked for.
     pub key: Key,
     /// Its field lines.
@@ -98,15 +102,6 @@ struct Flight {
     purged: Vec<Purge>,
 }
 
-/// One cache route.
-struct Route {
-    config: CacheRoute,
-    policy: super::rules::Policy,
-    stats: Arc<RouteStats>,
-    /// The position of its origin.
-    origin: usize,
-}
-
 /// The fetches of one origin.
 #[derive(Default)]
 struct Line {
@@ -119,10 +114,9 @@ type Purpose = (Arc<Key>, Box<[Selector]>);
 
 /// See the module's documentation.
 pub struct Book {
-    routes: Vec<Route>,
-    lines: Vec<Line>,
+    caches: Arc<Caches>,
+    lines: HashMap<Origin, Line>,
     shelf: Shelf,
-    writes: Arc<Writes>,
     flights: HashMap<FetchId, Flight>,
     purposes: HashMap<Purpose, FetchId>,
     passes: HashMap<u64, Instant>,
@@ -131,37 +125,23 @@ pub struct Book {
 }
 
 impl Book {
-    /// For the cache routes of `config`, in their order, with a counter for each.
-    pub fn new(config: &Config, stats: &[Arc<RouteStats>], writes: Arc<Writes>) -> Self {
-        let mut origins: Vec<Origin> = Vec::new();
-        let caches = config.sites.iter().flat_map(|site| &site.caches);
-        let routes = caches
-            .zip(stats)
-            .map(|(route, stats)| {
-                let known = origins.iter().position(|origin| *origin == route.origin);
-                let origin = known.unwrap_or_else(|| {
-                    origins.push(route.origin.clone());
-                    origins.len() - 1
-                });
-                Route {
-                    config: route.clone(),
-                    policy: route.into(),
-                    stats: stats.clone(),
-                    origin,
-                }
-            })
-            .collect();
+    /// An empty one.
+    pub fn new(caches: Arc<Caches>) -> Self {
         Self {
-            routes,
-            lines: origins.iter().map(|_| Line::default()).collect(),
-            shelf: Shelf::new(config.limits.cache_memory, stats),
-            writes,
+            lines: HashMap::new(),
+            shelf: Shelf::new(&caches),
+            caches,
             flights: HashMap::new(),
             purposes: HashMap::new(),
             passes: HashMap::new(),
             hasher: foldhash::fast::RandomState::default(),
             next: 0,
         }
+    }
+
+    /// What it is learned for.
+    pub fn caches(&self) -> &Arc<Caches> {
+        &self.caches
     }
 
     /// What workers should see.
@@ -187,7 +167,8 @@ impl Book {
         let current = stored.as_ref().is_some_and(|learned| {
             now < learned.times.refresh
                 && !self
-                    .writes
+                    .caches
+                    .writes()
                     .may_have_changed(learned.slot, learned.times.asked)
         });
         if current {
@@ -206,8 +187,7 @@ impl Book {
         stored: Option<Arc<Learned>>,
         second: bool,
     ) -> Option<Fetch> {
-        let route = self.routes.get(told.key.route().index())?;
-        let origin = route.origin;
+        let route = self.caches.route(told.key.route())?;
         let selectors = selectors(names, told.fields());
         let purpose = (Arc::new(told.key.clone()), selectors);
         if self.purposes.contains_key(&purpose) {
@@ -220,11 +200,11 @@ impl Book {
             return None;
         }
         let slot = Writes::slot_of(&told.key);
-        if self.writes.may_have_changed(slot, now) {
+        if self.caches.writes().may_have_changed(slot, now) {
             route.stats.not_stored(NotStored::Written);
             return None;
         }
-        let line = &mut self.lines[origin];
+        let line = self.lines.entry(route.config.origin.clone()).or_default();
         if line.waiting.len() >= WAITING {
             route.stats.not_stored(NotStored::Busy);
             return None;
@@ -274,25 +254,30 @@ impl Book {
         };
         let purpose = (flight.fetch.key.clone(), flight.fetch.selectors.clone());
         self.purposes.remove(&purpose);
-        let index = flight.fetch.key.route().index();
-        let origin = self.routes[index].origin;
-        self.lines[origin].running -= 1;
+        let origin = flight.fetch.origin.clone();
+        if let Some(line) = self.lines.get_mut(&origin) {
+            line.running -= 1;
+        }
         let mut next = Vec::new();
         match self.learn(now, &flight, result) {
             Ok(vary) => next.extend(self.second(now, flight, &vary)),
             Err(why) => {
-                self.routes[index].stats.not_stored(why);
+                if let Some(route) = self.caches.route(flight.fetch.key.route()) {
+                    route.stats.not_stored(why);
+                }
                 self.give_up(now, &flight, &purpose, why);
             }
         }
-        next.extend(self.from_line(now, origin));
+        next.extend(self.from_line(now, &origin));
         next
     }
 
     /// What may run now of an origin's fetches.
-    fn from_line(&mut self, now: Instant, origin: usize) -> Vec<Fetch> {
+    fn from_line(&mut self, now: Instant, origin: &Origin) -> Vec<Fetch> {
         let mut next = Vec::new();
-        let line = &mut self.lines[origin];
+        let Some(line) = self.lines.get_mut(origin) else {
+            return next;
+        };
         while line.running < AT_ONCE
             && let Some(id) = line.waiting.pop_front()
         {
@@ -303,8 +288,9 @@ impl Book {
             // What was written or purged while it waited is in its answer.
             flight.begun = now;
             flight.purged.clear();
-            let route = &self.routes[flight.fetch.key.route().index()];
-            route.stats.count(Event::Fetched);
+            if let Some(route) = self.caches.route(flight.fetch.key.route()) {
+                route.stats.count(Event::Fetched);
+            }
             next.push(flight.fetch.clone());
         }
         next
@@ -326,9 +312,8 @@ impl Book {
         if matches!(got.status, 500 | 502 | 503 | 504) {
             return Err(NotStored::OriginError);
         }
-        let route = &self.routes[flight.fetch.key.route().index()];
         let slot = Writes::slot_of(&flight.fetch.key);
-        if self.writes.may_have_changed(slot, flight.begun) {
+        if self.caches.writes().may_have_changed(slot, flight.begun) {
             return Err(NotStored::Written);
         }
         let stored = flight.fetch.stored.as_deref();
@@ -338,11 +323,13 @@ impl Book {
             _ => got,
         };
         let tags = answer::tags(&got.fields);
-        let spoilt = |purge: &Purge| purge.means(&flight.fetch.key, &tags);
+        let spoilt = |purge: &Purge| means(purge, &flight.fetch.key, &tags);
         if flight.purged.iter().any(spoilt) {
             return Err(NotStored::Purged);
         }
-        let keep = answer::judge(&got, &route.policy)?;
+        let route = self.caches.route(flight.fetch.key.route());
+        let policy = route.map(Route::policy).ok_or(NotStored::Purged)?;
+        let keep = answer::judge(&got, &policy)?;
         let response = answer::response(&got, keep.age)?;
         let vary = keep.vary.clone();
         let learned = Learned {
@@ -448,7 +435,7 @@ impl Book {
     }
 
     fn count(&self, key: &Key, event: Event) {
-        if let Some(route) = self.routes.get(key.route().index()) {
+        if let Some(route) = self.caches.route(key.route()) {
             route.stats.count(event);
         }
     }

@@ -6,17 +6,24 @@
 //! purges and writes name is the path in the form that routes are found by, so that they reach every spelling.
 
 use crate::http::{FieldLines, choose};
-use crate::store::Coding;
+use crate::store::{Coding, RouteId};
 use foldhash::fast::RandomState;
 use http::{HeaderName, header};
 use std::hash::{BuildHasher, Hash, Hasher};
 
-/// A `[[site.cache]]` route: its position among those of all sites, in the order of the configuration.
+/// A `[[site.cache]]` route: its position among all routes of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheId(pub u16);
 
+impl From<RouteId> for CacheId {
+    fn from(id: RouteId) -> Self {
+        // Ids of routes are of 16 bits.
+        Self(id.index() as u16)
+    }
+}
+
 impl CacheId {
-    /// Position among all cache routes.
+    /// Position among all routes.
     pub fn index(self) -> usize {
         self.0.into()
     }

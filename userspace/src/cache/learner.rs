@@ -2,11 +2,11 @@
 
 use super::book::{Book, Fetch, FetchError, FetchId, Told};
 use super::fetch::Fetcher;
-use super::overlay::Overlay;
-use super::shelf::Purge;
+use crate::store::{Live, Purge};
 use crate::worker::Clock;
 use crossbeam::channel;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -20,68 +20,62 @@ const WORDS: usize = 4096;
 /// kept until the answers made from it are acknowledged; longer, and more requests miss what is learned already.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// Where learned answers go.
-pub trait Publish: Send {
-    /// From now on workers see `overlay`, without exception once this returns.
-    fn publish(&mut self, overlay: &Overlay);
-}
-
 /// What others want of the thread.
 enum Order {
     /// Answered with how many answers are gone, once no worker uses them any more.
-    Purge(Vec<Purge>, channel::Sender<usize>),
-    /// What is learned from now on is for another configuration.
-    Begin(Box<Book>, Box<dyn Publish>),
+    Purge(Purge, channel::Sender<usize>),
     Stop,
+}
+
+/// Has a [`Learner`] forget things.
+#[derive(Debug)]
+pub struct Purger(mpsc::UnboundedSender<Order>);
+
+impl Purger {
+    /// Forgets what is meant. When this returns, no request that is sent from then on is answered with what was fetched
+    /// before. Returns how many answers are gone.
+    pub fn purge(&self, purge: &Purge) -> usize {
+        let (tell, told) = channel::bounded(1);
+        let sent = self.0.send(Order::Purge(purge.clone(), tell));
+        // Without a thread there is nothing learned.
+        sent.ok().and_then(|()| told.recv().ok()).unwrap_or(0)
+    }
 }
 
 /// The thread. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Learner {
     orders: mpsc::UnboundedSender<Order>,
-    words: mpsc::Sender<Told>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Learner {
-    /// Starts it.
+    /// Starts it for what is served from `live`.
     ///
     /// # Errors
     /// There is no thread, or nothing to wait with, to be had.
-    pub fn start(book: Book, publish: Box<dyn Publish>) -> io::Result<Self> {
+    pub fn start(live: &Arc<Live>) -> io::Result<Self> {
+        let caches = live.current().get().caches().clone();
         let (orders, ordered) = mpsc::unbounded_channel();
         let (words, heard) = mpsc::channel(WORDS);
+        caches.tell_to(words);
+        let state = State::new(Book::new(caches), live.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()?;
         let thread = std::thread::Builder::new()
             .name("cache".into())
-            .spawn(move || runtime.block_on(State::new(book, publish).run(heard, ordered)))?;
+            .spawn(move || runtime.block_on(state.run(heard, ordered)))?;
         Ok(Self {
             orders,
-            words,
             thread: Some(thread),
         })
     }
 
-    /// For workers to tell what they could not answer.
-    pub fn words(&self) -> mpsc::Sender<Told> {
-        self.words.clone()
-    }
-
-    /// Forgets what is meant by any of `purges`. When this returns, no request that is sent from then on is answered with
-    /// what was fetched before. Returns how many answers are gone; `None`: the thread has failed.
-    pub fn purge(&self, purges: Vec<Purge>) -> Option<usize> {
-        let (tell, told) = channel::bounded(1);
-        self.orders.send(Order::Purge(purges, tell)).ok()?;
-        told.recv().ok()
-    }
-
-    /// Goes on with `book`. What was under way for the one before is dropped.
-    pub fn begin(&self, book: Book, publish: Box<dyn Publish>) {
-        // It fails only after a panic, which has been reported.
-        let _ = self.orders.send(Order::Begin(Box::new(book), publish));
+    /// For having things forgotten.
+    pub fn purger(&self) -> Purger {
+        Purger(self.orders.clone())
     }
 }
 
@@ -98,7 +92,7 @@ type Done = (FetchId, Result<super::answer::Got, FetchError>);
 
 struct State {
     book: Book,
-    publish: Box<dyn Publish>,
+    live: Arc<Live>,
     fetcher: Fetcher,
     fetches: JoinSet<Done>,
     clock: Clock,
@@ -107,10 +101,10 @@ struct State {
 }
 
 impl State {
-    fn new(book: Book, publish: Box<dyn Publish>) -> Self {
+    fn new(book: Book, live: Arc<Live>) -> Self {
         Self {
             book,
-            publish,
+            live,
             fetcher: Fetcher::default(),
             fetches: JoinSet::new(),
             clock: Clock::start(),
@@ -132,16 +126,9 @@ impl State {
                 }
             };
             tokio::select! {
-                Some(told) = heard.recv() => {
-                    let fetch = self.book.told(self.clock.now().mono, told);
-                    self.spawn(fetch);
-                }
+                Some(told) = heard.recv() => self.told(told),
                 order = ordered.recv() => match order {
-                    Some(Order::Purge(purges, tell)) => self.purge(&purges, &tell),
-                    Some(Order::Begin(book, publish)) => {
-                        self.fetches = JoinSet::new();
-                        (self.book, self.publish) = (*book, publish);
-                    }
+                    Some(Order::Purge(purge, tell)) => self.purge(&purge, &tell),
                     Some(Order::Stop) | None => return,
                 },
                 Some(done) = self.fetches.join_next() => match done {
@@ -159,8 +146,21 @@ impl State {
         }
     }
 
-    fn purge(&mut self, purges: &[Purge], tell: &channel::Sender<usize>) {
-        let gone = purges.iter().map(|purge| self.book.purge(purge)).sum();
+    fn told(&mut self, told: Told) {
+        let version = self.book.caches().version();
+        if told.caches.version() > version {
+            // The configuration has changed: what was learned, and is being fetched, was for another one.
+            self.fetches = JoinSet::new();
+            self.book = Book::new(told.caches.clone());
+        } else if told.caches.version() < version {
+            return;
+        }
+        let fetch = self.book.told(self.clock.now().mono, told);
+        self.spawn(fetch);
+    }
+
+    fn purge(&mut self, purge: &Purge, tell: &channel::Sender<usize>) {
+        let gone = self.book.purge(purge);
         self.publish();
         // Who has asked may have gone.
         let _ = tell.send(gone);
@@ -169,7 +169,14 @@ impl State {
     fn publish(&mut self) {
         self.due = None;
         self.book.take_changed();
-        self.publish.publish(self.book.overlay());
+        let learned = self.book.overlay().clone();
+        let version = self.book.caches().version();
+        self.live.publish(|snapshot| {
+            // A configuration that has just come will have this make a new book.
+            if snapshot.caches().version() == version {
+                snapshot.set_learned(learned);
+            }
+        });
     }
 
     fn spawn(&mut self, fetches: impl IntoIterator<Item = Fetch>) {

@@ -214,9 +214,15 @@ impl Overlay {
         self.learned.get(id.0 as usize)?.as_ref()
     }
 
-    /// Whether nothing is learned.
-    pub fn is_empty(&self) -> bool {
-        self.resources.is_empty()
+    /// The response of `id`.
+    ///
+    /// # Panics
+    /// When the id is of another overlay.
+    pub fn response(&self, id: LearnedId) -> &Response {
+        match self.learned(id) {
+            Some(learned) => &learned.response,
+            None => panic!("{id:?} is of another overlay"),
+        }
     }
 
     /// Puts `resource` in the place of what was known of the URL. Returns what had its place by accident.

@@ -2,8 +2,8 @@
 
 use super::key::Key;
 use super::overlay::{Learned, LearnedId, Overlay, Resource};
-use super::stats::RouteStats;
-use crate::store;
+use super::routes::Caches;
+use crate::store::{Purge, Scope, canonical_path};
 use foldhash::fast::FixedState;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, unsync};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,60 +22,31 @@ const OVERHEAD: u64 = 1024;
 /// nothing could go while all are in use.
 const SECOND_CHANCES: usize = 16;
 
-/// What is to be forgotten.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Purge {
-    /// Only of this host; `None`: of all.
-    pub host: Option<String>,
-    /// What of it.
-    pub scope: Scope,
-}
-
-/// See [`Purge`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// A path, with all queries; with one of its own, that alone. Percent-encoded.
-    Path(String),
-    /// All paths that begin so. Percent-encoded.
-    Prefix(String),
-    /// What the origin has given this tag.
-    Tag(String),
-    /// All.
-    All,
-}
-
-/// Whether the path can be named at all, and then in the form that routes are found by.
-pub fn canonical(path: &[u8]) -> Option<Vec<u8>> {
-    store::canonical_path(path)
-}
-
-impl Purge {
-    /// Whether it means what is kept under `key` with `tags`.
-    pub fn means(&self, key: &Key, tags: &[Box<str>]) -> bool {
-        let host_is = |host: &str| {
-            let own = key.authority();
-            let name = own.strip_suffix(port(own)).unwrap_or(own);
-            own.eq_ignore_ascii_case(host.as_bytes()) || name.eq_ignore_ascii_case(host.as_bytes())
-        };
-        if !self.host.as_deref().is_none_or(host_is) {
-            return false;
+/// Whether `purge` means what is kept under `key` with `tags`.
+pub fn means(purge: &Purge, key: &Key, tags: &[Box<str>]) -> bool {
+    let host_is = |host: &str| {
+        let own = key.authority();
+        let name = own.strip_suffix(port(own)).unwrap_or(own);
+        own.eq_ignore_ascii_case(host.as_bytes()) || name.eq_ignore_ascii_case(host.as_bytes())
+    };
+    if !purge.host.as_deref().is_none_or(host_is) {
+        return false;
+    }
+    let own = || canonical_path(key.path()).unwrap_or_default();
+    match &purge.scope {
+        Scope::Path(text) => {
+            let (path, query) = match text.split_once('?') {
+                Some((path, query)) => (path, Some(query)),
+                None => (text.as_str(), None),
+            };
+            canonical_path(path.as_bytes()).is_some_and(|path| path == own())
+                && query.is_none_or(|query| key.asked().query == Some(query.as_bytes()))
         }
-        let own = || canonical(key.path()).unwrap_or_default();
-        match &self.scope {
-            Scope::Path(text) => {
-                let (path, query) = match text.split_once('?') {
-                    Some((path, query)) => (path, Some(query)),
-                    None => (text.as_str(), None),
-                };
-                canonical(path.as_bytes()).is_some_and(|path| path == own())
-                    && query.is_none_or(|query| key.asked().query == Some(query.as_bytes()))
-            }
-            Scope::Prefix(text) => {
-                canonical(text.as_bytes()).is_some_and(|prefix| own().starts_with(&prefix))
-            }
-            Scope::Tag(tag) => tags.iter().any(|own| **own == **tag),
-            Scope::All => true,
+        Scope::Prefix(text) => {
+            canonical_path(text.as_bytes()).is_some_and(|prefix| own().starts_with(&prefix))
         }
+        Scope::Tag(tag) => tags.iter().any(|own| **own == **tag),
+        Scope::All => true,
     }
 }
 
@@ -123,8 +94,8 @@ pub struct Shelf {
     next: u32,
     by_path: BTreeMap<Vec<u8>, HashSet<u32>>,
     by_tag: HashMap<Box<str>, HashSet<u32>>,
-    /// By route: told what it holds.
-    stats: Vec<Arc<RouteStats>>,
+    /// Told what their routes hold.
+    caches: Arc<Caches>,
 }
 
 /// The URL has as many variants as are kept.
@@ -132,12 +103,12 @@ pub struct Shelf {
 pub struct TooManyVariants;
 
 impl Shelf {
-    /// An empty one for `budget` bytes, with what each route counts.
-    pub fn new(budget: u64, stats: &[Arc<RouteStats>]) -> Self {
+    /// An empty one for what is learned for `caches`.
+    pub fn new(caches: &Arc<Caches>) -> Self {
         // How much room to make for the first ones; it grows.
         let options = OptionsBuilder::new()
             .estimated_items_capacity(1024)
-            .weight_capacity(budget)
+            .weight_capacity(caches.memory())
             .build()
             .unwrap_or_else(|e| unreachable!("all options are given: {e}"));
         Self {
@@ -148,7 +119,7 @@ impl Shelf {
             next: 0,
             by_path: BTreeMap::new(),
             by_tag: HashMap::new(),
-            stats: stats.to_vec(),
+            caches: caches.clone(),
         }
     }
 
@@ -243,13 +214,13 @@ impl Shelf {
             self.next += 1;
             self.next - 1
         });
-        let path = canonical(learned.key.path()).unwrap_or_default();
+        let path = canonical_path(learned.key.path()).unwrap_or_default();
         self.by_path.entry(path).or_default().insert(id);
         for tag in &learned.tags {
             self.by_tag.entry(tag.clone()).or_default().insert(id);
         }
-        if let Some(stats) = self.stats.get(learned.key.route().index()) {
-            stats.gained(Self::weight(&learned));
+        if let Some(route) = self.caches.route(learned.key.route()) {
+            route.stats.gained(Self::weight(&learned));
         }
         self.overlay.set(LearnedId(id), Some(learned));
         id
@@ -263,11 +234,11 @@ impl Shelf {
         self.changed = true;
         self.overlay.set(id, None);
         self.free.push(id.0);
-        if let Some(stats) = self.stats.get(learned.key.route().index()) {
-            stats.lost(Self::weight(&learned));
+        if let Some(route) = self.caches.route(learned.key.route()) {
+            route.stats.lost(Self::weight(&learned));
         }
         self.held.remove(&id.0);
-        let path = canonical(learned.key.path()).unwrap_or_default();
+        let path = canonical_path(learned.key.path()).unwrap_or_default();
         if let Some(ids) = self.by_path.get_mut(&path) {
             ids.remove(&id.0);
             if ids.is_empty() {
@@ -314,7 +285,7 @@ impl Shelf {
             .candidates(purge)
             .into_iter()
             .filter_map(|id| self.overlay.learned(LearnedId(id)))
-            .filter(|learned| purge.means(&learned.key, &learned.tags))
+            .filter(|learned| means(purge, &learned.key, &learned.tags))
             .cloned()
             .collect();
         for learned in &meant {
@@ -328,11 +299,11 @@ impl Shelf {
         match &purge.scope {
             Scope::Path(text) => {
                 let path = text.split('?').next().unwrap_or_default();
-                let ids = canonical(path.as_bytes()).and_then(|path| self.by_path.get(&path));
+                let ids = canonical_path(path.as_bytes()).and_then(|path| self.by_path.get(&path));
                 ids.into_iter().flatten().copied().collect()
             }
             Scope::Prefix(text) => {
-                let Some(prefix) = canonical(text.as_bytes()) else {
+                let Some(prefix) = canonical_path(text.as_bytes()) else {
                     return Vec::new();
                 };
                 let from = self.by_path.range(prefix.clone()..);

@@ -20,11 +20,13 @@ pub enum Event {
     Evicted,
     /// An answer was purged.
     Purged,
+    /// The fetcher has no time to hear of more requests.
+    Unheard,
 }
 
 impl Event {
     /// Every variant.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Fetched,
         Self::Coalesced,
         Self::Passed,
@@ -32,6 +34,7 @@ impl Event {
         Self::Revalidated,
         Self::Evicted,
         Self::Purged,
+        Self::Unheard,
     ];
 
     /// Metric label.
@@ -44,6 +47,7 @@ impl Event {
             Self::Revalidated => "revalidated",
             Self::Evicted => "evicted",
             Self::Purged => "purged",
+            Self::Unheard => "unheard",
         }
     }
 }
@@ -60,6 +64,16 @@ pub struct RouteStats {
 }
 
 impl RouteStats {
+    /// The same counts, of no answers.
+    pub fn carried_over(&self) -> Self {
+        let copy = |count: &AtomicU64| AtomicU64::new(count.load(Ordering::Relaxed));
+        Self {
+            events: self.events.each_ref().map(copy),
+            not_stored: self.not_stored.each_ref().map(copy),
+            ..Self::default()
+        }
+    }
+
     /// Counts an event.
     pub fn count(&self, event: Event) {
         self.events[event as usize].fetch_add(1, Ordering::Relaxed);
@@ -82,21 +96,21 @@ impl RouteStats {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Shows every counter and gauge as (name, label, value).
-    pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
-        for event in Event::ALL {
-            let count = self.events[event as usize].load(Ordering::Relaxed);
-            see("cache", event.label(), count);
+    /// Shows every counter.
+    pub fn visit(&self, see: &mut impl FnMut(String, u64)) {
+        for (event, count) in Event::ALL.iter().zip(&self.events) {
+            let count = count.load(Ordering::Relaxed);
+            see(event.label().into(), count);
         }
-        for why in NotStored::ALL {
-            let count = self.not_stored[why.index()].load(Ordering::Relaxed);
-            see("cache_not_stored", why.label(), count);
+        for (why, count) in NotStored::ALL.iter().zip(&self.not_stored) {
+            let count = count.load(Ordering::Relaxed);
+            see(format!("not_stored_{}", why.label()), count);
         }
-        see(
-            "cache_held",
-            "entries",
-            self.entries.load(Ordering::Relaxed),
-        );
-        see("cache_held", "bytes", self.bytes.load(Ordering::Relaxed));
+    }
+
+    /// Learned answers, and what they take in bytes.
+    pub fn held(&self) -> (u64, u64) {
+        let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
+        (load(&self.entries), load(&self.bytes))
     }
 }

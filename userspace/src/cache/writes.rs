@@ -7,10 +7,10 @@
 //!
 //! Paths share slots by hash. Two that do so only cost each other some learning.
 
-use super::key::{CacheId, Key};
-use super::shelf::canonical;
+use super::key::Key;
+use crate::store::canonical_path;
 use foldhash::fast::FixedState;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tcp_lite::Instant;
@@ -39,17 +39,16 @@ impl Default for Writes {
 }
 
 impl Writes {
-    /// The slot of `path`, in the form that routes are found by.
-    pub fn slot(route: CacheId, path: &[u8]) -> Slot {
+    /// The slot of `path`, in the form that routes are found by, on any site.
+    pub fn slot(path: &[u8]) -> Slot {
         let mut hasher = FixedState::default().build_hasher();
-        route.hash(&mut hasher);
         hasher.write(path);
         Slot((hasher.finish() as usize % SLOTS) as u32)
     }
 
     /// The slot of the path of `key`.
     pub fn slot_of(key: &Key) -> Slot {
-        Self::slot(key.route(), &canonical(key.path()).unwrap_or_default())
+        Self::slot(&canonical_path(key.path()).unwrap_or_default())
     }
 
     /// A request that may change what is at the slot is about to be handed over. Visible to all workers before anything
@@ -73,8 +72,8 @@ mod tests {
     #[test]
     fn what_was_asked_for_before_the_end_of_the_hold_does_not_count() {
         let writes = Writes::default();
-        let slot = Writes::slot(CacheId(1), b"/a");
-        let other = Writes::slot(CacheId(1), b"/b");
+        let slot = Writes::slot(b"/a");
+        let other = Writes::slot(b"/b");
         assert_ne!(slot, other);
         assert!(!writes.may_have_changed(slot, Instant(0)));
         writes.note(slot, Instant(1000), Duration::from_micros(500));

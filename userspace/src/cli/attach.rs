@@ -74,7 +74,6 @@ pub(super) fn run(interface: Option<String>, config: &Path, socket: Option<PathB
     };
     let _metrics = serve_metrics(config.control.metrics, reader.clone())
         .inspect_err(|e| log::warn!("no metrics on {}: {e}", config.control.metrics));
-    warn_of_what_is_not_served(&config);
     announce(&reader);
     serve(daemon, &stop)
 }
@@ -184,12 +183,6 @@ fn respond(request: Request, reader: &Reader, stop: &Sender<Stop>) -> Response {
 fn same(a: &str, b: &str) -> bool {
     let index = |name: &str| if_nametoindex(name).ok();
     index(a).is_some_and(|i| index(b) == Some(i))
-}
-
-fn warn_of_what_is_not_served(config: &Config) {
-    if config.sites.iter().any(|s| !s.caches.is_empty()) {
-        log::warn!("[[site.cache]] routes are not learned yet");
-    }
 }
 
 /// The one line on standard output, for those who wait for it.

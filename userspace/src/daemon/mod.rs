@@ -6,8 +6,9 @@ mod ladder;
 mod status;
 
 pub use error::StartError;
-pub use status::{QueueStatus, Reader, RouteStatus, Status};
+pub use status::{CacheStatus, QueueStatus, Reader, RouteStatus, Status};
 
+use crate::cache::Learner;
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Snapshot};
@@ -36,6 +37,8 @@ const STALL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Daemon {
     live: Arc<Live>,
+    // Ends with the daemon.
+    _learner: Learner,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
     _kernel_side: KernelSide,
@@ -83,6 +86,7 @@ impl Daemon {
             hugepages,
         } = ladder::climb(config, &nic, live.current())?;
 
+        let learner = learner(&live).map_err(StartError::Thread)?;
         let queues: Vec<_> = workers.iter().map(|w| (w.queue(), w.published())).collect();
         let watch = queues.iter().map(Watch::new).collect();
         let steering = Arc::new(Mutex::new(steering));
@@ -99,6 +103,7 @@ impl Daemon {
         };
         let mut daemon = Self {
             live,
+            _learner: learner,
             steering,
             _kernel_side: kernel_side,
             workers: Vec::with_capacity(workers.len()),
@@ -208,6 +213,14 @@ impl Daemon {
             let _ = thread.join();
         }
     }
+}
+
+/// What learns for `[[site.cache]]` routes. There is always one: a reload may bring such a route.
+fn learner(live: &Arc<Live>) -> io::Result<Learner> {
+    let learner = Learner::start(live)?;
+    let purger = learner.purger();
+    live.on_purge(move |purge| purger.purge(purge));
+    Ok(learner)
 }
 
 impl Watch {

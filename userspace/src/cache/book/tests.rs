@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::cache::overlay::Lookup;
-use crate::cache::shelf::Scope;
+use crate::cache::stats::RouteStats;
+use crate::store::{RouteName, Scope};
 use http::HeaderValue;
+use sidestep_config::Config;
 
 const CONFIG: &str = r#"
 [[site]]
@@ -26,8 +28,7 @@ const START: u64 = 1_767_225_600;
 
 struct Bench {
     book: Book,
-    stats: Vec<Arc<RouteStats>>,
-    writes: Arc<Writes>,
+    caches: Arc<Caches>,
     now: Instant,
 }
 
@@ -35,15 +36,24 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+fn caches() -> Arc<Caches> {
+    let config = Config::parse(CONFIG, "t").unwrap_or_else(|e| panic!("{e}"));
+    let routes = config.sites[0].caches.iter().map(|route| {
+        let name = RouteName {
+            site: "*".into(),
+            route: format!("{:?}", route.path),
+        };
+        Some((name, route.clone()))
+    });
+    Arc::new(Caches::new(config.limits.cache_memory, routes.collect()))
+}
+
 impl Bench {
     fn new() -> Self {
-        let config = Config::parse(CONFIG, "t").unwrap_or_else(|e| panic!("{e}"));
-        let stats: Vec<Arc<RouteStats>> = vec![Arc::default(), Arc::default()];
-        let writes = Arc::new(Writes::default());
+        let caches = caches();
         Self {
-            book: Book::new(&config, &stats, writes.clone()),
-            stats,
-            writes,
+            book: Book::new(caches.clone()),
+            caches,
             now: Instant(1_000_000),
         }
     }
@@ -61,7 +71,12 @@ impl Bench {
             String::from_utf8_lossy(learned.response.body()).into_owned()
         };
         let tells = |tell| if tell { "!" } else { "" };
-        match overlay.find(&word.key.asked(), word.fields(), &self.writes, self.now) {
+        match overlay.find(
+            &word.key.asked(),
+            word.fields(),
+            self.caches.writes(),
+            self.now,
+        ) {
             Lookup::Fresh { id, tell } => format!("fresh{} {}", tells(tell), body(id)),
             Lookup::Stale { id, tell } => format!("stale{} {}", tells(tell), body(id)),
             Lookup::Miss => "miss".into(),
@@ -101,12 +116,20 @@ impl Bench {
         self.book.purge(&Purge { host: None, scope })
     }
 
+    fn stats(&self) -> &RouteStats {
+        let first = self.caches.all().next();
+        &first.expect("there are two routes").stats
+    }
+
     /// All counters of the first route that are not zero.
     fn counts(&self) -> String {
         let mut counts = Vec::new();
-        self.stats[0].visit(&mut |name, label, value| {
-            if value > 0 && name != "cache_held" {
-                counts.push(format!("{label} {value}"));
+        self.stats().visit(&mut |label, value| {
+            if value > 0 {
+                counts.push(format!(
+                    "{} {value}",
+                    label.trim_start_matches("not_stored_")
+                ));
             }
         });
         counts.join(", ")
@@ -125,6 +148,7 @@ fn word(url: &str, fields: &str) -> Told {
         query,
     };
     Told {
+        caches: caches(),
         key: asked.to_key(),
         fields: fields.as_bytes().into(),
     }
@@ -288,7 +312,7 @@ fn stale_answers_bridge_the_time_that_an_origin_fails() {
         let overlay = bench.book.overlay();
         let asked = word.key.asked();
         overlay
-            .rescue(&asked, word.fields(), &bench.writes, bench.now)
+            .rescue(&asked, word.fields(), bench.caches.writes(), bench.now)
             .is_some()
     };
     assert!(rescue(&bench));
@@ -369,8 +393,8 @@ fn nothing_of_before_a_write_is_served_and_nothing_learned_until_it_is_settled()
     bench.learn("/a/1?x", fields, "one");
     bench.learn("/a/2", fields, "other");
     let before = bench.told("/a/1", "").expect("asks");
-    let slot = Writes::slot(super::super::key::CacheId(0), b"/a/1");
-    bench.writes.note(slot, bench.now, secs(5));
+    let slot = Writes::slot(b"/a/1");
+    bench.caches.writes().note(slot, bench.now, secs(5));
     assert_eq!(bench.lookup("/a/1?x", ""), "miss");
     assert_eq!(bench.lookup("/a/2", ""), "fresh other");
     bench.done(&before, 200, fields, "old");
@@ -517,15 +541,7 @@ fn memory_stays_within_its_budget_and_what_is_in_use_stays() {
     for n in 0..20 {
         bench.learn(&format!("/a/hot{n}"), fields, &body);
     }
-    let held = |bench: &Bench| {
-        let mut held = (0, 0);
-        bench.stats[0].visit(&mut |name, label, value| match (name, label) {
-            ("cache_held", "entries") => held.0 = value,
-            ("cache_held", "bytes") => held.1 = value,
-            _ => {}
-        });
-        held
-    };
+    let held = |bench: &Bench| bench.stats().held();
     let mut missed = 0;
     for n in 0..2600 {
         bench.learn(&format!("/a/cold{n}"), fields, &body);
