@@ -129,26 +129,68 @@ impl<'net> Daemon<'net> {
     /// `sidestep status --json`.
     ///
     /// # Panics
-    /// When the command fails or prints no JSON.
+    /// When the command fails, prints no JSON, or its exit code is another than what it prints stands for.
     pub fn status(&self) -> Value {
         let done = self.control(&["status", "--json"]);
-        assert_eq!(
-            done.code(),
-            0,
-            "status failed:\n{}{}",
-            done.stderr,
-            self.log()
-        );
-        serde_json::from_str(&done.stdout)
-            .unwrap_or_else(|error| panic!("status prints no JSON ({error}):\n{}", done.stdout))
+        let said = || format!("{}{}{}", done.stdout, done.stderr, self.log());
+        assert!(matches!(done.code(), 0 | 3), "status failed:\n{}", said());
+        let status: Value = serde_json::from_str(&done.stdout)
+            .unwrap_or_else(|error| panic!("status prints no JSON ({error}):\n{}", said()));
+        let degraded = status["degraded"] != Value::Array(Vec::new());
+        assert_eq!(done.code() == 3, degraded, "{}", said());
+        status
+    }
+
+    /// Why it does not work as well as it could: the reasons in its status.
+    ///
+    /// # Panics
+    /// As [`Daemon::status`].
+    pub fn degraded(&self) -> Vec<String> {
+        let status = self.status();
+        let all = status["degraded"].as_array().into_iter().flatten();
+        all.map(|trouble| trouble["reason"].as_str().unwrap_or("?").to_owned())
+            .collect()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.running().id()
+    }
+
+    /// Waits for an end that something else caused, with all that it said.
+    ///
+    /// # Panics
+    /// When it still runs after its time to drain.
+    pub fn gone(mut self) -> Finished {
+        let Some(process) = self.process.take() else {
+            unreachable!("taken by value only");
+        };
+        process.finish(DRAIN_LIMIT)
+    }
+
+    /// Sends it SIGTERM; [`Daemon::gone`] waits for its end.
+    pub fn terminate(&self) {
+        self.running().signal(Signal::SIGTERM);
+    }
+
+    /// Whether all of its own threads have ended, also when one that is traced keeps it from being gone.
+    pub fn is_over(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
+        // The state comes behind the name, which is in brackets.
+        stat.map_or(true, |stat| stat.contains(") Z "))
     }
 
     /// Runs a control command with this daemon's socket.
     pub fn control(&self, args: &[&str]) -> Finished {
-        let socket = self.files.path().join("control.sock").display().to_string();
+        let socket = self.socket();
         let mut all = args.to_vec();
         all.extend(["--socket", &socket]);
         sidestep(self.host, &all)
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> String {
+        self.files.path().join("control.sock").display().to_string()
     }
 
     /// Bytes of memory that it has resident (`VmRSS`).

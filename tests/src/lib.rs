@@ -8,6 +8,7 @@ pub mod clock;
 pub mod crowd;
 pub mod daemon;
 pub mod example;
+pub mod freeze;
 pub mod http;
 pub mod link;
 pub mod listener;

@@ -302,7 +302,11 @@ fn a_stale_answer_bridges_the_time_until_there_is_a_new_one() {
         wait_for(PATIENCE, "the new one", || {
             (text(&get(&net, to, path)) == "2").then_some(())
         });
-        assert_eq!(origin.misses(path), misses, "no client waited for the server");
+        assert_eq!(
+            origin.misses(path),
+            misses,
+            "no client waited for the server"
+        );
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Nic {
     pub mtu: usize,
     /// Receive queues in use.
     pub queues: u32,
+    /// It is administratively up.
+    pub up: bool,
     /// Its addresses, link-local ones included.
     pub addresses: BTreeSet<IpAddr>,
 }
@@ -69,6 +71,7 @@ impl Nic {
             source,
         };
         let mtu = sys::mtu(name).map_err(|e| unreadable("MTU", e))?;
+        let up = sys::is_up(name).map_err(|e| unreadable("flags", e))?;
         let queues = match sys::channels(name) {
             // Zero channels is how some drivers say that they have just one.
             Ok((queues, _)) => queues.max(1),
@@ -93,6 +96,7 @@ impl Nic {
             index,
             mtu,
             queues,
+            up,
             addresses,
         })
     }

@@ -89,6 +89,18 @@ pub fn mtu(interface: &str) -> io::Result<usize> {
     usize::try_from(mtu).map_err(|_| io::Error::other("negative MTU"))
 }
 
+/// Whether a NIC is administratively up (`SIOCGIFFLAGS`).
+///
+/// # Errors
+/// ENODEV without such a NIC.
+pub fn is_up(interface: &str) -> io::Result<bool> {
+    let mut request = request_for(interface)?;
+    ioctl(libc::SIOCGIFFLAGS, &mut request)?;
+    // SAFETY: a successful SIOCGIFFLAGS has filled this member.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(libc::c_int::from(flags) & libc::IFF_UP != 0)
+}
+
 /// The Ethernet address of a NIC (`SIOCGIFHWADDR`).
 ///
 /// # Errors

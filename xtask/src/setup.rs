@@ -21,6 +21,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("procps", "processes in tests"),
     ("curl", "a client in tests and the demo"),
     ("wrk", "a client in tests"),
+    ("tcpdump", "reads a dump in tests"),
     ("nginx-light", "a server in tests"),
 ];
 

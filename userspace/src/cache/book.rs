@@ -268,12 +268,12 @@ impl Book {
                 self.give_up(now, &flight, &purpose, why);
             }
         }
-        next.extend(self.from_line(now, &origin));
+        next.extend(self.next_in_line(now, &origin));
         next
     }
 
     /// What may run now of an origin's fetches.
-    fn from_line(&mut self, now: Instant, origin: &Origin) -> Vec<Fetch> {
+    fn next_in_line(&mut self, now: Instant, origin: &Origin) -> Vec<Fetch> {
         let mut next = Vec::new();
         let Some(line) = self.lines.get_mut(origin) else {
             return next;

@@ -66,7 +66,11 @@ impl Learner {
             .build()?;
         let thread = std::thread::Builder::new()
             .name("cache".into())
-            .spawn(move || runtime.block_on(state.run(heard, ordered)))?;
+            .spawn(move || {
+                runtime.block_on(state.run(heard, ordered));
+                // A name that is being looked up is not worth waiting for.
+                runtime.shutdown_background();
+            })?;
         Ok(Self {
             orders,
             thread: Some(thread),

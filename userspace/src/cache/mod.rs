@@ -1,6 +1,6 @@
 //! The cache that learns from the user's own server (RFC 9111).
 //!
-//! A request that cannot be answered is left to the server like any other; beside that, the [fetcher](book) asks the
+//! A request that cannot be answered is left to the server like any other; beside that, the fetcher asks the
 //! server for the same URL, and if a shared cache may keep the answer, the next request for it is answered by the
 //! workers. See `docs/cache.md`.
 

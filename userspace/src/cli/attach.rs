@@ -2,9 +2,9 @@
 
 use super::{FAILURE, OK, USAGE, fail};
 use crate::control::{
-    ControlError, ControlServer, Request, Response, SocketError, ask, serve_metrics,
+    ControlError, ControlServer, DumpServer, Request, Response, SocketError, ask, serve_metrics,
 };
-use crate::daemon::{Daemon, Ended, Reader};
+use crate::daemon::{Daemon, Degraded, Ended, Reader};
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 use nix::net::if_::if_nametoindex;
 use sidestep_config::Config;
@@ -72,10 +72,15 @@ pub(super) fn run(interface: Option<String>, config: &Path, socket: Option<PathB
         Ok(server) => server,
         Err(e) => return fail(&e, FAILURE),
     };
-    let _metrics = serve_metrics(config.control.metrics, reader.clone())
-        .inspect_err(|e| log::warn!("no metrics on {}: {e}", config.control.metrics));
+    let _dump = DumpServer::start(&config.control.socket, daemon.taps())
+        .inspect_err(|e| log::warn!("`sidestep dump` will not work: {e}"));
+    let address = config.control.metrics;
+    let _metrics = serve_metrics(address, reader.clone()).inspect_err(|e| {
+        let why = e.to_string();
+        reader.add_trouble(Degraded::NoMetrics { address, why });
+    });
     announce(&reader);
-    serve(daemon, &stop)
+    serve(daemon, &interface, &stop)
 }
 
 /// Has the daemon that runs on this NIC drain and detach. Until we attach, the kernel's server gets what is new, so
@@ -100,7 +105,7 @@ fn take_over(config: &Config, interface: &str, in_use: &SocketError) -> Result<(
     }
 }
 
-fn serve(mut daemon: Daemon, stop: &Receiver<Stop>) -> u8 {
+fn serve(mut daemon: Daemon, interface: &str, stop: &Receiver<Stop>) -> u8 {
     loop {
         select! {
             recv(stop) -> why => {
@@ -112,7 +117,9 @@ fn serve(mut daemon: Daemon, stop: &Receiver<Stop>) -> u8 {
             }
             recv(daemon.ended()) -> ended => {
                 // Dropping the daemon detaches: better the kernel alone than a queue that nobody reads.
+                let gone = |e: &io::Error| e.raw_os_error() == Some(libc::ENODEV);
                 let why = match ended {
+                    Ok(Ended { result: Some(Err(e)), .. }) if gone(&e) => format!("{interface} is gone"),
                     Ok(Ended { queue, result: Some(Err(e)) }) => format!("queue {queue}: {e}"),
                     Ok(Ended { queue, .. }) => format!("the worker of queue {queue} failed"),
                     Err(_) => "all workers ended".to_owned(),
@@ -120,14 +127,11 @@ fn serve(mut daemon: Daemon, stop: &Receiver<Stop>) -> u8 {
                 drop(daemon);
                 return fail(&format_args!("{why}; detached"), FAILURE);
             }
-            default(WATCH) => match daemon.look_after_workers() {
-                Ok(hung) => {
-                    for queue in hung {
-                        log::error!("the worker of queue {queue} hangs: the kernel has its frames from now on; start sidestep anew");
-                    }
+            default(WATCH) => {
+                if let Err(e) = daemon.look_after_workers() {
+                    return fail(&format_args!("{e}; detached"), FAILURE);
                 }
-                Err(e) => return fail(&format_args!("{e}; detached"), FAILURE),
-            },
+            }
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The command line: parsed once, each command in a file of its own.
 
 mod attach;
+mod dump;
 mod query;
+mod top;
 
 use crate::demo::DemoError;
 use clap::{CommandFactory, Parser, Subcommand};
 use sidestep_config::Config;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// It worked.
 const OK: u8 = 0;
@@ -16,6 +20,8 @@ const OK: u8 = 0;
 const FAILURE: u8 = 1;
 /// The command line or the configuration is wrong.
 const USAGE: u8 = 2;
+/// It works, but not as well as it could.
+const DEGRADED: u8 = 3;
 
 /// Answers small GETs straight out of the NIC's queues and leaves everything else to the kernel.
 #[derive(Debug, Parser)]
@@ -79,6 +85,31 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Watch what a running daemon does: rates, by queue and by route
+    Top {
+        /// Print one frame, then end
+        #[arg(long)]
+        once: bool,
+        /// Time between two looks, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+        interval: f64,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Write the frames that the fast path receives and sends to standard output, as pcap: `sidestep dump | tcpdump -r -`
+    Dump {
+        /// Only frames from or to this address
+        #[arg(long, value_name = "ADDRESS")]
+        host: Option<IpAddr>,
+        /// Only TCP segments from or to this port
+        #[arg(long)]
+        port: Option<u16>,
+        /// End after so many frames
+        #[arg(long, short, value_name = "FRAMES")]
+        count: Option<u64>,
+        #[command(flatten)]
+        socket: Socket,
+    },
     /// Print a configuration with every key, its default and what it does
     Sample,
     /// Print a completion script for a shell
@@ -117,6 +148,17 @@ pub fn main() -> ExitCode {
         Command::Detach { interface, socket } => query::detach(interface, &socket.socket),
         Command::Check { config } => check(&config),
         Command::Status { json, socket } => query::status(json, &socket.socket),
+        Command::Top {
+            once,
+            interval,
+            socket,
+        } => top::run(once, Duration::from_secs_f64(interval), &socket.socket),
+        Command::Dump {
+            host,
+            port,
+            count,
+            socket,
+        } => dump::run(dump::Filter { host, port }, count, &socket.socket),
         Command::Sample => {
             print!("{}", Config::sample());
             OK
@@ -129,6 +171,14 @@ pub fn main() -> ExitCode {
         Command::Man => man(),
     };
     ExitCode::from(code)
+}
+
+/// An interval that makes sense: at least what a terminal can show, at most an hour.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.05..=3600.0).contains(&seconds) => Ok(seconds),
+        Ok(_) | Err(_) => Err("not a number from 0.05 to 3600".into()),
+    }
 }
 
 fn demo(once: bool, config: Option<&Path>, tries: &[String], command: &[String]) -> u8 {

@@ -1,19 +1,22 @@
 //! `sidestep status` and `sidestep detach`: what goes over the control socket.
 
-use super::{FAILURE, OK, fail};
+use super::{DEGRADED, FAILURE, OK, fail};
 use crate::control::{Request, Response, ask};
 use serde_json::Value;
 use std::path::Path;
 
 pub(super) fn status(json: bool, socket: &Path) -> u8 {
     match ask(socket, &Request::Status) {
-        Ok(Response::Status(status)) if json => {
-            println!("{status}");
-            OK
-        }
         Ok(Response::Status(status)) => {
-            print_status(&status);
-            OK
+            if json {
+                println!("{status}");
+            } else {
+                print_status(&status);
+            }
+            match status["degraded"].as_array() {
+                Some(all) if !all.is_empty() => DEGRADED,
+                _ => OK,
+            }
         }
         Ok(other) => fail(&format_args!("unexpected answer: {other:?}"), FAILURE),
         Err(e) => fail(&e, FAILURE),
@@ -35,6 +38,9 @@ fn print_status(status: &Value) {
     println!("mode       {}", text(&status["mode"]));
     for at in status["listening"].as_array().into_iter().flatten() {
         println!("listening  {}", text(at));
+    }
+    for trouble in status["degraded"].as_array().into_iter().flatten() {
+        println!("degraded: {}", text(&trouble["text"]));
     }
     let store = &status["store"];
     println!(

@@ -2,6 +2,7 @@
 
 use crate::daemon::{CacheStatus, Reader, RouteStatus, Status};
 use crate::kernel_http::KernelServer;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
@@ -99,6 +100,14 @@ fn render(status: &Status) -> String {
                 "sidestep_cache_held{{site=\"{site}\",route=\"{route}\",unit=\"{unit}\"}} {value}"
             );
         }
+    }
+    page.push_str("# TYPE sidestep_degraded gauge\n");
+    let mut degraded = BTreeMap::<_, u64>::new();
+    for trouble in &status.degraded {
+        *degraded.entry(trouble.label()).or_default() += 1;
+    }
+    for (reason, count) in degraded {
+        let _ = writeln!(page, "sidestep_degraded{{reason=\"{reason}\"}} {count}");
     }
     page.push_str("# TYPE sidestep_xdp_frames counter\n");
     for (verdict, count) in &status.xdp {

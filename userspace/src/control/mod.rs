@@ -3,10 +3,12 @@
 //! One JSON object a line each way over a Unix stream socket that only the daemon's user may open.
 
 mod client;
+pub mod dump;
 mod metrics;
 mod server;
 
 pub use client::{ControlError, ask};
+pub use dump::DumpServer;
 pub use metrics::serve_metrics;
 pub use server::{ControlServer, SocketError};
 

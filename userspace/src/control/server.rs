@@ -79,16 +79,7 @@ impl ControlServer {
             path: path.to_owned(),
             source,
         };
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(make)?;
-        }
-        Self::may_have(path)?;
-        match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(make(e)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path).map_err(make)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(make)?;
+        let listener = listen(path)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = stop.clone();
         let thread = std::thread::Builder::new()
@@ -115,6 +106,26 @@ impl ControlServer {
             thread: Some(thread),
         })
     }
+}
+
+/// A listening socket at `path` for the daemon's user only, and its directory if need be. One that a killed daemon left
+/// behind is replaced.
+pub(super) fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+    let make = |source| SocketError::Make {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(make)?;
+    }
+    ControlServer::may_have(path)?;
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(make(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(make)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(make)?;
+    Ok(listener)
 }
 
 fn serve(

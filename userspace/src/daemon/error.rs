@@ -62,6 +62,9 @@ pub enum StartError {
         /// The port.
         port: u16,
     },
+    /// Workers that do not end when told to.
+    #[error("{0} of the workers hang: their connections are lost")]
+    Hangs(usize),
     /// A thread could not be started.
     #[error("cannot start a worker: {0}")]
     Thread(io::Error),
@@ -81,6 +84,7 @@ impl StartError {
             | Self::Steer(_)
             | Self::Queue(_)
             | Self::NoMode { .. }
+            | Self::Hangs(_)
             | Self::Thread(_) => false,
         }
     }

@@ -1,12 +1,14 @@
 //! The kernel as one worker sees it: the XDP program's flow table, the way back to the receive path, and the ways of whole
 //! connections into it.
 
+use super::degraded::{Degraded, Troubles};
 use crate::handoff::{Gateway, Handoff, Proxy, Standing, Ticket, Ways};
 use crate::inject::Injector;
 use crate::nic::Nic;
 use crate::steer::{FlowKey, FlowTable};
 use crate::worker::{FlowIndex, Stranger};
 use sidestep_config::{Config, Fallback, FallbackMode, ListenAddress};
+use std::fmt;
 use std::io;
 use tcp_lite::{Endpoint, Flow};
 
@@ -52,51 +54,64 @@ impl Stranger for Injector {
 pub(super) struct KernelSide {
     gateway: Option<Gateway>,
     proxy: Option<Proxy>,
+    troubles: Troubles,
 }
 
 impl KernelSide {
-    /// Opens it for the listeners that have a server behind them. What cannot be had is said in the log: new connections
+    /// Opens it for the listeners that have a server behind them. What cannot be had is one of `troubles`: new connections
     /// of those listeners and those that the kernel has are served all the same.
-    pub fn open(config: &Config, nic: &Nic) -> Self {
+    pub fn open(config: &Config, nic: &Nic, troubles: &Troubles) -> Self {
         let wanted = |mode| {
             let mut listeners = config.listen.iter();
             listeners.any(|l| l.fallback == Fallback::Kernel && l.fallback_mode == mode)
         };
         let (auto, handoff) = (wanted(FallbackMode::Auto), wanted(FallbackMode::Handoff));
-        let mut side = Self::default();
+        let mut side = Self {
+            troubles: troubles.clone(),
+            ..Self::default()
+        };
         if auto || wanted(FallbackMode::Proxy) {
             side.proxy = Proxy::start(nic.index)
-                .inspect_err(|e| log::warn!("no proxy to the server behind: {e}"))
+                .inspect_err(|e| troubles.add(Degraded::NoProxy(e.to_string())))
                 .ok();
         }
         if auto || handoff {
-            let instead = if auto {
-                "they go through a proxy"
-            } else {
-                "503"
+            let instead = if auto { "by a proxy" } else { "503" };
+            let no_handoff = |why: &dyn fmt::Display| {
+                let why = why.to_string();
+                troubles.add(Degraded::NoHandoff { instead, why });
             };
             side.gateway = Gateway::attach(nic.index)
-                .inspect_err(|e| log::warn!("requests for the server behind ({instead}): {e}"))
+                .inspect_err(|e| no_handoff(e))
                 .ok();
         }
         side
     }
 
+    /// What it lacks, and what else goes wrong.
+    pub fn troubles(&self) -> &Troubles {
+        &self.troubles
+    }
+
     /// One worker's ways.
     pub fn way_in(&self, config: &Config) -> Option<Box<dyn Handoff>> {
-        let said = |e: &dyn std::fmt::Display| log::warn!("a way to the server behind: {e}");
         let gateway = || {
+            let no_handoff = |e: &dyn fmt::Display| Degraded::NoHandoff {
+                instead: "by a proxy if there is one",
+                why: e.to_string(),
+            };
             self.gateway
                 .as_ref()?
                 .handle()
-                .inspect_err(|e| said(e))
+                .inspect_err(|e| self.troubles.add(no_handoff(e)))
                 .ok()
         };
+        let no_proxy = |e: &io::Error| self.troubles.add(Degraded::NoProxy(e.to_string()));
         let mut listeners = Vec::new();
         for listen in &config.listen {
             let proxy = || {
                 let handle = self.proxy.as_ref()?.handle(listen.proxy_protocol);
-                handle.inspect_err(|e| said(e)).ok()
+                handle.inspect_err(no_proxy).ok()
             };
             let way: Option<Box<dyn Handoff>> = match (listen.fallback, listen.fallback_mode) {
                 (Fallback::None, _) => continue,

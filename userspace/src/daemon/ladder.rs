@@ -1,10 +1,11 @@
 //! From a configuration to open queues and an attached program, in the best mode that works.
 
 use super::StartError;
+use super::degraded::{Degraded, Troubles};
 use super::kernel_side::{KernelSide, QueueFlows};
 use crate::inject::Injector;
 use crate::nic::Nic;
-use crate::steer::{AttachMode, Steering};
+use crate::steer::{AttachMode, SteerError, Steering};
 use crate::store::{self, Current};
 use crate::worker::{BATCH, Limits, Neighbours, Pipeline, Service, Stranger, Worker};
 use crate::xsk::{BindMode, OpenError, Queue, QueueOptions};
@@ -12,7 +13,6 @@ use sidestep_config::{Config, Fallback, ListenAddress, Mode, Queues};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub(super) struct Rung {
     pub mode: Mode,
     pub listening: Vec<SocketAddr>,
     pub hugepages: bool,
+    pub troubles: Troubles,
 }
 
 /// Bounds the entries of the flow map, one for each connection allowed up to this. It is only a speed-up, so that fewer
@@ -48,10 +49,19 @@ pub(super) fn climb(config: &Config, nic: &Nic, current: &Current) -> Result<Run
         Mode::Generic => &[Mode::Generic],
     };
     let mut tried = String::new();
+    // A driver lacks what it lacks, and most lack zero-copy; but what another set-up would allow should be known.
+    let mut better = false;
     for &mode in rungs {
         match attempt(config, nic, mode, &queues, &listeners, current) {
-            Ok(rung) => return Ok(rung),
+            Ok(rung) => {
+                if better || (config.interface.mode == Mode::Auto && mode == Mode::Generic) {
+                    let mode = name(mode);
+                    rung.troubles.add(Degraded::LowerMode { mode, tried });
+                }
+                return Ok(rung);
+            }
             Err(e) if cannot(&e) => {
+                better |= may_be_mended(&e);
                 log::debug!("{}: {} mode: {e}", nic.name, name(mode));
                 tried.push_str(&format!("\n  {}: {e}", name(mode)));
             }
@@ -91,6 +101,14 @@ fn cannot(e: &StartError) -> bool {
     }
 }
 
+/// True when the mode would work if the NIC were set up in another way.
+fn may_be_mended(e: &StartError) -> bool {
+    matches!(
+        e,
+        StartError::Steer(SteerError::Mtu { .. } | SteerError::Refused { .. })
+    )
+}
+
 fn attempt(
     config: &Config,
     nic: &Nic,
@@ -107,6 +125,7 @@ fn attempt(
         Mode::Generic => AttachMode::Generic,
         Mode::Auto | Mode::ZeroCopy | Mode::Copy => AttachMode::Native,
     };
+    let troubles = Troubles::default();
     // Before any queue is opened: it tells a missing privilege most clearly.
     let mut steering = Steering::load(nic.queues, config.limits.connections.min(MAX_FLOWS))?;
     let options = QueueOptions {
@@ -118,9 +137,7 @@ fn attempt(
     let mut open = Vec::with_capacity(queues.len());
     for &queue in queues {
         let mut opened = open_queue(nic, queue, options)?;
-        // SAFETY: `opened` keeps the socket open across this call; the map takes its own reference.
-        let socket = unsafe { BorrowedFd::borrow_raw(opened.rings().fd()) };
-        steering.set_socket(queue, socket)?;
+        steering.set_socket(queue, opened.rings().socket())?;
         open.push(opened);
     }
     let hugepages = open.iter().all(Queue::hugepages);
@@ -128,7 +145,7 @@ fn attempt(
         steering.add_service(at.ip(), at.port())?;
     }
     steering.attach(&nic.name, attach)?;
-    let kernel_side = KernelSide::open(config, nic);
+    let kernel_side = KernelSide::open(config, nic, &troubles);
     let workers = workers(
         config,
         nic,
@@ -145,6 +162,7 @@ fn attempt(
         mode,
         listening: listeners.keys().copied().collect(),
         hugepages,
+        troubles,
     })
 }
 
@@ -226,7 +244,12 @@ fn workers(
         );
         let waker = neighbours.waker();
         let stack = stack_config(nic, share, secret);
-        let pipeline = Pipeline::new(stack, service, neighbours, stranger(nic));
+        let pipeline = Pipeline::new(
+            stack,
+            service,
+            neighbours,
+            stranger(nic, kernel_side.troubles()),
+        );
         let busy_poll = config.interface.busy_poll;
         Ok(Worker::new(queue, pipeline, waker, busy_poll))
     };
@@ -234,11 +257,11 @@ fn workers(
 }
 
 /// The way back to the kernel. A host without TUN is served all the same: only what such a device would carry is lost.
-fn stranger(nic: &Nic) -> Option<Box<dyn Stranger + Send>> {
+fn stranger(nic: &Nic, troubles: &Troubles) -> Option<Box<dyn Stranger + Send>> {
     match Injector::open(nic.index) {
         Ok(injector) => Some(Box::new(injector)),
         Err(e) => {
-            log::warn!("segments that are not ours cannot be given to the kernel: {e}");
+            troubles.add(Degraded::NoInjector(e.to_string()));
             None
         }
     }

@@ -1,10 +1,13 @@
 //! A running fast path: one NIC, its XDP program, its workers.
 
+mod degraded;
 mod error;
 mod kernel_side;
 mod ladder;
 mod status;
+mod watch;
 
+pub use degraded::Degraded;
 pub use error::StartError;
 pub use status::{CacheStatus, QueueStatus, Reader, RouteStatus, Status};
 
@@ -12,7 +15,7 @@ use crate::cache::Learner;
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Snapshot};
-use crate::worker::{self, Control, Published, Worker};
+use crate::worker::{self, Control, Taps, Worker};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kernel_side::KernelSide;
 use ladder::Rung;
@@ -21,6 +24,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use watch::Watch;
 
 /// How long connections may take on a stop to go to the kernel, or to finish where it has no server. Longer keeps a
 /// person waiting at the prompt for peers that read slowly; shorter closes more connections under a request.
@@ -29,9 +33,12 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How long those that are left may take to close. Shorter resets downloads that were nearly done.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// A worker that has not come round for so long hangs: one that has nothing to do does so once a second. Shorter takes
-/// a machine that is badly overloaded for a fault; all that time the frames of its queue are lost.
-const STALL: Duration = Duration::from_secs(5);
+/// How long a worker may take to reset what is left and end. One that is not through by then hangs, and ends with the
+/// process.
+const END: Duration = Duration::from_secs(1);
+
+/// How often to look for threads that have ended without a word. Others tell just before they are through.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A NIC that is being served. Dropping it detaches at once; [`Daemon::stop`] lets connections finish.
 #[derive(Debug)]
@@ -45,17 +52,8 @@ pub struct Daemon {
     workers: Vec<(Control, JoinHandle<()>)>,
     ended: Receiver<Ended>,
     reader: Reader,
+    taps: Taps,
     watch: Vec<Watch>,
-}
-
-/// When a worker was last seen to come round.
-#[derive(Debug)]
-struct Watch {
-    queue: u32,
-    published: Arc<Published>,
-    rounds: u64,
-    seen: Instant,
-    given_up: bool,
 }
 
 /// A worker's thread has ended.
@@ -80,19 +78,22 @@ impl Daemon {
         let Rung {
             steering,
             kernel_side,
-            workers,
+            mut workers,
             mode,
             listening,
             hugepages,
+            troubles,
         } = ladder::climb(config, &nic, live.current())?;
 
         let learner = learner(&live).map_err(StartError::Thread)?;
         let queues: Vec<_> = workers.iter().map(|w| (w.queue(), w.published())).collect();
-        let watch = queues.iter().map(Watch::new).collect();
+        let watch = workers.iter_mut().map(Watch::new).collect::<Result<_, _>>();
+        let watch = watch.map_err(StartError::Thread)?;
         let steering = Arc::new(Mutex::new(steering));
         let (tell_end, ended) = bounded(workers.len());
         let reader = Reader {
-            interface: nic.name,
+            nic,
+            troubles,
             mode,
             hugepages,
             listening,
@@ -101,6 +102,7 @@ impl Daemon {
             steering: steering.clone(),
             live: live.clone(),
         };
+        let taps = Taps::new(workers.iter().map(Worker::tap));
         let mut daemon = Self {
             live,
             _learner: learner,
@@ -109,6 +111,7 @@ impl Daemon {
             workers: Vec::with_capacity(workers.len()),
             ended,
             reader,
+            taps,
             watch,
         };
         for (n, worker) in workers.into_iter().enumerate() {
@@ -131,6 +134,11 @@ impl Daemon {
         self.live.clone()
     }
 
+    /// For copies of the workers' frames.
+    pub fn taps(&self) -> Taps {
+        self.taps.clone()
+    }
+
     /// Yields when a worker ends, which none does unless it is told to or its NIC is gone.
     pub fn ended(&self) -> &Receiver<Ended> {
         &self.ended
@@ -144,19 +152,18 @@ impl Daemon {
         ladder::check(config, &Nic::read(interface)?)
     }
 
-    /// To be called every second or so: leaves the frames of a queue whose worker hangs to the kernel, and returns
-    /// such queues once.
+    /// To be called every second or so: leaves the frames of a queue whose worker hangs to the kernel until it goes on.
     ///
     /// # Errors
     /// The XDP program's map could not be changed.
     #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
-    pub fn look_after_workers(&mut self) -> Result<Vec<u32>, StartError> {
+    pub fn look_after_workers(&mut self) -> Result<(), StartError> {
         let now = Instant::now();
-        let hung: Vec<u32> = self.watch.iter_mut().filter_map(|w| w.hangs(now)).collect();
-        for &queue in &hung {
-            self.steering().clear_socket(queue)?;
+        let mut steering = lock(&self.steering);
+        for watch in &mut self.watch {
+            watch.look(now, &mut steering, &self.reader.troubles)?;
         }
-        Ok(hung)
+        Ok(())
     }
 
     /// Leaves new connections to the kernel and hands it those that are open, if it has a server for them; the others
@@ -164,33 +171,45 @@ impl Daemon {
     /// counters.
     ///
     /// # Errors
-    /// The gate could not be closed; everything else was done all the same.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "waits for threads, not for packets"
-    )]
+    /// The gate could not be closed, or a worker does not end: its connections are lost. Everything else was done all the
+    /// same.
     pub fn stop(mut self) -> Result<Status, StartError> {
         let closed = self.gate(false);
         for (control, _) in &self.workers {
             control.drain();
         }
-        let mut running = self.workers.len();
-        self.await_ends(&mut running, Instant::now() + DRAIN);
+        self.await_ends(DRAIN);
         for (control, _) in &self.workers {
             control.close();
         }
-        self.await_ends(&mut running, Instant::now() + CLOSE);
-        self.join();
+        self.await_ends(CLOSE);
+        let hang = self.end_workers();
         let status = self.reader.read();
         // Dropping `self` detaches.
-        closed.map(|()| status)
+        closed?;
+        match hang {
+            0 => Ok(status),
+            _ => Err(StartError::Hangs(hang)),
+        }
     }
 
-    fn await_ends(&self, running: &mut usize, deadline: Instant) {
-        while *running > 0 {
-            match self.ended.recv_deadline(deadline) {
-                Ok(_) => *running -= 1,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+    /// Waits until no worker runs, for `limit` at most; returns how many do.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits for threads, not for packets"
+    )]
+    fn await_ends(&self, limit: Duration) -> usize {
+        let deadline = Instant::now() + limit;
+        loop {
+            let running = self.workers.iter().filter(|(_, t)| !t.is_finished());
+            let running = running.count();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if running == 0 || left.is_zero() {
+                return running;
+            }
+            // All have told, and are microseconds from their end.
+            if let Err(RecvTimeoutError::Disconnected) = self.ended.recv_timeout(left.min(LOOK)) {
+                std::thread::yield_now();
             }
         }
     }
@@ -200,18 +219,20 @@ impl Daemon {
     }
 
     fn steering(&self) -> MutexGuard<'_, Steering> {
-        // A thread that panicked while it read counters has not harmed them.
-        self.steering.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.steering)
     }
 
-    fn join(&mut self) {
+    /// Stops the workers that are left, and returns how many do not end.
+    fn end_workers(&mut self) -> usize {
         for (control, _) in &self.workers {
             control.stop();
         }
-        for (_, thread) in self.workers.drain(..) {
+        let hang = self.await_ends(END);
+        for (_, thread) in self.workers.drain(..).filter(|(_, t)| t.is_finished()) {
             // A panic was reported when it happened, see `spawn`.
             let _ = thread.join();
         }
+        hang
     }
 }
 
@@ -223,35 +244,16 @@ fn learner(live: &Arc<Live>) -> io::Result<Learner> {
     Ok(learner)
 }
 
-impl Watch {
-    #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
-    fn new((queue, published): &(u32, Arc<Published>)) -> Self {
-        Self {
-            queue: *queue,
-            published: published.clone(),
-            rounds: 0,
-            seen: Instant::now(),
-            given_up: false,
-        }
-    }
-
-    /// The queue, if its worker hangs, once.
-    fn hangs(&mut self, now: Instant) -> Option<u32> {
-        let rounds = self.published.rounds();
-        if rounds != self.rounds {
-            (self.rounds, self.seen) = (rounds, now);
-        }
-        let hangs = now.duration_since(self.seen) >= STALL && !self.given_up;
-        self.given_up |= hangs;
-        hangs.then_some(self.queue)
-    }
+fn lock(steering: &Mutex<Steering>) -> MutexGuard<'_, Steering> {
+    // A thread that panicked while it read counters has not harmed them.
+    steering.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         // First: the kernel has the traffic from here on. Readers may keep the maps alive, not the link.
         self.steering().detach();
-        self.join();
+        self.end_workers();
     }
 }
 
@@ -291,26 +293,4 @@ fn spawn(n: usize, worker: Worker, to: Sender<Ended>) -> io::Result<(Control, Jo
             tell.result = Some(worker.run());
         })?;
     Ok((control, thread))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{STALL, Watch};
-    use crate::worker::Published;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    #[test]
-    fn a_worker_hangs_that_does_not_come_round_and_is_told_of_once() {
-        let published = Arc::new(Published::default());
-        let mut watch = Watch::new(&(3, published.clone()));
-        let start = watch.seen;
-        let moment = Duration::from_millis(1);
-        assert_eq!(watch.hangs(start + STALL - moment), None);
-        published.publish(|_| {});
-        assert_eq!(watch.hangs(start + STALL), None);
-        assert_eq!(watch.hangs(start + 2 * STALL - moment), None);
-        assert_eq!(watch.hangs(start + 2 * STALL), Some(3));
-        assert_eq!(watch.hangs(start + 3 * STALL), None);
-    }
 }

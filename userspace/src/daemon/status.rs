@@ -1,6 +1,8 @@
 //! What a running daemon tells about itself.
 
+use super::degraded::{Degraded, Troubles};
 use super::ladder;
+use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Summary};
 use crate::worker::{Published, RouteBoard};
@@ -21,6 +23,8 @@ pub struct Status {
     pub interface: String,
     /// How frames reach user space: zero-copy, copy or generic.
     pub mode: &'static str,
+    /// What keeps it from working as well as it could; empty: nothing.
+    pub degraded: Vec<Degraded>,
     /// True when the UMEMs lie on hugepages.
     pub hugepages: bool,
     /// Addresses that are served.
@@ -44,6 +48,8 @@ pub struct QueueStatus {
     pub queue: u32,
     /// See [`Status::mode`].
     pub mode: &'static str,
+    /// How often it has come round.
+    pub rounds: u64,
     /// Where its frames are: free, in_rx, in_tx, held, total.
     pub frames: BTreeMap<&'static str, u64>,
     /// Open connections.
@@ -93,7 +99,8 @@ impl Status {
 /// Reads a daemon's counters from any thread.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    pub(super) interface: String,
+    pub(super) nic: Nic,
+    pub(super) troubles: Troubles,
     pub(super) mode: Mode,
     pub(super) hugepages: bool,
     pub(super) listening: Vec<SocketAddr>,
@@ -107,8 +114,9 @@ impl Reader {
     /// The state now.
     pub fn read(&self) -> Status {
         Status {
-            interface: self.interface.clone(),
+            interface: self.nic.name.clone(),
             mode: ladder::name(self.mode),
+            degraded: self.degraded(),
             hugepages: self.hugepages,
             listening: self.listening.clone(),
             store: self.live.summary(),
@@ -117,6 +125,33 @@ impl Reader {
             cache: self.cache(),
             xdp: self.verdicts(),
         }
+    }
+
+    /// Enters a shortcoming of what was built around the daemon.
+    pub fn add_trouble(&self, trouble: Degraded) {
+        self.troubles.add(trouble);
+    }
+
+    fn degraded(&self) -> Vec<Degraded> {
+        let mut all = self.troubles.all();
+        let before = &self.nic;
+        match Nic::read(&before.name) {
+            Ok(now) => {
+                if !now.up {
+                    all.push(Degraded::Down(now.name));
+                }
+                if now.queues != before.queues {
+                    let (before, now) = (before.queues, now.queues);
+                    all.push(Degraded::Queues { before, now });
+                }
+                if now.mtu != before.mtu {
+                    let (before, now) = (before.mtu, now.mtu);
+                    all.push(Degraded::Mtu { before, now });
+                }
+            }
+            Err(e) => all.push(Degraded::Unreadable(e.to_string())),
+        }
+        all
     }
 
     fn routes(&self) -> Vec<RouteStatus> {
@@ -169,6 +204,7 @@ impl Reader {
         QueueStatus {
             queue: *queue,
             mode: ladder::name(self.mode),
+            rounds: published.rounds(),
             frames,
             connections: value("connections", "open"),
             requests: value("http", "requests"),

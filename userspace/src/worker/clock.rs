@@ -1,7 +1,7 @@
 //! The worker's clock: the only place on the data path that asks the time.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What a batch knows of time. Read once per batch, passed down as a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,14 @@ impl Clock {
         Self {
             start: *START.get_or_init(Instant::now),
         }
+    }
+
+    /// Since 1970-01-01 00:00:00 UTC, for copies of frames.
+    #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+    pub fn wall(&self) -> Duration {
+        // Before that year: a clock that was never set.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.unwrap_or_default()
     }
 
     /// The time for one batch.

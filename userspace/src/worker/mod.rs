@@ -9,6 +9,7 @@ mod publish;
 mod ring;
 mod routes;
 mod service;
+mod tap;
 
 pub use clock::{Clock, Now};
 pub use process::{Pipeline, Stranger};
@@ -16,8 +17,9 @@ pub use publish::Published;
 pub use ring::Neighbours;
 pub use routes::RouteBoard;
 pub use service::{FlowIndex, Limits, Service};
+pub use tap::{Copied, Open, Switch, Taps};
 
-use crate::xsk::{Frame, Port, Queue};
+use crate::xsk::{Frame, Port, Queue, Statistics};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::EventFd;
@@ -26,8 +28,9 @@ use nix::unistd::Pid;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
+use tap::Tap;
 use tcp_lite::Instant;
 
 /// Frames taken from the receive ring at a time. Larger batches coalesce more answers but make the first wait for
@@ -88,7 +91,10 @@ pub struct Worker {
     pipeline: Pipeline,
     published: Arc<Published>,
     control: Control,
+    tap: Tap,
     busy_poll: bool,
+    /// The kernel's counts of the queue's socket, as of the last [`CHECK`].
+    statistics: Statistics,
 }
 
 impl Worker {
@@ -102,7 +108,9 @@ impl Worker {
                 order: Arc::new(AtomicU8::new(Order::Run as u8)),
                 wake: waker,
             },
+            tap: Tap::default(),
             busy_poll,
+            statistics: Statistics::default(),
         };
         // So that a status has every counter from the first moment.
         worker.publish();
@@ -114,6 +122,16 @@ impl Worker {
         self.queue.id()
     }
 
+    /// Its AF_XDP socket.
+    pub fn socket(&mut self) -> BorrowedFd<'_> {
+        self.queue.rings().socket()
+    }
+
+    /// To be set while it does not come round, so that the others pass nothing to it.
+    pub fn hangs(&self) -> Arc<AtomicBool> {
+        self.pipeline.hangs()
+    }
+
     /// For giving it orders.
     pub fn control(&self) -> Control {
         self.control.clone()
@@ -122,6 +140,11 @@ impl Worker {
     /// Where it publishes its counters.
     pub fn published(&self) -> Arc<Published> {
         self.published.clone()
+    }
+
+    /// For copies of its frames.
+    pub fn tap(&self) -> Arc<Switch> {
+        self.tap.switch()
     }
 
     /// Where it publishes its counters by route.
@@ -145,11 +168,17 @@ impl Worker {
             }
             let now = clock.now();
             if now.mono >= check {
-                self.queue.rings().check()?;
+                self.check()?;
                 check = now.mono + CHECK;
             }
             let received = self.queue.rings().receive(&mut frames);
             self.queue.rings().refill();
+            let tapped = self.tap.is_on().then(|| clock.wall());
+            if let Some(at) = tapped {
+                for frame in &frames {
+                    self.tap.copy(at, self.queue.bytes(frame));
+                }
+            }
             self.pipeline.batch(now, &mut self.queue, &mut frames);
             // After the batch: requests that are here already still get their answers.
             if order > obeyed {
@@ -161,6 +190,9 @@ impl Worker {
                 }
                 obeyed = order;
                 self.pipeline.batch(now, &mut self.queue, &mut frames);
+            }
+            if let Some(at) = tapped {
+                self.queue.each_pending(|frame| self.tap.copy(at, frame));
             }
             let waiting = self.queue.rings().kick()?;
             self.queue.rings().reap();
@@ -176,9 +208,21 @@ impl Worker {
             }
         }
         self.pipeline.abort_all(clock.now(), &mut self.queue);
+        self.check()?;
+        if self.tap.is_on() {
+            let at = clock.wall();
+            self.queue.each_pending(|frame| self.tap.copy(at, frame));
+        }
         self.queue.rings().kick()?;
         self.queue.rings().reap();
         self.publish();
+        Ok(())
+    }
+
+    /// Is the queue still there, and what has the kernel counted on it?
+    fn check(&mut self) -> io::Result<()> {
+        self.queue.rings().check()?;
+        self.statistics = self.queue.rings().statistics()?;
         Ok(())
     }
 
@@ -199,9 +243,7 @@ impl Worker {
     }
 
     fn poll(&mut self, timeout: Duration) -> io::Result<()> {
-        let socket = self.queue.rings().fd();
-        // SAFETY: the queue, which `self` owns, keeps the socket open across this call.
-        let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+        let socket = self.queue.rings().socket();
         let mut fds = [
             PollFd::new(socket, PollFlags::POLLIN),
             PollFd::new(self.pipeline.wake_fd(), PollFlags::POLLIN),
@@ -228,13 +270,14 @@ impl Worker {
         let audit = self.queue.audit();
         debug_assert!(audit.balances(), "frames lost: {audit:?}");
         debug_assert_eq!(audit.held, 0, "a batch kept frames");
-        let pipeline = &self.pipeline;
+        let (pipeline, statistics) = (&self.pipeline, &self.statistics);
         self.published.publish(|see| {
             see("queue_frames", "free", audit.free);
             see("queue_frames", "in_rx", audit.in_rx);
             see("queue_frames", "in_tx", audit.in_tx);
             see("queue_frames", "held", audit.held);
             see("queue_frames", "total", audit.total);
+            statistics.visit(&mut |label, value| see("xsk", label, value));
             pipeline.visit(&mut |name, label, value| see(name, label, value));
         });
     }

@@ -13,6 +13,7 @@ use crate::xsk::{Memory, Port, Transmit};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tcp_lite::{Arrival, Disposition, Flow, Instant, Stack};
 
@@ -404,6 +405,11 @@ impl Pipeline {
     /// Readable when a neighbour has passed something on.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.neighbours.wake_fd()
+    }
+
+    /// To be set from another thread while the worker does not come round.
+    pub fn hangs(&self) -> Arc<AtomicBool> {
+        self.neighbours.hangs()
     }
 
     /// Makes `wake_fd` unreadable until the next wake-up.

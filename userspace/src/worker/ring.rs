@@ -7,6 +7,7 @@
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -23,16 +24,23 @@ pub struct Stray {
     pub hops: usize,
 }
 
-/// A worker's place in the ring: its mailbox and its neighbour's.
+/// What the others know of a worker.
+#[derive(Debug)]
+struct Member {
+    mailbox: Sender<Stray>,
+    wake: Arc<EventFd>,
+    hangs: Arc<AtomicBool>,
+}
+
+/// A worker's place in the ring: its mailbox and those of the others.
 #[derive(Debug)]
 pub struct Neighbours {
     inbox: Receiver<Stray>,
-    next: Sender<Stray>,
-    wake_next: Arc<EventFd>,
-    wake: Arc<EventFd>,
-    workers: usize,
-    /// Something was passed on since the last wake-up of the next worker.
-    passed: bool,
+    members: Arc<[Member]>,
+    /// This worker's place among the members.
+    place: usize,
+    /// Who was passed something since the last wake-up.
+    passed: Option<usize>,
 }
 
 impl Neighbours {
@@ -42,54 +50,64 @@ impl Neighbours {
     /// Those of `eventfd(2)`.
     pub fn ring(workers: usize) -> nix::Result<Vec<Self>> {
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(MAILBOX)).unzip();
-        let wakes = (0..workers)
-            .map(|_| {
-                EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).map(Arc::new)
+        let member = |mailbox| {
+            let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+            Ok(Member {
+                mailbox,
+                wake: Arc::new(wake),
+                hangs: Arc::default(),
             })
-            .collect::<nix::Result<Vec<_>>>()?;
-        Ok(inboxes
+        };
+        let members: Arc<[Member]> = senders
             .into_iter()
-            .enumerate()
-            .map(|(i, inbox)| {
-                let next = (i + 1) % workers;
-                Self {
-                    inbox,
-                    next: senders[next].clone(),
-                    wake_next: wakes[next].clone(),
-                    wake: wakes[i].clone(),
-                    workers,
-                    passed: false,
-                }
-            })
-            .collect())
+            .map(member)
+            .collect::<nix::Result<_>>()?;
+        let neighbours = |(place, inbox)| Self {
+            inbox,
+            members: members.clone(),
+            place,
+            passed: None,
+        };
+        Ok(inboxes.into_iter().enumerate().map(neighbours).collect())
     }
 
-    /// Hands `stray` to the next worker, who hears of it with [`Neighbours::wake_next`]. Gives it back when it has
-    /// been everywhere that it can get.
+    /// Hands `stray` to the next worker that does not hang, who hears of it with [`Neighbours::wake_next`]. Gives it back
+    /// when it has been everywhere that it can get.
     ///
     /// # Errors
     /// `Undelivered` says which of the two ways it ended.
     pub fn pass_on(&mut self, mut stray: Stray) -> Result<(), Undelivered> {
-        stray.hops += 1;
-        if stray.hops >= self.workers {
-            return Err(Undelivered::Nobodys(stray.frame));
-        }
-        match self.next.try_send(stray) {
-            Ok(()) => {
-                self.passed = true;
-                Ok(())
+        let mut place = self.place;
+        loop {
+            stray.hops += 1;
+            if stray.hops >= self.members.len() {
+                return Err(Undelivered::Nobodys(stray.frame));
             }
-            Err(TrySendError::Full(_)) => Err(Undelivered::Full),
-            // The next worker has nothing left to drain and is gone.
-            Err(TrySendError::Disconnected(stray)) => Err(Undelivered::Nobodys(stray.frame)),
+            place = (place + 1) % self.members.len();
+            let next = &self.members[place];
+            if next.hangs.load(Ordering::Relaxed) {
+                continue;
+            }
+            match next.mailbox.try_send(stray) {
+                Ok(()) => {
+                    if self.passed != Some(place) {
+                        self.wake_next();
+                        self.passed = Some(place);
+                    }
+                    return Ok(());
+                }
+                Err(TrySendError::Full(_)) => return Err(Undelivered::Full),
+                // That worker has nothing left to drain and is gone.
+                Err(TrySendError::Disconnected(back)) => stray = back,
+            }
         }
     }
 
-    /// Wakes the next worker if it was passed something: once per batch, since it costs a system call.
+    /// Wakes the worker that was passed something: once per batch, since it costs a system call.
     pub fn wake_next(&mut self) {
-        if std::mem::take(&mut self.passed) {
+        if let Some(place) = self.passed.take() {
             // A failed write means that the counter is at its limit: the worker wakes anyway.
-            let _ = self.wake_next.write(1);
+            let _ = self.members[place].wake.write(1);
         }
     }
 
@@ -100,18 +118,23 @@ impl Neighbours {
 
     /// Readable when there is something to take.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+        self.members[self.place].wake.as_fd()
     }
 
     /// Wakes this worker from another thread.
     pub fn waker(&self) -> Arc<EventFd> {
-        self.wake.clone()
+        self.members[self.place].wake.clone()
+    }
+
+    /// To be set from another thread while this worker does not come round: the others then pass nothing to it.
+    pub fn hangs(&self) -> Arc<AtomicBool> {
+        self.members[self.place].hangs.clone()
     }
 
     /// Makes `wake_fd` unreadable until the next wake-up.
     pub fn clear_wake(&self) {
         // Nothing to read (EAGAIN) is what we want to see afterwards.
-        let _ = self.wake.read();
+        let _ = self.members[self.place].wake.read();
     }
 }
 
@@ -139,9 +162,9 @@ mod tests {
     fn a_stray_sees_every_worker_once() {
         let mut ring = Neighbours::ring(3).expect("eventfds");
         assert!(ring[2].pass_on(stray()).is_ok());
-        assert!(ring[0].wake.read().is_err(), "not woken yet");
+        assert!(ring[0].members[0].wake.read().is_err(), "not woken yet");
         ring[2].wake_next();
-        assert_eq!(ring[0].wake.read(), Ok(1));
+        assert_eq!(ring[0].members[0].wake.read(), Ok(1));
         let second = ring[0].take().expect("passed on");
         assert!(ring[0].pass_on(second).is_ok());
         let third = ring[1].take().expect("passed on");
@@ -159,5 +182,28 @@ mod tests {
             ring[0].pass_on(stray()),
             Err(Undelivered::Nobodys(_))
         ));
+    }
+
+    #[test]
+    fn a_worker_that_hangs_is_left_out() {
+        let mut ring = Neighbours::ring(3).expect("eventfds");
+        let hangs = ring[1].hangs();
+        hangs.store(true, Ordering::Relaxed);
+        assert!(ring[0].pass_on(stray()).is_ok());
+        assert!(ring[1].take().is_none());
+        let second = ring[2].take().expect("passed on");
+        assert!(matches!(
+            ring[2].pass_on(second),
+            Err(Undelivered::Nobodys(_))
+        ));
+        assert!(ring[2].pass_on(stray()).is_ok());
+        let second = ring[0].take().expect("passed on");
+        assert!(matches!(
+            ring[0].pass_on(second),
+            Err(Undelivered::Nobodys(_))
+        ));
+        hangs.store(false, Ordering::Relaxed);
+        assert!(ring[0].pass_on(stray()).is_ok());
+        assert!(ring[1].take().is_some());
     }
 }

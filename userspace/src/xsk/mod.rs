@@ -24,4 +24,4 @@ mod rings;
 pub use frame::{Audit, Memory, Port, Transmit};
 pub use memory_port::{MemFrame, MemMemory, MemPort, MemRing};
 pub use queue::{BindMode, OpenError, Queue, QueueOptions};
-pub use rings::{Frame, Rings, Umem};
+pub use rings::{Frame, Rings, Statistics, Umem};

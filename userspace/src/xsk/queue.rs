@@ -1,7 +1,7 @@
 //! Opening one NIC queue: UMEM, rings, socket options, bind.
 
 use super::rings::{RingSizes, Rings, Umem};
-use super::{Audit, Frame, Port};
+use super::{Audit, Frame, Memory, Port};
 use crate::sys;
 use std::io;
 use std::num::NonZeroU32;
@@ -226,6 +226,16 @@ impl Queue {
     /// The rings, for receiving and for waking the kernel.
     pub fn rings(&mut self) -> &mut Rings {
         &mut self.rings
+    }
+
+    /// The bytes of a frame of this queue.
+    pub fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        self.memory.bytes(frame)
+    }
+
+    /// Shows the frames that the next [`Rings::kick`] will give to the kernel, in order.
+    pub fn each_pending(&self, see: impl FnMut(&[u8])) {
+        self.rings.each_pending(&self.memory, see);
     }
 }
 

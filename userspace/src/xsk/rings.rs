@@ -2,7 +2,7 @@
 
 use super::{Audit, Memory, Transmit};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::{CompQueue, FillQueue, RxQueue, TxQueue};
 
@@ -82,6 +82,22 @@ fn into_slice<'a>(mut data: xsk_rs::umem::frame::DataMut<'a>) -> &'a mut [u8] {
     // SAFETY: the bytes lie in the UMEM, which outlives `'a`, and `data`, the only other way
     // to them, ends here.
     unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr(), bytes.len()) }
+}
+
+/// What the kernel counts on an AF_XDP socket (`XDP_STATISTICS`, `Documentation/networking/af_xdp.rst`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Statistics(xsk_rs::socket::XdpStatistics);
+
+impl Statistics {
+    /// Shows every count with its label.
+    pub fn visit(&self, see: &mut impl FnMut(&'static str, u64)) {
+        see("rx_dropped", self.0.rx_dropped());
+        see("rx_invalid_descs", self.0.rx_invalid_descs());
+        see("rx_ring_full", self.0.rx_ring_full());
+        see("fill_ring_empty", self.0.rx_fill_ring_empty_descs());
+        see("tx_invalid_descs", self.0.tx_invalid_descs());
+        see("tx_ring_empty", self.0.tx_ring_empty_descs());
+    }
 }
 
 /// How a queue's frames are shared out.
@@ -207,8 +223,8 @@ impl Rings {
         let mut kicks = 0;
         while waiting > 0 && self.tx.needs_wakeup() && kicks < MAX_KICKS {
             match self.tx.wakeup() {
-                // Short of memory for a copy of the frame: it stays in the ring.
-                Err(e) if e.raw_os_error() == Some(libc::ENOMEM) => break,
+                // Short of memory for a copy of the frame, or the NIC is down: it stays in the ring.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOMEM | libc::ENETDOWN)) => break,
                 other => other?,
             }
             kicks += 1;
@@ -226,10 +242,23 @@ impl Rings {
     /// # Errors
     /// ENODEV: the NIC is gone.
     pub fn check(&self) -> io::Result<()> {
-        self.tx.wakeup().map_err(|e| match e.raw_os_error() {
-            Some(libc::ENXIO) => io::Error::from_raw_os_error(libc::ENODEV),
-            _ => e,
-        })
+        let Err(e) = self.tx.wakeup() else {
+            return Ok(());
+        };
+        match e.raw_os_error() {
+            // A NIC that is down may come up again, with its queues as they were.
+            Some(libc::ENETDOWN) => Ok(()),
+            Some(libc::ENXIO) => Err(io::Error::from_raw_os_error(libc::ENODEV)),
+            _ => Err(e),
+        }
+    }
+
+    /// What the kernel has counted on the socket.
+    ///
+    /// # Errors
+    /// Those of `getsockopt(2)`.
+    pub fn statistics(&self) -> io::Result<Statistics> {
+        self.rx.fd().xdp_statistics().map(Statistics)
     }
 
     /// Descriptors in the transmit ring that the kernel has not consumed.
@@ -238,13 +267,22 @@ impl Rings {
     }
 
     /// The AF_XDP socket, to wait on and to put into the XSKS map.
-    pub fn fd(&self) -> RawFd {
-        self.rx.fd().as_raw_fd()
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        // SAFETY: the receive ring, which `self` owns, keeps the socket open.
+        unsafe { BorrowedFd::borrow_raw(self.rx.fd().as_raw_fd()) }
     }
 
     /// True when the kernel wants a wake-up before it fills receive frames again.
     pub fn fill_needs_wakeup(&self) -> bool {
         self.fill.needs_wakeup()
+    }
+
+    /// Shows the frames given to `send` since the last `kick`, in order.
+    pub(super) fn each_pending(&self, memory: &Umem, mut see: impl FnMut(&[u8])) {
+        for &desc in &self.pending {
+            let owner = self.owner;
+            see(memory.bytes(&Frame { desc, owner }));
+        }
     }
 
     /// Where every frame is now.
