@@ -1,5 +1,6 @@
 //! sidestep's own benchmarks.
 
+mod apps;
 mod goodput;
 mod handoff;
 mod mem;
@@ -26,6 +27,8 @@ enum Command {
     Mem(mem::Options),
     /// Goodput over bad links beside nginx on Linux's TCP, as a table; needs root
     Goodput(goodput::Options),
+    /// The examples' requests per second, straight from their servers and through sidestep; needs root
+    Apps(apps::Options),
     /// What a handoff costs, beside the server alone; needs root
     Handoff(handoff::Options),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Mem(options) => mem::run(&options, ALLOCATOR),
         Command::Goodput(options) => goodput::run(&options),
+        Command::Apps(options) => apps::run(&options),
         Command::Handoff(options) => handoff::run(&options),
     }
 }

@@ -102,7 +102,7 @@ def new_author():
         if books:
             db.execute(insert(book), books)
     # After the commit, or the old state could be cached again; before the answer, so that who has it sees the new state.
-    purge(PAGES, f"author-{id}")
+    purge(PAGES)
     answer = jsonify({"id": id})
     answer.status_code = 201
     answer.headers["Location"] = f"/author/{id}"

@@ -1,4 +1,4 @@
-"""Tells sidestep that answers with certain tags are out of date: one HTTP request over its control socket."""
+"""Tells sidestep that answers with a certain tag are out of date: one HTTP request over its control socket."""
 
 import logging
 import os
@@ -16,18 +16,18 @@ class UnixConnection(HTTPConnection):
         self.sock.connect(SOCKET)
 
 
-def purge(*tags: str) -> None:
-    """When it returns, no answer with one of `tags` that was made before the call will be given any more."""
+def purge(tag: str) -> None:
+    """When it returns, no answer with `tag` that was made before the call will be given any more."""
     connection = UnixConnection("localhost", timeout=5)
     try:
-        connection.request("POST", "/purge?" + urlencode([("tag", tag) for tag in tags]))
+        connection.request("POST", "/purge?" + urlencode({"tag": tag}))
         answer = connection.getresponse()
         if answer.status // 100 != 2:
-            logging.error("sidestep does not purge %s: %s %s", tags, answer.status, answer.read())
+            logging.error("sidestep does not purge %s: %s %s", tag, answer.status, answer.read())
     except (FileNotFoundError, ConnectionRefusedError):
         # It does not run, so that nothing is cached.
         pass
     except (OSError, HTTPException) as error:
-        logging.error("cannot purge %s: %r", tags, error)
+        logging.error("cannot purge %s: %r", tag, error)
     finally:
         connection.close()

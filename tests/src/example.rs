@@ -5,6 +5,9 @@ use crate::daemon::binary;
 use crate::process::{self, Finished, Process};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -42,13 +45,22 @@ impl Example {
     /// # Panics
     /// With what it said when it does not get ready.
     pub fn start(name: &str, server: &[&str]) -> Self {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../examples")
-            .join(name);
+        Self::start_with(name, server, &[])
+    }
+
+    /// [`Example::start`] with these environment variables.
+    ///
+    /// # Panics
+    /// As it.
+    pub fn start_with(name: &str, server: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary());
         command.args(["demo", "--config", "sidestep.toml", "--"]);
-        command.arg(python(name)).args(server).current_dir(source);
+        command
+            .arg(python(name))
+            .args(server)
+            .current_dir(source(name));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command.envs(environment.iter().copied());
         let mut process = Process::spawn(command);
         let id = process.id();
         let socket = process
@@ -80,6 +92,11 @@ impl Example {
         let namespace = format!("sidestep-demo-{}-{which}", self.id);
         command.args(["netns", "exec", &namespace]).args(argv);
         command
+    }
+
+    /// The client, for threads that connect from there.
+    pub fn client(&self) -> ClientHost {
+        ClientHost(format!("/run/netns/sidestep-demo-{}-client", self.id))
     }
 
     /// The server's own answer.
@@ -161,6 +178,34 @@ impl Example {
     }
 }
 
+/// The client of an example.
+#[derive(Clone, Debug)]
+pub struct ClientHost(String);
+
+impl ClientHost {
+    /// A connection to `port` of [`HOST`]; reads and writes on it fail after [`PATIENCE`].
+    ///
+    /// # Errors
+    /// The host does not accept it.
+    pub fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let namespace = File::open(&self.0)?;
+        let to = SocketAddr::from(([10, 77, 0, 1], port));
+        // A namespace belongs to the thread that enters it.
+        let stream = std::thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+                TcpStream::connect_timeout(&to, PATIENCE)
+            });
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    }
+}
+
 fn curl(host: &str, path: &str, options: &[&str], on: impl FnOnce(&[&str]) -> Command) -> Answer {
     let url = format!("http://{host}{path}");
     let mut argv = vec!["curl", "--silent", "--show-error", "--include"];
@@ -198,8 +243,17 @@ impl Answer {
     }
 }
 
+/// The example's directory.
+pub fn source(name: &str) -> PathBuf {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    examples.join(name)
+}
+
 /// The Python of the example's virtual environment, in cargo's target directory, two or three above this program.
-fn python(name: &str) -> PathBuf {
+///
+/// # Panics
+/// When it is not there.
+pub fn python(name: &str) -> PathBuf {
     let program =
         std::env::current_exe().unwrap_or_else(|error| panic!("no path to this program: {error}"));
     program

@@ -38,12 +38,16 @@ fn snapshot(config: &Config) -> Arc<Snapshot> {
 struct Record(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Stranger for Record {
-    fn inject(&mut self, frame: &[u8]) -> io::Result<()> {
+    fn inject(&mut self, frame: &mut [u8]) -> io::Result<()> {
         self.0
             .lock()
             .expect("nobody panics with it")
             .push(frame.to_vec());
         Ok(())
+    }
+
+    fn carry(&mut self, frame: &mut [u8]) -> io::Result<()> {
+        self.inject(frame)
     }
 }
 

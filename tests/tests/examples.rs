@@ -1,7 +1,11 @@
 //! `examples/`: every endpoint, asked directly and through sidestep, as their users would start them.
 
 use serde_json::{Value, json};
+use sidestep_tests::clock::{Deadline, lasting};
 use sidestep_tests::example::Example;
+use sidestep_tests::http::Client;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const UVICORN: [&str; 8] = [
     "-m",
@@ -130,6 +134,81 @@ fn bookstore(database: &str) {
     }
     let log = example.log();
     assert!(!log.contains("Traceback"), "{log}");
+    example.stop();
+}
+
+/// Writers tell how many of their authors are acknowledged; readers ask for a page after that and must see as many.
+#[test]
+fn nobody_sees_the_state_before_a_post_that_was_answered() {
+    let example = Example::start(
+        "bookstore",
+        &["serve", "--authors", "1000", "--database", "sqlite"],
+    );
+    let deadline = Deadline::after(lasting(Duration::from_secs(4), Duration::from_secs(60)));
+    let (acknowledged, pages) = (AtomicU64::new(0), AtomicU64::new(0));
+    let page = "/author?limit=1&offset=7";
+    // Each on a connection of its own: one that was handed over stays with the server.
+    let from = example.client();
+    let ask = |request: String| {
+        let mut client = Client::new(from.connect(80).expect("connects"));
+        client.send(request).expect("sent");
+        client.answer().expect("answered")
+    };
+    let get = |path: &str| {
+        let answer = ask(format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        ));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.head);
+        serde_json::from_slice::<Value>(&answer.body).expect("JSON")
+    };
+    let read = || {
+        let least = 1000 + acknowledged.load(Ordering::SeqCst);
+        let total = get(page)["total"].as_u64().expect("a total");
+        assert!(
+            total >= least,
+            "{least} were there before the request, but it shows {total}"
+        );
+        pages.fetch_add(1, Ordering::SeqCst);
+    };
+    std::thread::scope(|scope| {
+        for writer in 0..2 {
+            let (ask, get, read, acknowledged) = (&ask, &get, &read, &acknowledged);
+            scope.spawn(move || {
+                for number in 0.. {
+                    let body = json!({"name": format!("Writer {writer} {number}")}).to_string();
+                    let answer = ask(format!(
+                        "POST /author HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                        body.len()
+                    ));
+                    assert_eq!(answer.status, 201, "{}", answer.head);
+                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                    let location = answer.field("location").expect("a Location");
+                    assert_eq!(get(location)["name"], format!("Writer {writer} {number}"));
+                    // Several looks at each state, so that it is learned.
+                    for _ in 0..5 {
+                        read();
+                    }
+                    if deadline.passed() {
+                        break;
+                    }
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !deadline.passed() {
+                    read();
+                }
+            });
+        }
+    });
+    let (posts, pages) = (acknowledged.into_inner(), pages.into_inner());
+    eprintln!(
+        "{posts} posts, {pages} pages read, {} answers by the fast path",
+        example.hits()
+    );
+    assert!(posts > 10 && pages > 100, "{posts} posts, {pages} pages");
+    assert_eq!(page_of(&example, page).0, 1000 + posts);
     example.stop();
 }
 

@@ -6,10 +6,10 @@ mod proxied;
 #[path = "handoff_kernel/stage.rs"]
 mod stage;
 
-use sidestep::handoff::{
-    Diag, Handoff, KernelHandoff, Match, ProxyHandoff, Standing, Ticket, Ways,
-};
+use nix::sys::socket::{getsockopt, sockopt};
+use sidestep::handoff::{Diag, KernelHandoff, Match, ProxyHandoff, Standing, Ticket, Ways};
 use sidestep::steer::{AttachMode, Verdict};
+use sidestep::worker::LEAVING;
 use sidestep_tests::clock::PATIENCE;
 use sidestep_tests::listener::{How, PLAINLY};
 use sidestep_tests::raw::{RawClient, Segment, flag};
@@ -220,7 +220,7 @@ fn a_full_accept_queue_keeps_the_connection_pending_until_there_is_room() {
         let request = segments(&client, &second, &[10], 0);
         stage.offer(&second);
         for _ in 0..3 {
-            stage.inject(&request);
+            stage.carry(&second, &request[0]);
             stage.settle(&mut client);
             assert_eq!(stage.handoff.standing(&second.flow), Standing::Pending);
         }
@@ -232,23 +232,49 @@ fn a_full_accept_queue_keeps_the_connection_pending_until_there_is_room() {
 }
 
 #[test]
-fn only_the_offered_numbers_start_a_connection() {
+fn only_a_carrier_of_a_pending_offer_starts_a_connection() {
     let mut stage = Stage::new(AttachMode::Native);
     for mut client in stage.clients() {
         let listener = stage.listen(client.peer, PLAINLY);
+        // A client's frame may end in anything.
+        let false_one = ticket(&mut client, 7);
+        let request = segments(&client, &false_one, &[], 0);
+        stage.offer(&false_one);
+        stage.disguise(&false_one, &request[0]);
+        stage.settle(&mut client);
+        assert_eq!(stage.handoff.standing(&false_one.flow), Standing::Pending);
+
+        // What is late speaks of an offer that is over, and the next one has the same place.
         let ticket = ticket(&mut client, 7);
-        let right = segments(&client, &ticket, &[10], 0);
-        let mut wrong = vec![right[1].clone(); 3];
-        wrong[0].seq = ticket.seq.wrapping_sub(1);
-        wrong[2].seq = ticket.seq;
-        wrong[2].ack = ticket.ack.wrapping_sub(1);
+        let request = segments(&client, &ticket, &[10], 0);
+        let mut late = Vec::new();
+        for _ in 0..LEAVING {
+            stage.offer(&ticket);
+            late.push(stage.carrier(&ticket, &request[0]));
+            stage.handoff.forget(&ticket.flow);
+        }
         stage.offer(&ticket);
-        stage.inject(&wrong);
+        stage.late(late);
         stage.settle(&mut client);
         assert_eq!(stage.handoff.standing(&ticket.flow), Standing::Pending);
         assert!(accept(&listener).is_none());
-        assert_eq!(stage.hand_over(&ticket, &right), Standing::Taken);
+        assert_eq!(stage.hand_over(&ticket, &request), Standing::Taken);
         serve(&listener, &mut client, &ticket, false);
+        assert!(accept(&listener).is_none());
+    }
+}
+
+#[test]
+fn the_kernel_sees_no_mark() {
+    let mut stage = Stage::new(AttachMode::Native);
+    stage.sysctl("tcp_fwmark_accept", "1");
+    for mut client in stage.clients() {
+        let listener = stage.listen(client.peer, PLAINLY);
+        let ticket = ticket(&mut client, 7);
+        let request = segments(&client, &ticket, &[], 0);
+        assert_eq!(stage.hand_over(&ticket, &request), Standing::Taken);
+        let (stream, _) = accept(&listener).expect("a connection");
+        assert_eq!(getsockopt(&stream, sockopt::Mark).expect("a mark"), 0);
     }
 }
 
@@ -274,11 +300,8 @@ fn a_connection_that_has_ended_is_not_made_a_second_time() {
         Match::Listener { mptcp: false }
     );
 
-    stage
-        .another_handle()
-        .offer(&ticket)
-        .expect("offered again");
-    stage.inject(&request);
+    assert_eq!(stage.offer(&ticket), Standing::Taken, "offered again");
+    stage.carry(&ticket, &request[0]);
     stage.settle(&mut client);
     assert_eq!(stage.handoff.standing(&flow), Standing::Taken);
     assert!(
@@ -353,11 +376,22 @@ fn the_gateways_of_two_daemons_do_not_disturb_each_other() {
     drop(new.0);
     let last = ticket(&mut client, 7);
     let request = segments(&client, &last, &[], 0);
-    new.1.offer(&last).expect("offered");
-    old.inject(&request);
+    std::mem::swap(&mut old.handoff, &mut new.1);
+    old.offer(&last);
+    old.carry(&last, &request[0]);
+    std::mem::swap(&mut old.handoff, &mut new.1);
     old.settle(&mut client);
     assert_eq!(new.1.standing(&last.flow), Standing::Pending);
     assert!(accept(&listener).is_none());
+}
+
+#[test]
+fn a_gateway_has_as_many_handles_as_it_was_opened_for() {
+    let stage = Stage::new(AttachMode::Native);
+    let another = stage.another_handle().expect("one more");
+    assert!(stage.another_handle().is_err());
+    drop(another);
+    assert!(stage.another_handle().is_ok());
 }
 
 #[test]
@@ -376,29 +410,29 @@ fn tags_and_ip_options_are_seen_through() {
 }
 
 #[test]
-fn with_syn_cookies_off_nothing_is_offered() {
+fn with_syn_cookies_off_the_client_is_not_reset() {
     let mut stage = Stage::new(AttachMode::Native);
-    let [mut client, _] = stage.clients();
-    let ticket = ticket(&mut client, 0);
-    let set = |value: &str| {
-        let path = "/proc/sys/net/ipv4/tcp_syncookies";
-        stage
-            .net
-            .server
-            .enter(|| std::fs::write(path, value))
-            .expect("set");
-    };
-    set("0");
-    let handoff = &mut stage.handoff;
-    assert!(!handoff.listens(&ticket.flow.local));
-    assert!(handoff.offer(&ticket).is_err());
-    set("1");
-    handoff.offer(&ticket).expect("cookies are on");
-    // What waits is asked about again when it is offered again.
-    set("0");
-    assert!(handoff.offer(&ticket).is_err());
-    set("1");
-    handoff.offer(&ticket).expect("cookies are on");
+    for mut client in stage.clients() {
+        let listener = stage.listen(client.peer, PLAINLY);
+        let ticket = ticket(&mut client, 0);
+        let local = ticket.flow.local;
+        let request = segments(&client, &ticket, &[10], 0);
+        assert!(stage.handoff.listens(&local));
+        stage.sysctl("tcp_syncookies", "0");
+        // Not asked again: the program finds out.
+        let standing = stage.hand_over(&ticket, &request);
+        assert_eq!(standing, Standing::Refused(nix::libc::ENOENT));
+        assert!(accept(&listener).is_none());
+        assert_eq!(client.sync(PORT), [], "silence");
+        stage.handoff.forget(&ticket.flow);
+        // From now on known, until the listener is asked for again.
+        assert!(stage.handoff.offer(&ticket).is_err());
+        stage.sysctl("tcp_syncookies", "1");
+        assert!(stage.handoff.offer(&ticket).is_err());
+        assert!(stage.handoff.listens(&local));
+        assert_eq!(stage.hand_over(&ticket, &request), Standing::Taken);
+        serve(&listener, &mut client, &ticket, false);
+    }
 }
 
 #[test]

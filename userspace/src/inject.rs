@@ -6,12 +6,12 @@
 
 mod tap;
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 
 use aya::programs::LinkOrder;
 use aya::programs::tc::{self, NlOptions, SchedClassifier, TcAttachOptions, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
-use xdp_prog::{INJECT_MAC, INJECT_PROGRAM, NIC_IFINDEX, OBJECT};
+use xdp_prog::{CARRIER_MAC, INJECT_MAC, INJECT_PROGRAM, NIC_IFINDEX, OBJECT};
 
 use tap::Tap;
 
@@ -98,13 +98,26 @@ impl Injector {
     /// Nothing was injected: [`io::ErrorKind::InvalidInput`] for less than an Ethernet header,
     /// [`io::ErrorKind::WouldBlock`] and others as the kernel says. A sender repeats what is lost, so counting is
     /// enough.
-    pub fn inject(&mut self, frame: &[u8]) -> io::Result<()> {
-        let Some((header, rest)) = frame.split_at_checked(ETHERNET) else {
+    pub fn inject(&mut self, frame: &mut [u8]) -> io::Result<()> {
+        self.write(frame, INJECT_MAC)
+    }
+
+    /// The same for a frame that [`crate::handoff::Handoff::label`] has labelled: its source address becomes
+    /// [`CARRIER_MAC`].
+    ///
+    /// # Errors
+    /// As [`Injector::inject`].
+    pub fn carry(&mut self, frame: &mut [u8]) -> io::Result<()> {
+        self.write(frame, CARRIER_MAC)
+    }
+
+    fn write(&mut self, frame: &mut [u8], source: [u8; 6]) -> io::Result<()> {
+        let Some(header) = frame.first_chunk_mut::<ETHERNET>() else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        let parts = [&header[..6], &INJECT_MAC, &header[12..], rest].map(IoSlice::new);
+        header[6..12].copy_from_slice(&source);
         // One write is one frame: the device takes all of it or none.
-        self.tap.write_vectored(&parts).map(drop)
+        self.tap.write(frame).map(drop)
     }
 
     /// Name of the TAP device, for messages.

@@ -1,9 +1,11 @@
-//! Raw system calls that no library wraps: socket options and the NIC's ioctls.
+//! Raw system calls that no library wraps: socket options, the NIC's ioctls, and memory shared with BPF programs.
 
 use std::ffi::CString;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 /// `setsockopt(2)` with an `int`.
 ///
@@ -165,4 +167,58 @@ pub fn disable_tx_checksum(interface: &str) -> io::Result<()> {
     let mut request = request_for(interface)?;
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
     ioctl(SIOCETHTOOL, &mut request)
+}
+
+/// The words of a BPF array (`BPF_F_MMAPABLE`), shared with the kernel.
+#[derive(Debug)]
+pub struct SharedWords {
+    start: NonNull<AtomicU64>,
+    len: usize,
+}
+
+// SAFETY: nothing but atomic words, which any thread may use.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWords {}
+
+impl SharedWords {
+    /// Maps the first `len` words of an array of words of 8 bytes. They are there for as long as this value, whether or
+    /// not the map is still open.
+    ///
+    /// # Errors
+    /// Those of mmap(2): EPERM if the map was not made for it, EINVAL if it is shorter.
+    pub fn open(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let bytes = len * mem::size_of::<AtomicU64>();
+        let flags = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping where the kernel likes, of a map that the descriptor holds.
+        let start = unsafe {
+            let any = std::ptr::null_mut();
+            libc::mmap(any, bytes, flags, libc::MAP_SHARED, map.as_raw_fd(), 0)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, len })
+    }
+
+    /// One word.
+    ///
+    /// # Errors
+    /// There are not so many.
+    pub fn at(&self, index: usize) -> io::Result<&AtomicU64> {
+        if index >= self.len {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: within the mapping, which is aligned to a page and lives as long as `self`; all sides use whole words.
+        Ok(unsafe { self.start.add(index).as_ref() })
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        let bytes = self.len * mem::size_of::<AtomicU64>();
+        // SAFETY: this value's own mapping, of which no reference outlives it.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), bytes) };
+    }
 }

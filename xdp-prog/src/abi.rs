@@ -22,9 +22,9 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const GATE: &str = "GATE";
 /// Array of one `u64`: the NIC's own Ethernet address as a [`Station`]. Initially 0, which no frame is addressed to.
 pub const STATION: &str = "STATION";
-/// Hash [`FlowKey`] → [`Entry`](crate::Entry): the connections that are on their way to the kernel. No LRU: an entry that was pushed
-/// out would have its connection reset.
-pub const HANDOFF: &str = "HANDOFF";
+/// Array of `u64`, mapped into userspace: what has become of the connections on their way to the kernel, each an
+/// [`Outcome`](crate::Outcome). Its first word is the table's own number.
+pub const OUTCOMES: &str = "OUTCOMES";
 /// Global of [`INJECT_PROGRAM`], `u32`: index of the NIC in the network namespace of the injector device.
 pub const NIC_IFINDEX: &str = "NIC_IFINDEX";
 
@@ -35,8 +35,15 @@ pub const MAX_SERVICES: u32 = 4096;
 /// Source address of every frame that the daemon injects, "locally administered" so that no vendor's device has it.
 ///
 /// In generic mode an injected frame meets the XDP program again. It is recognised by this address and passed, or it
-/// would go round for ever. [`HANDOFF_PROGRAM`] looks at no other frames. The kernel's TCP does not look at it.
+/// would go round for ever. The kernel's TCP does not look at it.
 pub const INJECT_MAC: [u8; 6] = [0x02, b's', b's', b't', b'e', b'p'];
+
+/// The same for a frame that ends in a [`Waybill`](crate::Waybill).
+pub const CARRIER_MAC: [u8; 6] = [0x02, b's', b's', b't', b'e', b'P'];
+
+/// What [`INJECT_PROGRAM`] marks (`skb->mark`) a carrier with, and [`HANDOFF_PROGRAM`] knows it by: unlike a source
+/// address, it cannot come from the wire. The kernel gets the carrier without it.
+pub const CARRIER_MARK: u32 = 0x5d00_0002;
 
 /// An Ethernet address as a number below 2^48, its first byte the most significant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -60,7 +60,7 @@ pub fn decide<C: Cursor>(frame: C, lookup: &impl Lookup) -> Verdict {
     };
     match (owner(&flow, lookup), by) {
         (Verdict::XskFlow | Verdict::XskOther, By::PathMtu) => Verdict::XskIcmp,
-        (Verdict::XskOther, By::Segment { flags, .. })
+        (Verdict::XskOther, By::Segment { flags })
             if flags & (FIN | SYN | RST | ACK) == SYN && !lookup.gate_is_open() =>
         {
             Verdict::PassGateClosed

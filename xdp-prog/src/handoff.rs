@@ -4,47 +4,76 @@
 //! cookie, carrying data; the kernel function `bpf_sk_assign_tcp_reqsk` (net/core/filter.c, Linux 6.9) says what that
 //! handshake negotiated. The kernel then makes the socket and queues it for accept(2), or drops the segment silently
 //! if that queue is full.
+//!
+//! What the function must be told stands behind the carrier's IP packet, in a [`Waybill`], where IP does not look. What
+//! came of it is written where userspace reads it without a system call, in [`OUTCOMES`](crate::OUTCOMES).
 
-use crate::headers::{By, Found as Walked, find, is_injected};
-use crate::{Cursor, FlowKey};
-
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
+use crate::FlowKey;
 
 /// `struct bpf_tcp_req_attrs` (include/net/tcp.h) in words of memory: what the handshake negotiated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct Attributes(pub [u32; 5]);
 
-/// Value of [`HANDOFF`](crate::HANDOFF): where the client and we stand, and what has become of the handoff.
+/// The last bytes of a carrier's frame. Only what comes from the injector's device with [`CARRIER_MAC`](crate::CARRIER_MAC) as its
+/// source is read: frames of clients that are injected unchanged could end in anything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
-pub struct Entry {
-    /// Sequence number of the first byte that the server is to read.
-    pub seq: u32,
-    /// Our next sequence number: all before it was sent and acknowledged.
-    pub ack: u32,
+pub struct Waybill {
+    /// The connection.
+    pub flow: FlowKey,
     /// What was negotiated.
     pub attributes: Attributes,
-    /// As [`State::encode`] makes it. Userspace writes the first one, the program all others.
-    pub state: u32,
+    /// Whose table of outcomes is meant, as its word at [`Waybill::TABLE`] says: programs of several daemons may be on
+    /// a NIC.
+    pub table: u32,
+    /// Place of the outcome in it.
+    pub place: u32,
+    /// Number of the offer, one more than the last one at this place.
+    pub offer: u32,
 }
 
-impl Entry {
+impl Waybill {
+    /// Bytes.
+    pub const LEN: usize = size_of::<Self>();
+
+    /// Place of the word that holds a table's own number.
+    pub const TABLE: u32 = 0;
+
     /// The bytes as words, in the order of memory.
-    pub const fn words(&self) -> [u32; 8] {
-        let [a, b, c, d, e] = self.attributes.0;
-        [self.seq, self.ack, a, b, c, d, e, self.state]
+    pub fn words(&self) -> [u32; Self::LEN / 4] {
+        let mut words = [0; Self::LEN / 4];
+        let (flow, rest) = words.split_at_mut(9);
+        flow.copy_from_slice(&self.flow.words());
+        let (attributes, rest) = rest.split_at_mut(5);
+        attributes.copy_from_slice(&self.attributes.0);
+        rest.copy_from_slice(&[self.table, self.place, self.offer]);
+        words
+    }
+}
+
+/// A word of [`OUTCOMES`](crate::OUTCOMES): which offer it is about, and what has become of that one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// As [`Waybill::offer`].
+    pub offer: u32,
+    /// Userspace writes [`State::Pending`], the program all others.
+    pub state: State,
+}
+
+impl Outcome {
+    /// As it lies in the map.
+    #[inline(always)]
+    pub const fn encode(self) -> u64 {
+        (self.offer as u64) << 32 | self.state.encode() as u64
     }
 
-    /// From its words.
-    pub const fn from_words([seq, ack, a, b, c, d, e, state]: [u32; 8]) -> Self {
+    /// From the map.
+    #[inline(always)]
+    pub const fn decode(word: u64) -> Self {
         Self {
-            seq,
-            ack,
-            attributes: Attributes([a, b, c, d, e]),
-            state,
+            offer: (word >> 32) as u32,
+            state: State::decode(word as u32),
         }
     }
 }
@@ -54,13 +83,13 @@ impl Entry {
 pub enum State {
     /// The carrier has not come by, or the kernel had no room for the connection: it is to be injected again.
     Pending,
-    /// The kernel was told to take the carrier as a new connection. Whether it did, the next segment finds out.
+    /// The kernel was told to take the carrier as a new connection. Whether it did, the carrier's second round finds out.
     Assigned,
     /// The kernel has, or had, a socket of its own. It is never made a second one: a request would be carried out twice.
     Taken,
     /// Nobody listened.
     NoListener,
-    /// The kernel function refused, with this `errno`.
+    /// The kernel refused, with this `errno`.
     Refused(u16),
 }
 
@@ -103,14 +132,27 @@ pub enum Found {
     Flow,
 }
 
+/// What becomes of a frame on the NIC's ingress, in front of the kernel's IP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ruling {
+    /// None of this program's business.
+    NotOurs,
+    /// A carrier that the kernel gets now.
+    Deliver,
+    /// A carrier that has done its part, or has none any more.
+    Drop,
+}
+
 /// The machine, as the rules see it.
 pub trait Kernel {
-    /// Where an entry lies.
+    /// Where an outcome lies.
     type Place: Copy;
-    /// The flow's entry in [`HANDOFF`](crate::HANDOFF).
-    fn entry(&self, flow: &FlowKey) -> Option<(Self::Place, Entry)>;
-    /// Changes the state of an entry.
-    fn set(&self, place: Self::Place, state: State);
+    /// What the frame brings, if it is a carrier.
+    fn waybill(&self) -> Option<Waybill>;
+    /// The word at this place of [`OUTCOMES`](crate::OUTCOMES).
+    fn word(&self, place: u32) -> Option<(Self::Place, u64)>;
+    /// Writes one.
+    fn set(&self, place: Self::Place, word: u64);
     /// Looks for the flow in the kernel's socket table. With `attributes` the listener, if that is what is found, is
     /// told to take the segment for a new connection; the number is then 0 or a negative `errno`.
     fn find(&self, flow: &FlowKey, attributes: Option<&Attributes>) -> (Found, i32);
@@ -118,65 +160,52 @@ pub trait Kernel {
     fn repeat(&self);
 }
 
-/// Decides about a frame on the NIC's ingress, in front of the kernel's IP: `true` lets it pass.
+/// Decides about a frame:
 ///
-/// 1. Not injected, not TCP, or of a flow without an entry → passes.
-/// 2. The kernel has taken the flow → passes. A SYN or RST → passes, as it starts or ends another story.
-/// 3. The segment is the carrier, by sequence *and* acknowledgment number: a later segment that came first would start
-///    the connection in the middle of a request. Told to take it, the kernel does so after this program has
-///    returned, so that the carrier is sent round once more to see what came of it ([`State::Assigned`]).
-/// 4. Any other segment passes if the kernel has a socket for it, and else is dropped: the kernel would reset the
-///    connection.
+/// 1. No carrier, or that of another daemon → it passes.
+/// 2. Of an offer that is no more → dropped. So is one whose outcome is known: its data is where it belongs, or userspace
+///    has it still.
+/// 3. Told to take it, the kernel does so after this program has returned. So the carrier is sent round once more, to see
+///    what came of it ([`State::Assigned`]).
 #[inline(always)]
-pub fn hand_over<C: Cursor>(frame: C, kernel: &impl Kernel) -> bool {
-    if !is_injected(frame) {
-        return true;
-    }
-    let Ok(Walked::Flow {
-        flow,
-        by: By::Segment { seq, ack, flags },
-    }) = find(frame)
-    else {
-        return true;
+pub fn hand_over(kernel: &impl Kernel) -> Ruling {
+    let Some(waybill) = kernel.waybill() else {
+        return Ruling::NotOurs;
     };
-    let Some((place, entry)) = kernel.entry(&flow) else {
-        return true;
+    let Some((_, table)) = kernel.word(Waybill::TABLE) else {
+        return Ruling::NotOurs;
     };
-    let state = State::decode(entry.state);
-    if state == State::Taken || flags & (SYN | RST | ACK) != ACK {
-        return true;
+    if table != u64::from(waybill.table) || waybill.place == Waybill::TABLE {
+        return Ruling::NotOurs;
     }
-    if seq != entry.seq || ack != entry.ack {
-        return kernel.find(&flow, None).0 == Found::Flow;
+    let Some((place, word)) = kernel.word(waybill.place) else {
+        return Ruling::Drop;
+    };
+    let Outcome { offer, state } = Outcome::decode(word);
+    if offer != waybill.offer {
+        return Ruling::Drop;
     }
+    let attributes = match state {
+        State::Pending => Some(&waybill.attributes),
+        State::Assigned => None,
+        State::Taken | State::NoListener | State::Refused(_) => return Ruling::Drop,
+    };
+    let (state, ruling) = match (kernel.find(&waybill.flow, attributes), attributes) {
+        ((Found::Flow, _), Some(_)) => (State::Taken, Ruling::Deliver),
+        ((Found::Flow, _), None) => (State::Taken, Ruling::Drop),
+        ((Found::Listener | Found::Nobody, _), None) => (State::Pending, Ruling::Drop),
+        ((Found::Nobody, _), Some(_)) => (State::NoListener, Ruling::Drop),
+        ((Found::Listener, 0), Some(_)) => (State::Assigned, Ruling::Deliver),
+        ((Found::Listener, error), Some(_)) => {
+            let errno = error.wrapping_neg() as u16;
+            (State::Refused(errno), Ruling::Drop)
+        }
+    };
+    kernel.set(place, Outcome { offer, state }.encode());
     if state == State::Assigned {
-        // The carrier again. Its data is where it belongs, or has to be injected once more.
-        let came_of_it = match kernel.find(&flow, None).0 {
-            Found::Flow => State::Taken,
-            Found::Listener | Found::Nobody => State::Pending,
-        };
-        kernel.set(place, came_of_it);
-        return false;
+        kernel.repeat();
     }
-    match kernel.find(&flow, Some(&entry.attributes)) {
-        (Found::Flow, _) => {
-            kernel.set(place, State::Taken);
-            true
-        }
-        (Found::Nobody, _) => {
-            kernel.set(place, State::NoListener);
-            false
-        }
-        (Found::Listener, 0) => {
-            kernel.set(place, State::Assigned);
-            kernel.repeat();
-            true
-        }
-        (Found::Listener, error) => {
-            kernel.set(place, State::Refused(error.wrapping_neg() as u16));
-            false
-        }
-    }
+    ruling
 }
 
 /// In place of the kernel function's number in the committed object: that number is this kernel's own, so userspace

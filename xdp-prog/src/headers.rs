@@ -1,6 +1,6 @@
 //! Walks Ethernet, VLAN and IP down to what the rules look at.
 
-use crate::{Addr, Cursor, FlowKey, INJECT_MAC, Station, Verdict};
+use crate::{Addr, CARRIER_MAC, Cursor, FlowKey, INJECT_MAC, Station, Verdict};
 
 /// 802.1Q and 802.1ad tags walked: one by the operator's switch, one by the host's own VLAN. A third is somebody
 /// else's transit traffic.
@@ -47,8 +47,8 @@ pub(crate) enum Found {
 /// What speaks of a flow.
 #[derive(Clone, Copy)]
 pub(crate) enum By {
-    /// A segment of its: sequence and acknowledgment number, and the flag byte of the TCP header.
-    Segment { seq: u32, ack: u32, flags: u8 },
+    /// A segment of its, with the flag byte of the TCP header.
+    Segment { flags: u8 },
     /// An ICMP message about the path MTU that quotes a segment that we may have sent.
     PathMtu,
 }
@@ -72,14 +72,17 @@ pub(crate) fn destination<C: Cursor>(frame: C) -> Option<Station> {
 /// Whether the daemon injected an Ethernet frame.
 #[inline(always)]
 pub(crate) fn is_injected<C: Cursor>(frame: C) -> bool {
-    const INJECTED: [u16; 3] = [
-        u16::from_be_bytes([INJECT_MAC[0], INJECT_MAC[1]]),
-        u16::from_be_bytes([INJECT_MAC[2], INJECT_MAC[3]]),
-        u16::from_be_bytes([INJECT_MAC[4], INJECT_MAC[5]]),
-    ];
+    comes_from(frame, INJECT_MAC) || comes_from(frame, CARRIER_MAC)
+}
+
+/// Whether this is an Ethernet frame's source.
+#[inline(always)]
+pub fn comes_from<C: Cursor>(frame: C, source: [u8; 6]) -> bool {
+    let [a, b, c, d, e, f] = source;
+    let source = [[a, b], [c, d], [e, f]].map(u16::from_be_bytes);
     frame
         .halves::<6>()
-        .is_some_and(|[_, _, _, s0, s1, s2]| [s0, s1, s2] == INJECTED)
+        .is_some_and(|[_, _, _, s0, s1, s2]| [s0, s1, s2] == source)
 }
 
 /// Finds what the rules look at in an Ethernet frame, or says why there is nothing.
@@ -153,7 +156,7 @@ fn segment<C: Cursor>(ip: Ip<C>) -> Result<Found, Verdict> {
             local: ip.destination,
         });
     }
-    let [ports, seq, ack, offset_flags_window, _] =
+    let [ports, _, _, offset_flags_window, _] =
         ip.payload.words::<5>().ok_or(Verdict::PassMalformed)?;
     let flow = FlowKey {
         remote: ip.source,
@@ -163,11 +166,7 @@ fn segment<C: Cursor>(ip: Ip<C>) -> Result<Found, Verdict> {
     let flags = (u32::from_be(offset_flags_window) >> 16) as u8;
     Ok(Found::Flow {
         flow,
-        by: By::Segment {
-            seq: u32::from_be(seq),
-            ack: u32::from_be(ack),
-            flags,
-        },
+        by: By::Segment { flags },
     })
 }
 

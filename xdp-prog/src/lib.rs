@@ -23,7 +23,10 @@ mod verdict;
 pub use abi::*;
 pub use cursor::Cursor;
 pub use decide::{Lookup, decide};
-pub use handoff::{Attributes, Entry, Found, KFUNC_MAGIC, Kernel, State, hand_over};
+pub use handoff::{
+    Attributes, Found, KFUNC_MAGIC, Kernel, Outcome, Ruling, State, Waybill, hand_over,
+};
+pub use headers::comes_from;
 pub use verdict::Verdict;
 
 /// Bytes at an address that ELF readers may cast headers at.

@@ -9,24 +9,27 @@ fn main() {}
 #[cfg(target_arch = "bpf")]
 mod bpf {
     use aya_ebpf::bindings::{
-        __sk_buff, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, BPF_TCP_LISTEN, TC_ACT_SHOT, TC_ACT_UNSPEC,
-        bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, xdp_action,
+        __sk_buff, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, BPF_F_MMAPABLE, BPF_TCP_LISTEN, TC_ACT_SHOT,
+        TC_ACT_UNSPEC, bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
+        xdp_action,
     };
     use aya_ebpf::helpers::generated::{
-        bpf_clone_redirect, bpf_redirect, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock,
+        bpf_clone_redirect, bpf_redirect, bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp,
+        bpf_skc_to_tcp_sock, bpf_tcp_gen_syncookie,
     };
     use aya_ebpf::macros::{classifier, map, xdp};
     use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, XskMap};
     use aya_ebpf::programs::{TcContext, XdpContext};
     use core::ffi::c_void;
+    use core::mem::MaybeUninit;
     use xdp_prog::{
-        Attributes, Cursor, Entry, FlowKey, Found, KFUNC_MAGIC, Kernel, Lookup, MAX_SERVICES,
-        ServiceKey, State, Station, Verdict, decide, hand_over,
+        Attributes, CARRIER_MAC, CARRIER_MARK, Cursor, FlowKey, Found, KFUNC_MAGIC, Kernel, Lookup,
+        MAX_SERVICES, Ruling, ServiceKey, Station, Verdict, Waybill, comes_from, decide, hand_over,
     };
 
     #[map]
     static SERVICES: HashMap<ServiceKey, u32> = HashMap::with_max_entries(MAX_SERVICES, 0);
-    // Userspace sets the real sizes of FLOWS, XSKS and HANDOFF before it loads the object.
+    // Userspace sets the real sizes of FLOWS, XSKS and OUTCOMES before it loads the object.
     #[map]
     static FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1, 0);
     #[map]
@@ -38,7 +41,7 @@ mod bpf {
     #[map]
     static STATION: Array<u64> = Array::with_max_entries(1, 0);
     #[map]
-    static HANDOFF: HashMap<FlowKey, Entry> = HashMap::with_max_entries(1, 0);
+    static OUTCOMES: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
     #[unsafe(no_mangle)]
     static NIC_IFINDEX: u32 = 0;
 
@@ -69,11 +72,19 @@ mod bpf {
 
     /// Makes a frame from the injector device arrive on the NIC.
     #[classifier]
-    pub fn sidestep_inject(_: TcContext) -> i32 {
+    pub fn sidestep_inject(ctx: TcContext) -> i32 {
         // SAFETY: userspace rewrites this read-only global before loading; volatile keeps the load.
         let nic = unsafe { core::ptr::read_volatile(&raw const NIC_IFINDEX) };
         if nic == 0 {
             return TC_ACT_SHOT as i32;
+        }
+        let frame = Frame {
+            at: ctx.data(),
+            end: ctx.data_end(),
+        };
+        if comes_from(frame, CARRIER_MAC) {
+            // SAFETY: the context is the program's own.
+            unsafe { (*ctx.skb.skb).mark = CARRIER_MARK };
         }
         // SAFETY: a helper that takes plain values.
         unsafe { bpf_redirect(nic, u64::from(BPF_F_INGRESS)) as i32 }
@@ -82,15 +93,16 @@ mod bpf {
     /// Makes the kernel take connections over from userspace.
     #[classifier]
     pub fn sidestep_handoff(ctx: TcContext) -> i32 {
-        let frame = Frame {
-            at: ctx.data(),
-            end: ctx.data_end(),
-        };
-        // Whatever else is attached here sees what passes.
-        if hand_over(frame, &Ingress { ctx: &ctx }) {
-            TC_ACT_UNSPEC
-        } else {
-            TC_ACT_SHOT as i32
+        match hand_over(&Ingress { ctx: &ctx }) {
+            // Whatever else is attached here sees what passes.
+            Ruling::NotOurs => TC_ACT_UNSPEC,
+            Ruling::Deliver => {
+                // The mark has done its part; the host may have rules for marks.
+                // SAFETY: the context is the program's own.
+                unsafe { (*ctx.skb.skb).mark = 0 };
+                TC_ACT_UNSPEC
+            }
+            Ruling::Drop => TC_ACT_SHOT as i32,
         }
     }
 
@@ -173,19 +185,37 @@ mod bpf {
     }
 
     impl Kernel for Ingress<'_> {
-        type Place = *mut Entry;
+        type Place = *mut u64;
 
         #[inline(always)]
-        fn entry(&self, flow: &FlowKey) -> Option<(*mut Entry, Entry)> {
-            let place = HANDOFF.get_ptr_mut(flow)?;
-            // SAFETY: a value of the map, which the verifier checked.
-            Some((place, unsafe { place.read_volatile() }))
+        fn waybill(&self) -> Option<Waybill> {
+            let skb = self.ctx.skb.skb;
+            // SAFETY: the context is the program's own.
+            let (mark, len) = unsafe { ((*skb).mark, (*skb).len) };
+            if mark != CARRIER_MARK {
+                return None;
+            }
+            let at = len.checked_sub(Waybill::LEN as u32)?;
+            let mut waybill = MaybeUninit::<Waybill>::uninit();
+            // SAFETY: the helper writes so many bytes, or zeroes if it fails; a waybill is plain numbers.
+            unsafe {
+                let to = waybill.as_mut_ptr().cast();
+                let failed = bpf_skb_load_bytes(skb.cast(), at, to, Waybill::LEN as u32);
+                (failed == 0).then_some(waybill.assume_init())
+            }
         }
 
         #[inline(always)]
-        fn set(&self, place: *mut Entry, state: State) {
-            // SAFETY: as above. Userspace replaces a value as a whole, which leaves this one in peace.
-            unsafe { (&raw mut (*place).state).write_volatile(state.encode()) };
+        fn word(&self, place: u32) -> Option<(*mut u64, u64)> {
+            let word = OUTCOMES.get_ptr_mut(place)?;
+            // SAFETY: a value of the map, which the verifier checked.
+            Some((word, unsafe { word.read_volatile() }))
+        }
+
+        #[inline(always)]
+        fn set(&self, place: *mut u64, word: u64) {
+            // SAFETY: as above. Userspace reads and writes whole words.
+            unsafe { place.write_volatile(word) };
         }
 
         #[inline(always)]
@@ -279,11 +309,21 @@ mod bpf {
     }
 
     /// Makes `socket`, a referenced listener, take the segment for the end of a handshake. Returns 0 or a negative
-    /// `errno`.
+    /// `errno`; `ENOENT` if SYN cookies are off, when the kernel would answer the segment with a reset.
     #[inline(always)]
     fn assign(socket: *mut bpf_sock, skb: *mut __sk_buff, attributes: &Attributes) -> i32 {
         type Assign =
             unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *const Attributes, u32) -> i32;
+        // No cookie is wanted: that there are none is what this helper says before it sees that this is no SYN. The TCP
+        // header has to give its own length, five words.
+        let header = [0, 0, 0, (5_u32 << 28).to_be(), 0];
+        let bytes = size_of_val(&header) as u32;
+        let at = header.as_ptr().cast_mut().cast();
+        // SAFETY: the socket is referenced, and both pointers are to so many bytes on the stack.
+        let cookie = unsafe { bpf_tcp_gen_syncookie(socket.cast(), at, bytes, at.cast(), bytes) };
+        if cookie == -i64::from(ENOENT) {
+            return -ENOENT;
+        }
         // SAFETY: the number of a helper, as all helpers are called. Userspace has put the kernel function's in its
         // place, or does not load this program.
         let bpf_sk_assign_tcp_reqsk =
@@ -300,6 +340,8 @@ mod bpf {
 
     /// What the kernel function answers if the listener cannot take the connection.
     const EINVAL: i32 = 22;
+    /// What [`assign`] answers without SYN cookies.
+    const ENOENT: i32 = 2;
 
     /// Said to the kernel, which allows some helpers only to compatible licences.
     #[unsafe(link_section = "license")]

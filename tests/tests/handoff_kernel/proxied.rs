@@ -89,6 +89,17 @@ fn what_the_kernel_does_not_take_goes_through_the_proxy() {
         assert_eq!(stage.hand_over(&small, &requests[1]), Standing::Ready);
         let (stream, _) = accept_proxied(&listener, &client);
         serve_on(stream, &mut client, &small, false);
+
+        stage.sysctl("tcp_syncookies", "0");
+        // The first one finds out, the next one knows.
+        for _ in 0..2 {
+            let late = ticket(&mut client, 7);
+            let request = segments(&client, &late, &[], 0);
+            assert_eq!(stage.hand_over(&late, &request), Standing::Ready);
+            let (stream, _) = accept_proxied(&listener, &client);
+            serve_on(stream, &mut client, &late, false);
+        }
+        stage.sysctl("tcp_syncookies", "1");
         drop(listener);
 
         let how = How {

@@ -1,7 +1,9 @@
 //! A host with the real steering, injector and gateway, and connections as userspace would leave them: the numbers are
 //! known, and the client waits for an answer.
 
-use sidestep::handoff::{Gateway, Handoff, Proxy, Standing, Ticket, Ways};
+use sidestep::handoff::{
+    Gateway, GatewayError, Handoff, KernelHandoff, Proxy, Standing, Ticket, Ways,
+};
 use sidestep::inject::Injector;
 use sidestep::steer::{AttachMode, Steering, Verdict};
 use sidestep_config::ProxyProtocol;
@@ -18,6 +20,9 @@ pub const PORT: u16 = 80;
 
 /// The client's clock and ours, as last seen.
 pub const CLOCKS: (u32, u32) = (7_000_000, u32::MAX - 3);
+
+/// Handles of a gateway that a test has at a time.
+const HANDLES: u32 = 2;
 
 /// How connections go to the kernel.
 #[derive(Clone, Copy)]
@@ -55,7 +60,7 @@ impl Stage {
                 .unwrap_or_else(|error| panic!("{error}"));
             let index = nix::net::if_::if_nametoindex(net.server.device).expect("the NIC");
             let injector = Injector::open(index).unwrap_or_else(|error| panic!("{error}"));
-            let gateway = Gateway::attach(index).unwrap_or_else(|error| panic!("{error}"));
+            let gateway = Gateway::attach(index, HANDLES).unwrap_or_else(|error| panic!("{error}"));
             let proxy = Proxy::start(index).expect("a proxy");
             let own = || gateway.handle().expect("a handle");
             let proxied = || proxy.handle(ProxyProtocol::Off).expect("a handle");
@@ -81,19 +86,23 @@ impl Stage {
         let device = self.net.server.device;
         self.net.server.enter(|| {
             let index = nix::net::if_::if_nametoindex(device).expect("the NIC");
-            let gateway = Gateway::attach(index).unwrap_or_else(|error| panic!("{error}"));
+            let gateway = Gateway::attach(index, HANDLES).unwrap_or_else(|error| panic!("{error}"));
             let handoff: Box<dyn Handoff> = Box::new(gateway.handle().expect("a handle"));
             (gateway, handoff)
         })
     }
 
     /// As another worker would have it.
-    pub fn another_handle(&self) -> impl Handoff {
+    pub fn another_handle(&self) -> Result<KernelHandoff, GatewayError> {
         let gateway = &self.gateway;
-        self.net
-            .server
-            .enter(|| gateway.handle())
-            .expect("a handle")
+        self.net.server.enter(|| gateway.handle())
+    }
+
+    /// Sets one of the host's `net.ipv4`.
+    pub fn sysctl(&self, name: &str, value: &str) {
+        let path = format!("/proc/sys/net/ipv4/{name}");
+        let set = || std::fs::write(path, value);
+        self.net.server.enter(set).expect("set");
     }
 
     pub fn clients(&self) -> [RawClient; 2] {
@@ -111,23 +120,28 @@ impl Stage {
         self.net.server.enter(connect).expect("a place")
     }
 
-    /// What the gateway makes of a flow whose carrier is among `segments`, injected in this order; again while it is
-    /// pending.
+    /// What the gateway makes of a flow with the first of `segments` as its carrier, injected again while it is pending. The
+    /// others follow once they are the kernel's.
     pub fn hand_over(&mut self, ticket: &Ticket, segments: &[Segment]) -> Standing {
+        let (first, rest) = segments.split_first().expect("a carrier");
         let mut standing = self.offer(ticket);
         let deadline = Deadline::after(PATIENCE);
         loop {
             match standing {
                 Standing::Waits => standing = self.offer(ticket),
                 Standing::Pending => {
-                    self.inject(segments);
+                    self.carry(ticket, first);
                     standing = self.look(ticket);
                 }
                 Standing::Ready => {
                     self.inject(segments);
                     return standing;
                 }
-                Standing::Taken | Standing::NoListener | Standing::Refused(_) => return standing,
+                Standing::Taken => {
+                    self.inject(rest);
+                    return standing;
+                }
+                Standing::NoListener | Standing::Refused(_) => return standing,
             }
             assert!(!deadline.passed(), "still {standing:?}: {ticket:?}");
         }
@@ -153,9 +167,34 @@ impl Stage {
 
     pub fn inject(&mut self, segments: &[Segment]) {
         for segment in segments {
-            let frame = ethernet(SERVER_MAC, RAW_MAC, &segment.vlans, &segment.packet());
-            self.injector.inject(&frame).expect("injected");
+            let mut frame = frame(segment);
+            self.injector.inject(&mut frame).expect("injected");
         }
+    }
+
+    /// The carrier of an offer.
+    pub fn carrier(&self, ticket: &Ticket, segment: &Segment) -> Vec<u8> {
+        let mut frame = frame(segment);
+        self.handoff.label(ticket, &mut frame);
+        frame
+    }
+
+    /// Injects it.
+    pub fn carry(&mut self, ticket: &Ticket, segment: &Segment) {
+        self.late(vec![self.carrier(ticket, segment)]);
+    }
+
+    /// Injects carriers, whatever has become of their offers.
+    pub fn late(&mut self, carriers: Vec<Vec<u8>>) {
+        for mut frame in carriers {
+            self.injector.carry(&mut frame).expect("injected");
+        }
+    }
+
+    /// Injects a carrier like any other frame, as a client's would be that ends like one.
+    pub fn disguise(&mut self, ticket: &Ticket, segment: &Segment) {
+        let mut frame = self.carrier(ticket, segment);
+        self.injector.inject(&mut frame).expect("injected");
     }
 
     /// Returns when everything injected so far has been seen by the kernel: frames keep their order, and one that
@@ -180,6 +219,10 @@ impl Stage {
     pub fn count(&self, verdict: Verdict) -> u64 {
         self.steering.counters().expect("counters")[verdict as usize]
     }
+}
+
+fn frame(segment: &Segment) -> Vec<u8> {
+    ethernet(SERVER_MAC, RAW_MAC, &segment.vlans, &segment.packet())
 }
 
 /// A fresh connection; of the three lowest bits of `options`, timestamps, SACK and window scaling. Its numbers are about to

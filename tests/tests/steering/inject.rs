@@ -90,7 +90,7 @@ fn connection(server: &str, client: &str, mode: AttachMode) {
             flows
                 .insert(&FlowKey::new(local, port, remote, client_port), 0)
                 .expect("registered");
-            injector.inject(&frame[..len]).expect("injected");
+            injector.inject(&mut frame[..len]).expect("injected");
             injected += 1;
         }
         let (answer, from) = asked.join().expect("the client");

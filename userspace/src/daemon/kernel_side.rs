@@ -44,8 +44,12 @@ impl FlowIndex for QueueFlows {
 }
 
 impl Stranger for Injector {
-    fn inject(&mut self, frame: &[u8]) -> io::Result<()> {
+    fn inject(&mut self, frame: &mut [u8]) -> io::Result<()> {
         Injector::inject(self, frame)
+    }
+
+    fn carry(&mut self, frame: &mut [u8]) -> io::Result<()> {
+        Injector::carry(self, frame)
     }
 }
 
@@ -81,7 +85,8 @@ impl KernelSide {
                 let why = why.to_string();
                 troubles.add(Degraded::NoHandoff { instead, why });
             };
-            side.gateway = Gateway::attach(nic.index)
+            let handles = nic.queues * config.listen.len() as u32;
+            side.gateway = Gateway::attach(nic.index, handles)
                 .inspect_err(|e| no_handoff(e))
                 .ok();
         }
@@ -156,6 +161,13 @@ impl Handoff for ByListener {
         match self.way(&ticket.flow.local) {
             Some(way) => way.offer(ticket),
             None => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn label(&self, ticket: &Ticket, carrier: &mut Vec<u8>) {
+        let way = self.at(&ticket.flow.local).and_then(|at| self.0.get(at));
+        if let Some(listener) = way {
+            listener.2.label(ticket, carrier);
         }
     }
 

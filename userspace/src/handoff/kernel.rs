@@ -1,40 +1,42 @@
 //! The kernel's own way: `bpf_sk_assign_tcp_reqsk`, called by a tc program on the NIC's ingress. See
 //! `xdp-prog/src/handoff.rs` for what that program does.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::Map;
 use aya::programs::SchedClassifier;
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_obj::btf::BtfKind;
 use tcp_lite::{Endpoint, Flow};
 use xdp_prog::{
-    Attributes, Entry, FlowKey, HANDOFF, HANDOFF_PROGRAM, KFUNC_MAGIC, OBJECT, SERVICES, State,
+    Attributes, FlowKey, HANDOFF_PROGRAM, KFUNC_MAGIC, OBJECT, OUTCOMES, SERVICES, State, Waybill,
 };
 
 use super::diag::{Diag, Match};
+use super::outcomes::{Offer, Outcomes, Places};
 use super::{Handoff, Standing, Ticket};
 use crate::bpf_link::Link;
 
 /// The kernel function that makes a request socket for a segment, since Linux 6.9.
 const KFUNC: &str = "bpf_sk_assign_tcp_reqsk";
 
-/// Connections on their way to the kernel at one moment, over all workers. Each takes microseconds unless its server's
-/// accept queue is full; then it waits, and a server that is so far behind is not helped by more. Fewer, and a drain
-/// takes more rounds; an entry costs about 120 bytes of kernel memory.
-const CAPACITY: u32 = 8192;
-
 const SYNCOOKIES: &str = "/proc/sys/net/ipv4/tcp_syncookies";
 
-/// The tc program on a NIC's ingress and the table of connections under way. Dropping it detaches.
+/// What the program answers where SYN cookies are off (`sidestep_handoff` in xdp-prog).
+const WITHOUT_COOKIES: u16 = libc::ENOENT as u16;
+
+/// The tc program on a NIC's ingress and the table of what became of connections. Dropping it detaches.
 #[derive(Debug)]
 pub struct Gateway {
     // In front of `ebpf`: the program is detached before its map goes.
     _link: Link,
-    ebpf: Ebpf,
+    _ebpf: Ebpf,
+    outcomes: Arc<Outcomes>,
     nic_ifindex: u32,
 }
 
@@ -68,6 +70,12 @@ pub enum GatewayError {
         "cannot ask the kernel about its sockets: {0}; it needs CONFIG_INET_DIAG (`modprobe tcp_diag`)"
     )]
     Diag(io::Error),
+    /// The table of outcomes cannot be mapped.
+    #[error("cannot map the table of handoffs: {0}; it needs 8 KiB of memory for each worker")]
+    Outcomes(io::Error),
+    /// All handles are in use.
+    #[error("the gateway was opened for fewer workers than ask for it; this is a bug of sidestep")]
+    NoHandle,
     /// The embedded object lacks the tc program or its map.
     #[error(
         "the embedded BPF object has no `{0}`; it was not built from this source: run `cargo xtask bpf`"
@@ -81,24 +89,24 @@ impl GatewayError {
     }
 }
 
-const BPF_NOEXIST: u64 = 1;
 const BPF_TCX_INGRESS: u32 = 46;
 /// In front of all others, so that no policy written for the wire drops what comes from within.
 const BPF_F_BEFORE: u32 = 1 << 3;
 
 impl Gateway {
-    /// Attaches to the NIC with index `nic_ifindex` of the calling thread's network namespace, as a bpf_link.
+    /// Attaches to the NIC with index `nic_ifindex` of the calling thread's network namespace, as a bpf_link, for at most
+    /// so many `handles` at a time.
     ///
     /// # Errors
     /// See [`GatewayError`]. The NIC is then as it was.
-    pub fn attach(nic_ifindex: u32) -> Result<Self, GatewayError> {
+    pub fn attach(nic_ifindex: u32, handles: u32) -> Result<Self, GatewayError> {
         let btf = Btf::from_sys_fs().map_err(|_| GatewayError::NoFunction)?;
         let id = btf
             .id_by_type_name_kind(KFUNC, BtfKind::Func)
             .map_err(|_| GatewayError::NoFunction)?;
         let object = calling(OBJECT, id).ok_or(GatewayError::NoSuchPart(HANDOFF_PROGRAM))?;
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries(HANDOFF, CAPACITY)
+            .map_max_entries(OUTCOMES, Outcomes::words(handles))
             // This program's copy, which it does not use.
             .map_max_entries(SERVICES, 1)
             .load(&object)
@@ -111,9 +119,16 @@ impl Gateway {
         let fd = program.fd().map_err(GatewayError::load)?;
         let link = Link::create(fd.as_fd(), nic_ifindex, BPF_TCX_INGRESS, BPF_F_BEFORE)
             .map_err(GatewayError::Attach)?;
+        let Some(Map::Array(map)) = ebpf.map(OUTCOMES) else {
+            return Err(GatewayError::NoSuchPart(OUTCOMES));
+        };
+        let number = map.info().map_err(GatewayError::load)?.id();
+        let outcomes =
+            Outcomes::open(map.fd().as_fd(), handles, number).map_err(GatewayError::Outcomes)?;
         let gateway = Self {
             _link: link,
-            ebpf,
+            _ebpf: ebpf,
+            outcomes,
             nic_ifindex,
         };
         let mut handle = gateway.handle()?;
@@ -127,15 +142,12 @@ impl Gateway {
     /// A handle for a worker.
     ///
     /// # Errors
-    /// [`GatewayError::Diag`], or [`GatewayError::Load`] if the process is out of file descriptors.
+    /// [`GatewayError::Diag`], [`GatewayError::NoHandle`], or [`GatewayError::Load`] if the process is out of file
+    /// descriptors.
     pub fn handle(&self) -> Result<KernelHandoff, GatewayError> {
-        let Some(Map::HashMap(data)) = self.ebpf.map(HANDOFF) else {
-            return Err(GatewayError::NoSuchPart(HANDOFF));
-        };
-        let fd = data.fd().as_fd().try_clone_to_owned();
-        let data = MapData::from_fd(fd.map_err(GatewayError::load)?).map_err(GatewayError::load)?;
         Ok(KernelHandoff {
-            map: HashMap::try_from(Map::HashMap(data)).map_err(GatewayError::load)?,
+            places: self.outcomes.range().ok_or(GatewayError::NoHandle)?,
+            under_way: HashMap::new(),
             diag: Diag::open(self.nic_ifindex).map_err(GatewayError::Diag)?,
             syncookies: File::open(SYNCOOKIES).map_err(GatewayError::load)?,
             allowed: true,
@@ -165,71 +177,60 @@ fn calling(object: &[u8], id: u32) -> Option<Vec<u8>> {
 /// One worker's access to a [`Gateway`]. It outlives that one without harm: offers then stay pending.
 #[derive(Debug)]
 pub struct KernelHandoff {
-    map: HashMap<MapData, [u32; 9], [u32; 8]>,
+    places: Places,
+    under_way: HashMap<Flow, Offer>,
     diag: Diag,
     syncookies: File,
-    /// What [`SYNCOOKIES`] said when the listener was last asked for.
+    /// Whether SYN cookies are on, as last seen.
     allowed: bool,
 }
 
 impl Handoff for KernelHandoff {
     fn offer(&mut self, ticket: &Ticket) -> io::Result<Standing> {
-        // Without SYN cookies the kernel answers the carrier with a reset. That they are off is asked about again.
-        if !self.allowed {
-            self.ask_syncookies();
-        }
         if !self.allowed {
             return Err(io::Error::other(GatewayError::NoSyncookies));
         }
-        let entry = Entry {
-            seq: ticket.seq,
-            ack: ticket.ack,
-            attributes: attributes(ticket),
-            state: State::Pending.encode(),
+        // Whatever has become of an earlier offer: to start again could make a second connection of it.
+        if !self.under_way.contains_key(&ticket.flow) {
+            let full = || io::Error::from(io::ErrorKind::QuotaExceeded);
+            let offer = self.places.take().ok_or_else(full)?;
+            self.under_way.insert(ticket.flow, offer);
+        }
+        Ok(self.standing(&ticket.flow))
+    }
+
+    fn label(&self, ticket: &Ticket, carrier: &mut Vec<u8>) {
+        let Some(offer) = self.under_way.get(&ticket.flow) else {
+            return;
         };
-        let key = key(&ticket.flow);
-        match self
-            .map
-            .insert(key, entry.words(), BPF_NOEXIST)
-            .map_err(into_io)
-        {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
-            done => return done.map(|()| Standing::Pending),
-        }
-        // It has waited, and a sysctl may change at any time.
-        self.ask_syncookies();
-        match self.entry(&key)? {
-            _ if !self.allowed => Err(io::Error::other(GatewayError::NoSyncookies)),
-            // Whatever has become of it: to start again could make a second connection of it.
-            Some(old) if (old.seq, old.ack) == (entry.seq, entry.ack) => Ok(Standing::Pending),
-            Some(_) | None => {
-                let inserted = self.map.insert(key, entry.words(), 0);
-                inserted.map(|()| Standing::Pending).map_err(into_io)
-            }
-        }
+        let waybill = Waybill {
+            flow: key(&ticket.flow),
+            attributes: attributes(ticket),
+            table: self.places.table(),
+            place: offer.place,
+            offer: offer.number,
+        };
+        carrier.extend_from_slice(waybill.words().map(u32::to_ne_bytes).as_flattened());
     }
 
     fn standing(&mut self, flow: &Flow) -> Standing {
-        let state = match self.entry(&key(flow)) {
-            Ok(Some(entry)) => State::decode(entry.state),
-            Ok(None) => State::Pending,
-            Err(error) => {
-                log::debug!("table of handoffs: {error}");
-                State::Pending
-            }
+        let Some(&offer) = self.under_way.get(flow) else {
+            return Standing::Pending;
         };
-        match state {
+        match self.places.state(offer) {
             State::Pending | State::Assigned => Standing::Pending,
             State::Taken => Standing::Taken,
             State::NoListener => Standing::NoListener,
-            State::Refused(errno) => Standing::Refused(errno.into()),
+            State::Refused(errno) => {
+                self.allowed &= errno != WITHOUT_COOKIES;
+                Standing::Refused(errno.into())
+            }
         }
     }
 
     fn forget(&mut self, flow: &Flow) {
-        match self.map.remove(&key(flow)) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
-            Err(error) => log::debug!("table of handoffs: {error}"),
+        if let Some(offer) = self.under_way.remove(flow) {
+            self.places.give_back(offer);
         }
     }
 
@@ -242,41 +243,26 @@ impl KernelHandoff {
     /// Who would get a connection to `local`. If the kernel does not tell, it is taken for a listener: the kernel says
     /// so again when it gets the connection.
     pub(super) fn listener(&mut self, local: &Endpoint) -> Match {
-        self.ask_syncookies();
+        if !self.allowed {
+            self.ask_syncookies();
+        }
         self.diag.listener(local).unwrap_or_else(|error| {
             log::debug!("listeners: {error}");
             Match::Listener { mptcp: false }
         })
     }
 
-    fn entry(&self, key: &[u32; 9]) -> io::Result<Option<Entry>> {
-        match self.map.get(key, 0) {
-            Ok(words) => Ok(Some(Entry::from_words(words))),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(into_io(error)),
-        }
-    }
-
-    /// Whether SYN cookies are on. If it cannot be read, it is at its default. Some 6 µs, which no client should wait
-    /// for with each handoff.
+    /// Whether SYN cookies are on. If it cannot be read, it is at its default.
     fn ask_syncookies(&mut self) {
         let mut value = [0];
         self.allowed = !matches!(self.syncookies.read_at(&mut value, 0), Ok(1) if value == *b"0");
     }
 }
 
-fn into_io(error: MapError) -> io::Error {
-    match error {
-        MapError::SyscallError(error) => error.io_error,
-        MapError::IoError(error) => error,
-        other => io::Error::other(other),
-    }
-}
-
-fn key(flow: &Flow) -> [u32; 9] {
+fn key(flow: &Flow) -> FlowKey {
     let addr = |addr: tcp_lite::Addr| std::net::IpAddr::from(addr).into();
     let (local, remote) = (flow.local, flow.remote);
-    FlowKey::new(addr(local.addr), local.port, addr(remote.addr), remote.port).words()
+    FlowKey::new(addr(local.addr), local.port, addr(remote.addr), remote.port)
 }
 
 /// `struct bpf_tcp_req_attrs` (include/net/tcp.h): the peer's clock and ours, the MSS, our scale and the peer's, what

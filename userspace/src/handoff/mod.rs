@@ -1,12 +1,13 @@
 //! Giving a connection that userspace has served to the kernel, and with it to the server that listens there.
 //!
-//! [`Handoff::offer`] says where the client and we stand. Then the client's next segment is injected
-//! ([`crate::inject`]) as the client would have sent it; the kernel makes its own socket from the two, and the server
-//! accepts a connection from the client's own address. [`Handoff::standing`] says when that has happened.
+//! [`Handoff::offer`] begins it. Then the client's next segment is injected ([`crate::inject`]) as the client would have
+//! sent it, [labelled](Handoff::label) with where the client and we stand; the kernel makes its own socket from the two,
+//! and the server accepts a connection from the client's own address. [`Handoff::standing`] says when that has happened.
 
 mod announce;
 mod diag;
 mod kernel;
+mod outcomes;
 mod proxy;
 mod repair;
 mod splice;
@@ -63,7 +64,7 @@ pub enum Standing {
     /// Nobody listens.
     NoListener,
     /// The kernel does not take it, with this `errno`: `EINVAL` when the listener is one of MPTCP, the MSS below
-    /// the least one of the IP version, or an option is turned off by sysctl.
+    /// the least one of the IP version, or an option is turned off by sysctl; `ENOENT` when SYN cookies are.
     Refused(i32),
 }
 
@@ -75,6 +76,12 @@ pub trait Handoff: Send {
     /// # Errors
     /// The connection cannot be handed over now: too many are under way, or the kernel's set-up does not allow it.
     fn offer(&mut self, ticket: &Ticket) -> io::Result<Standing>;
+
+    /// Adds to the segment that is injected for an offer that is [`Standing::Pending`] what the kernel's side has to know,
+    /// as the last bytes of its frame. It is to be injected by [`crate::inject::Injector::carry`].
+    fn label(&self, ticket: &Ticket, carrier: &mut Vec<u8>) {
+        let _ = (ticket, carrier);
+    }
 
     /// What has become of an offer.
     fn standing(&mut self, flow: &Flow) -> Standing;

@@ -63,6 +63,14 @@ impl Handoff for Ways {
         Ok(standing)
     }
 
+    fn label(&self, ticket: &Ticket, carrier: &mut Vec<u8>) {
+        match self.offered.get(&ticket.flow) {
+            Some(Way::Kernel) => self.kernel.label(ticket, carrier),
+            Some(Way::Proxy) => self.proxy.label(ticket, carrier),
+            None => {}
+        }
+    }
+
     fn standing(&mut self, flow: &Flow) -> Standing {
         match self.offered.get(flow) {
             Some(Way::Kernel) => match self.kernel.standing(flow) {

@@ -1,7 +1,7 @@
 //! A TAP device that lives as long as its descriptor.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -54,10 +54,6 @@ impl Tap {
 impl Write for Tap {
     fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
         self.file.write(frame)
-    }
-
-    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.file.write_vectored(parts)
     }
 
     fn flush(&mut self) -> io::Result<()> {

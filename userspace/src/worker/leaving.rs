@@ -169,18 +169,21 @@ impl Entry {
             }
         };
         if again {
-            standing = match kernel.offer(&self.ticket(now)) {
+            let ticket = self.ticket(now);
+            standing = match kernel.offer(&ticket) {
                 Ok(standing) => standing,
                 Err(_) => return Some(Err(NotTaken::Refused)),
             };
             if standing == Standing::Pending {
-                injector.inject(&self.carrier(now, 0));
+                let mut carrier = self.carrier(now, 0);
+                kernel.label(&ticket, &mut carrier);
+                injector.carry(&mut carrier);
                 standing = kernel.standing(&flow);
             }
         }
         match standing {
             Standing::Ready => {
-                injector.inject(&self.carrier(now, 0));
+                injector.inject(&mut self.carrier(now, 0));
                 self.follow(now, injector);
                 Some(Ok(()))
             }
@@ -202,12 +205,13 @@ impl Entry {
     }
 
     /// Everything behind the first carrier.
-    fn follow(&self, now: Instant, injector: &mut Injecting<'_>) {
+    fn follow(&mut self, now: Instant, injector: &mut Injecting<'_>) {
         let rest = self.detached.unread().len();
         for from in (CARRIER..rest).step_by(CARRIER) {
-            injector.inject(&self.carrier(now, from));
+            injector.inject(&mut self.carrier(now, from));
         }
-        self.frames.iter().for_each(|frame| injector.inject(frame));
+        let frames = self.frames.iter_mut();
+        frames.for_each(|frame| injector.inject(frame));
     }
 
     fn ticket(&self, now: Instant) -> Ticket {

@@ -12,6 +12,7 @@ mod service;
 mod tap;
 
 pub use clock::{Clock, Now};
+pub use leaving::CAPACITY as LEAVING;
 pub use process::{Pipeline, Stranger};
 pub use publish::Published;
 pub use ring::Neighbours;

@@ -19,11 +19,17 @@ use tcp_lite::{Arrival, Disposition, Flow, Instant, Stack};
 
 /// Takes frames that are not ours, for the kernel.
 pub trait Stranger {
-    /// Puts one Ethernet frame on the kernel's receive path.
+    /// Puts one Ethernet frame on the kernel's receive path. Its source address may be replaced.
     ///
     /// # Errors
     /// The frame is lost; the caller counts it.
-    fn inject(&mut self, frame: &[u8]) -> io::Result<()>;
+    fn inject(&mut self, frame: &mut [u8]) -> io::Result<()>;
+
+    /// The same for a carrier, which [`Handoff::label`](crate::handoff::Handoff::label) has labelled.
+    ///
+    /// # Errors
+    /// As [`Stranger::inject`].
+    fn carry(&mut self, frame: &mut [u8]) -> io::Result<()>;
 }
 
 /// The way to the kernel, with its books.
@@ -33,9 +39,17 @@ pub(super) struct Injecting<'a> {
 }
 
 impl Injecting<'_> {
-    pub fn inject(&mut self, frame: &[u8]) {
+    pub fn inject(&mut self, frame: &mut [u8]) {
+        self.count(|stranger| stranger.inject(frame));
+    }
+
+    pub fn carry(&mut self, frame: &mut [u8]) {
+        self.count(|stranger| stranger.carry(frame));
+    }
+
+    fn count(&mut self, inject: impl FnOnce(&mut (dyn Stranger + Send)) -> io::Result<()>) {
         let injected = match &mut self.stranger {
-            Some(stranger) => stranger.inject(frame).is_ok(),
+            Some(stranger) => inject(*stranger).is_ok(),
             None => false,
         };
         if injected {
@@ -283,8 +297,8 @@ impl Pipeline {
         }
     }
 
-    fn inject(&mut self, frame: Vec<u8>) {
-        self.injecting().inject(&frame);
+    fn inject(&mut self, mut frame: Vec<u8>) {
+        self.injecting().inject(&mut frame);
     }
 
     fn injecting(&mut self) -> Injecting<'_> {

@@ -49,7 +49,7 @@ fn attributes_are_laid_out_as_the_kernel_has_them() {
 
 #[test]
 fn the_key_is_that_of_a_segment_from_the_client() {
-    let words = key(&ticket().flow);
+    let words = key(&ticket().flow).words();
     assert_eq!(words[3].to_ne_bytes(), [192, 0, 2, 2]);
     assert_eq!(words[7].to_ne_bytes(), [192, 0, 2, 1]);
     assert_eq!(words[8].to_ne_bytes(), [0x9c, 0x40, 0, 80]);

@@ -5,7 +5,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use xdp_prog::{Addr, FlowKey, INJECT_MAC, Lookup, ServiceKey, Station, Verdict};
+use xdp_prog::{Addr, CARRIER_MAC, FlowKey, INJECT_MAC, Lookup, ServiceKey, Station, Verdict};
 
 pub const OURS: [u8; 4] = [10, 77, 9, 1];
 pub const PEER: [u8; 4] = [10, 77, 9, 2];
@@ -234,6 +234,7 @@ pub fn table() -> Vec<(&'static str, Vec<u8>, Verdict)> {
         ("v6 registered", v6(REGISTERED, ACK), XskFlow),
         ("v6 kernel's", v6(KERNELS, RST), PassKernelFlow),
         ("injected", with(v4(NEW, SYN), 6, &INJECT_MAC), PassInjected),
+        ("carrier", with(v4(NEW, ACK), 6, &CARRIER_MAC), PassInjected),
         (
             "nearly injected",
             with(v4(NEW, SYN), 6, &INJECT_MAC[..5]),
