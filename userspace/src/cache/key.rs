@@ -47,10 +47,12 @@ impl Asked<'_> {
     pub fn hash(&self, state: &RandomState) -> u64 {
         let mut hasher = state.build_hasher();
         self.route.hash(&mut hasher);
-        for &byte in self.authority {
-            hasher.write_u8(byte.to_ascii_lowercase());
+        for chunk in self.authority.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            word.make_ascii_lowercase();
+            hasher.write_u64(u64::from_le_bytes(word));
         }
-        hasher.write_u8(0);
         hasher.write(self.path);
         if let Some(query) = self.query {
             hasher.write_u8(b'?');
@@ -191,3 +193,6 @@ pub fn coding(fields: FieldLines<'_>) -> &'static [u8] {
     let gzip = choose(fields.all("accept-encoding"), std::iter::once(Coding::Gzip)).is_some();
     if gzip { b"gzip" } else { b"identity" }
 }
+
+#[cfg(test)]
+mod tests;

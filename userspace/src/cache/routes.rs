@@ -223,3 +223,6 @@ impl Caches {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

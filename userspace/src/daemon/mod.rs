@@ -4,11 +4,13 @@ mod degraded;
 mod error;
 mod kernel_side;
 mod ladder;
+mod reload;
 mod status;
 mod watch;
 
 pub use degraded::Degraded;
 pub use error::StartError;
+pub use reload::{ReloadError, Reloader};
 pub use status::{CacheStatus, QueueStatus, Reader, RouteStatus, Status};
 
 use crate::cache::Learner;
@@ -21,6 +23,7 @@ use kernel_side::KernelSide;
 use ladder::Rung;
 use sidestep_config::Config;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -132,6 +135,20 @@ impl Daemon {
     /// What it answers from.
     pub fn live(&self) -> Arc<Live> {
         self.live.clone()
+    }
+
+    /// For reloading its configuration, now `config`, from the file at `path`. `socket`: its control socket, if that is
+    /// not what the file says.
+    pub fn reloader(&self, config: Config, path: &Path, socket: Option<PathBuf>) -> Reloader {
+        let workers = self.workers.iter().map(|(control, _)| control.clone());
+        Reloader::new(
+            path.to_owned(),
+            socket,
+            self.reader.nic.name.clone(),
+            config,
+            self.live.clone(),
+            workers.collect(),
+        )
     }
 
     /// For copies of the workers' frames.

@@ -14,6 +14,7 @@ use crate::http::Status;
 use foldhash::fast::FixedState;
 use sidestep_config::{CachePath, CacheRoute, Config, HostPattern, Site, StaticRoute};
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -73,10 +74,24 @@ impl Snapshot {
     /// # Errors
     /// A root that cannot be read; an answer or a number of answers beyond what ids and offsets can name.
     pub fn build(config: &Config) -> Result<Self, StoreError> {
-        let mut builder = Builder {
-            now: now(),
+        Self::build_with(config, Builder::default())
+    }
+
+    /// The same, sharing each response that is in `self` already.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::build`].
+    pub fn rebuild(&self, config: &Config) -> Result<Self, StoreError> {
+        let known = self.all().map(|known| (hash(known), known.clone()));
+        let builder = Builder {
+            known: known.collect(),
             ..Builder::default()
         };
+        Self::build_with(config, builder)
+    }
+
+    fn build_with(config: &Config, mut builder: Builder) -> Result<Self, StoreError> {
+        builder.now = now();
         for status in Status::ALL {
             builder.refusal(status)?;
         }
@@ -138,8 +153,14 @@ fn caches(config: &Config, names: &[RouteName], caches: &HashMap<RouteId, CacheR
     Caches::new(config.limits.cache_memory, routes)
 }
 
+fn hash(response: &Response) -> u64 {
+    FixedState::default().hash_one(response.bytes())
+}
+
 #[derive(Default)]
 struct Builder {
+    /// Responses that there are already, by their hash.
+    known: HashMap<u64, Response, FixedState>,
     responses: Vec<Response>,
     variants: Variants,
     not_found: HashMap<RouteId, ResponseId, FixedState>,
@@ -156,7 +177,11 @@ impl Builder {
         if Layer::of(ResponseId(id)).is_some() {
             return Err(StoreError::TooMany);
         }
-        self.responses.push(response);
+        let known = (!self.known.is_empty()).then(|| self.known.get(&hash(&response)));
+        self.responses.push(match known.flatten() {
+            Some(known) if *known == response => known.clone(),
+            _ => response,
+        });
         Ok(ResponseId(id))
     }
 

@@ -22,7 +22,7 @@ mod tree;
 pub use build::{StoreError, check};
 pub use coding::Coding;
 pub use current::{Current, Reader};
-pub use live::{Live, Purge, Put, PutError, Scope, Summary};
+pub use live::{Live, Purge, Put, PutError, Reload, Scope, Summary};
 pub use render::{ConnectionField, Form, Rendering, ResponseId};
 pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};
@@ -276,6 +276,11 @@ impl Snapshot {
             Some(Layer::Puts) => self.puts.response(id),
             Some(Layer::Learned) => self.learned.response(LearnedId(id.0 & !overlay::LAYER)),
         }
+    }
+
+    /// Every response of files and the configuration.
+    fn all(&self) -> impl Iterator<Item = &Response> {
+        self.base.responses.iter().chain(self.files.all())
     }
 }
 
