@@ -78,6 +78,14 @@ fn print_status(status: &Value) {
         println!("route      {}", name.join(" ").trim_start());
         print_counters("", &route["counts"]);
     }
+    let proxied = &status["proxied"];
+    if proxied["ended"]
+        .as_object()
+        .is_some_and(|ends| !ends.is_empty())
+    {
+        println!("proxied    {} connections", proxied["open"]);
+        print_counters("ended", &proxied["ended"]);
+    }
     print_counters("xdp", &status["xdp"]);
 }
 

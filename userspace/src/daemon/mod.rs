@@ -51,7 +51,7 @@ pub struct Daemon {
     _learner: Learner,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
-    _kernel_side: KernelSide,
+    kernel_side: KernelSide,
     workers: Vec<(Control, JoinHandle<()>)>,
     ended: Receiver<Ended>,
     reader: Reader,
@@ -103,6 +103,7 @@ impl Daemon {
             queues,
             routes: workers.iter().map(Worker::routes).collect(),
             steering: steering.clone(),
+            books: kernel_side.books(),
             live: live.clone(),
         };
         let taps = Taps::new(workers.iter().map(Worker::tap));
@@ -110,7 +111,7 @@ impl Daemon {
             live,
             _learner: learner,
             steering,
-            _kernel_side: kernel_side,
+            kernel_side,
             workers: Vec::with_capacity(workers.len()),
             ended,
             reader,
@@ -190,16 +191,26 @@ impl Daemon {
     /// # Errors
     /// The gate could not be closed, or a worker does not end: its connections are lost. Everything else was done all the
     /// same.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits for threads, not for packets"
+    )]
     pub fn stop(mut self) -> Result<Status, StartError> {
         let closed = self.gate(false);
         for (control, _) in &self.workers {
             control.drain();
         }
-        self.await_ends(DRAIN);
+        self.kernel_side.drain();
+        let deadline = Instant::now() + DRAIN;
+        self.await_ends(deadline);
+        self.kernel_side.await_end(deadline);
         for (control, _) in &self.workers {
             control.close();
         }
-        self.await_ends(CLOSE);
+        self.kernel_side.close();
+        let deadline = Instant::now() + CLOSE;
+        self.await_ends(deadline);
+        self.kernel_side.await_end(deadline);
         let hang = self.end_workers();
         let status = self.reader.read();
         // Dropping `self` detaches.
@@ -210,13 +221,12 @@ impl Daemon {
         }
     }
 
-    /// Waits until no worker runs, for `limit` at most; returns how many do.
+    /// Waits until no worker runs, at most until `deadline`; returns how many do.
     #[expect(
         clippy::disallowed_methods,
         reason = "waits for threads, not for packets"
     )]
-    fn await_ends(&self, limit: Duration) -> usize {
-        let deadline = Instant::now() + limit;
+    fn await_ends(&self, deadline: Instant) -> usize {
         loop {
             let running = self.workers.iter().filter(|(_, t)| !t.is_finished());
             let running = running.count();
@@ -240,11 +250,15 @@ impl Daemon {
     }
 
     /// Stops the workers that are left, and returns how many do not end.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits for threads, not for packets"
+    )]
     fn end_workers(&mut self) -> usize {
         for (control, _) in &self.workers {
             control.stop();
         }
-        let hang = self.await_ends(END);
+        let hang = self.await_ends(Instant::now() + END);
         for (_, thread) in self.workers.drain(..).filter(|(_, t)| t.is_finished()) {
             // A panic was reported when it happened, see `spawn`.
             let _ = thread.join();

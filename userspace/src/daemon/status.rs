@@ -2,6 +2,7 @@
 
 use super::degraded::{Degraded, Troubles};
 use super::ladder;
+use crate::handoff::Books;
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Summary};
@@ -37,6 +38,8 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// What is learned, by route.
     pub cache: Vec<CacheStatus>,
+    /// Connections that go through the proxy.
+    pub proxied: Proxied,
     /// Frames by the XDP program's verdict.
     pub xdp: BTreeMap<&'static str, u64>,
 }
@@ -86,6 +89,24 @@ pub struct CacheStatus {
     pub counts: BTreeMap<String, u64>,
 }
 
+/// Connections between a client and the server behind, carried by the daemon.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Proxied {
+    /// Those there are.
+    pub open: u64,
+    /// How many have ended in which way.
+    pub ended: BTreeMap<&'static str, u64>,
+}
+
+impl From<&Books> for Proxied {
+    fn from(books: &Books) -> Self {
+        Self {
+            open: books.open(),
+            ended: books.ends().collect(),
+        }
+    }
+}
+
 impl Status {
     /// The sum of a counter over all workers.
     pub fn total(&self, name: &str, label: &str) -> u64 {
@@ -107,6 +128,8 @@ pub struct Reader {
     pub(super) queues: Vec<(u32, Arc<Published>)>,
     pub(super) routes: Vec<Arc<RouteBoard>>,
     pub(super) steering: Arc<Mutex<Steering>>,
+    /// Of the proxy, if there is one.
+    pub(super) books: Option<Arc<Books>>,
     pub(super) live: Arc<Live>,
 }
 
@@ -123,6 +146,7 @@ impl Reader {
             workers: self.queues.iter().map(|q| self.queue(q)).collect(),
             routes: self.routes(),
             cache: self.cache(),
+            proxied: self.books.as_deref().map(Proxied::from).unwrap_or_default(),
             xdp: self.verdicts(),
         }
     }

@@ -5,9 +5,11 @@
 
 mod build;
 mod coding;
+mod compress;
 mod current;
 mod date;
 mod live;
+mod load;
 mod media;
 mod overlay;
 mod path;
@@ -23,9 +25,12 @@ pub use build::{StoreError, check};
 pub use coding::Coding;
 pub use current::{Current, Reader};
 pub use live::{Live, Purge, Put, PutError, Reload, Scope, Summary};
+pub use load::{Loaded, Loader, of_sibling};
 pub use render::{ConnectionField, Form, Rendering, ResponseId};
+pub use resource::Resource;
 pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};
+pub use tree::Tree;
 
 use crate::cache::{self, CacheId, Caches, LearnedId};
 use crate::http::{Head, MAX_TARGET, Status};
@@ -261,6 +266,16 @@ impl Snapshot {
     /// as it is.
     pub fn fill(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) {
         self.response(rendering.id).fill(rendering, offset, buf);
+    }
+
+    /// The files of the base that there are variants of: the entity tag of each, and its content in other codings.
+    fn coded(&self) -> impl Iterator<Item = (&[u8], Vec<(Coding, &[u8])>)> {
+        self.base.variants.iter().filter_map(|(&id, variants)| {
+            let coded = variants
+                .iter()
+                .map(|&(coding, id)| (coding, self.response(id).body()));
+            Some((self.validators(id).etag?, coded.collect()))
+        })
     }
 
     /// How many responses there are, refusals included.
