@@ -1,9 +1,13 @@
 //! The data path on a queue in memory: what goes in as frames comes out as frames, and every frame is accounted for.
 
+#[path = "pipeline/files.rs"]
+mod files;
 #[path = "pipeline/fragments.rs"]
 mod fragments;
 #[path = "pipeline/generations.rs"]
 mod generations;
+#[path = "pipeline/heads.rs"]
+mod heads;
 #[path = "pipeline/leaving.rs"]
 mod leaving;
 #[path = "pipeline/ring.rs"]
