@@ -1,7 +1,7 @@
 //! `examples/`: every endpoint, asked directly and through sidestep, as their users would start them.
 
 use serde_json::{Value, json};
-use sidestep_tests::clock::{Deadline, lasting};
+use sidestep_tests::clock::{Deadline, PATIENCE, lasting, wait_for};
 use sidestep_tests::example::Example;
 use sidestep_tests::http::Client;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -210,6 +210,47 @@ fn nobody_sees_the_state_before_a_post_that_was_answered() {
     assert!(posts > 10 && pages > 100, "{posts} posts, {pages} pages");
     assert_eq!(page_of(&example, page).0, 1000 + posts);
     example.stop();
+}
+
+#[test]
+fn what_is_known_is_answered_when_the_app_is_dead() {
+    let server = ["serve", "--authors", "1000", "--database", "sqlite"];
+    let brief = [("BOOKSTORE_SHARED_SECONDS", "1")];
+    let example = Example::start_with("bookstore", &server, &brief);
+    let known = ["/author/17", "/author?limit=20&offset=500"];
+    let bodies = known.map(|path| learned(&example, path));
+    example.kill_server("gunicorn");
+    // For longer than they are fresh, and stale while they are asked for again, and their origin is asked: 1 s each.
+    let deadline = Deadline::after(Duration::from_secs(5));
+    while !deadline.passed() {
+        for (path, body) in known.iter().zip(&bodies) {
+            let answer = example.through(path, &[]);
+            assert_eq!(
+                (answer.status, &answer.body),
+                (200, body),
+                "{path}: {}",
+                answer.head
+            );
+        }
+        assert_eq!(
+            example.through("/author/18", &[]).status,
+            503,
+            "nobody knows it"
+        );
+    }
+    let refused = example.through("/author", &["--data", "{}"]);
+    assert_eq!(refused.status, 503);
+    example.stop();
+}
+
+/// Asks for `path` until the fast path answers it, and returns that answer's body.
+fn learned(example: &Example, path: &str) -> String {
+    wait_for(PATIENCE, &format!("{path} is learned"), || {
+        let before = example.hits();
+        let answer = example.through(path, &[]);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        (example.hits() > before).then_some(answer.body)
+    })
 }
 
 /// The total that a page tells, and the authors on it.
