@@ -7,12 +7,14 @@ mod check;
 mod error;
 mod name;
 mod raw;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod value;
 
 pub use error::{ConfigError, Position, Problem};
 pub use name::{CachePath, HostPattern, Origin};
+pub use reload::{Changes, NeedsAttach};
 pub use value::{Queues, Ttl};
 
 use serde::Deserialize;

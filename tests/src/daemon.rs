@@ -5,7 +5,7 @@ use crate::net::Host;
 use crate::process::{Finished, Process};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -178,6 +178,16 @@ impl<'net> Daemon<'net> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
         // The state comes behind the name, which is in brackets.
         stat.map_or(true, |stat| stat.contains(") Z "))
+    }
+
+    /// Writes another config in the place of its own; it is read with a reload.
+    pub fn rewrite(&self, config: &str) {
+        write_config_to(self.files.path(), config);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.running().signal(signal);
     }
 
     /// Runs a control command with this daemon's socket.
@@ -383,9 +393,13 @@ fn argv(args: &[&str]) -> Vec<String> {
 
 fn write_config(config: &str) -> TempDir {
     let files = TempDir::new().unwrap_or_else(|error| panic!("no temporary directory: {error}"));
-    let socket = files.path().join("control.sock");
-    let text = format!("{config}\n[control]\nsocket = \"{}\"\n", socket.display());
-    std::fs::write(files.path().join("config.toml"), text)
-        .unwrap_or_else(|error| panic!("cannot write the config: {error}"));
+    write_config_to(files.path(), config);
     files
+}
+
+fn write_config_to(files: &Path, config: &str) {
+    let socket = files.join("control.sock");
+    let text = format!("{config}\n[control]\nsocket = \"{}\"\n", socket.display());
+    std::fs::write(files.join("config.toml"), text)
+        .unwrap_or_else(|error| panic!("cannot write the config: {error}"));
 }

@@ -57,7 +57,7 @@ fn open(host: &mut MemHost, port: u16) -> MemConn {
 
 fn ping_answer() -> Vec<u8> {
     b"HTTP/1.1 200 OK\r\nServer: sidestep\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
-      Content-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"status\":\"ok\"}"
+      ETag: \"yqhgDZlASEX2-9pIHGdfNw\"\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"status\":\"ok\"}"
         .to_vec()
 }
 

@@ -7,6 +7,8 @@ mod announced;
 mod automatic;
 #[path = "proxy/bytes.rs"]
 mod bytes;
+#[path = "proxy/drained.rs"]
+mod drained;
 #[path = "proxy/reached.rs"]
 mod reached;
 

@@ -365,6 +365,51 @@ impl Fate {
     }
 }
 
+/// How a connection that went through the proxy has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyEnd {
+    /// Client and server have ended it.
+    Finished,
+    /// The client reset it or has vanished.
+    ClientReset,
+    /// The server reset it.
+    ServerReset,
+    /// The server was gone before it was given anything: 503.
+    Unavailable,
+    /// The daemon ended, and closed it in order, between two exchanges.
+    Drained,
+    /// The daemon ended, and reset it within an exchange.
+    Cut,
+    /// It could not be watched: no memory, or too many are.
+    Unwatched,
+}
+
+impl ProxyEnd {
+    /// Every variant; a variant's position is its number.
+    pub const ALL: [Self; 7] = [
+        Self::Finished,
+        Self::ClientReset,
+        Self::ServerReset,
+        Self::Unavailable,
+        Self::Drained,
+        Self::Cut,
+        Self::Unwatched,
+    ];
+
+    /// Metric label and log word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::ClientReset => "client_reset",
+            Self::ServerReset => "server_reset",
+            Self::Unavailable => "unavailable",
+            Self::Drained => "drained",
+            Self::Cut => "cut",
+            Self::Unwatched => "unwatched",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

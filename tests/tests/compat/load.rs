@@ -1,6 +1,6 @@
 //! Hits and misses in turn on connections that come and go: nothing fails, through loss, attach, take-over and detach.
 
-use sidestep_tests::clock::{Deadline, lasting, wait_for};
+use sidestep_tests::clock::{Deadline, lasting, soak, wait_for};
 use sidestep_tests::daemon::Daemon;
 use sidestep_tests::http::Client;
 use sidestep_tests::link::Shape;
@@ -74,7 +74,7 @@ impl<'scope> Clients<'scope> {
     }
 }
 
-/// Opens a connection, and asks for a hit and a miss in turn.
+/// Opens a connection, and asks for a hit and a miss in turn, until it is told that an answer is the last.
 fn connection(net: &Net, to: SocketAddr, number: usize, right: &AtomicU64) -> io::Result<()> {
     let mut client = Client::new(net.client.connect(to, PATIENCE)?);
     for (turn, (path, body)) in TREE.iter().cycle().take(REQUESTS).enumerate() {
@@ -88,6 +88,12 @@ fn connection(net: &Net, to: SocketAddr, number: usize, right: &AtomicU64) -> io
             return Err(fault(&answer.head));
         }
         right.fetch_add(1, Ordering::Relaxed);
+        if answer.head.contains("\r\nConnection: close\r\n") {
+            return match client.rest() {
+                Ok(rest) if rest.is_empty() => Ok(()),
+                other => Err(fault(&format!("no end in order: {other:?}"))),
+            };
+        }
     }
     Ok(())
 }
@@ -152,12 +158,21 @@ fn through_loss(mode: &str) {
 
 #[test]
 fn nothing_fails_through_attach_take_over_and_detach() {
+    through_lives("handoff", 10);
+}
+
+#[test]
+fn nothing_fails_through_attach_take_over_and_detach_of_the_proxy() {
+    through_lives("proxy", if soak() { 10 } else { 4 });
+}
+
+fn through_lives(mode: &str, lives: u32) {
     let net = Net::new();
     let _nginx = Nginx::start(&net.server, PORT, &TREE);
     under_load(&net, |clients| {
-        for _ in 0..10 {
+        for _ in 0..lives {
             clients.go_on(100);
-            let daemon = Daemon::start(&net.server, &config("handoff"));
+            let daemon = Daemon::start(&net.server, &config(mode));
             answers(&daemon);
             let daemon = daemon.replaced();
             answers(&daemon);

@@ -27,6 +27,9 @@ const ANSWERS: [(&str, bool, usize); 4] = [
 /// Length of a `Date` value (RFC 9110 section 5.6.7).
 const DATE: usize = 29;
 
+/// Length of the value of `ETag`.
+const TAG: usize = 24;
+
 /// An answer whose Date is not compared.
 pub struct Answer {
     bytes: Vec<u8>,
@@ -61,11 +64,12 @@ pub fn config() -> String {
     );
     for (path, close, len) in ANSWERS {
         let date = "-".repeat(DATE);
+        let tag = "-".repeat(TAG);
         let connection = if close { "Connection: close\r\n" } else { "" };
         // The body's length has as many digits as the answer's, or one less; all are chosen far from that edge.
         let digits = "0".repeat(if len == 1_000 { 3 } else { 5 });
         let head = format!(
-            "HTTP/1.1 200 OK\r\nServer: sidestep\r\nDate: {date}\r\nContent-Type: text/plain\r\n\
+            "HTTP/1.1 200 OK\r\nServer: sidestep\r\nDate: {date}\r\nETag: {tag}\r\nContent-Type: text/plain\r\n\
              Content-Length: {digits}\r\n{connection}\r\n"
         );
         let body: String = ('a'..='z').cycle().take(len - head.len()).collect();

@@ -4,14 +4,17 @@ use super::{FAILURE, OK, USAGE, fail};
 use crate::control::{
     ControlError, ControlServer, DumpServer, Request, Response, SocketError, ask, serve_metrics,
 };
-use crate::daemon::{Daemon, Degraded, Ended, Reader};
+use crate::daemon::{Daemon, Degraded, Ended, Reader, Reloader};
+use crate::store::Live;
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 use nix::net::if_::if_nametoindex;
+use sd_notify::NotifyState;
 use sidestep_config::Config;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often to look after the workers. They are given several times as long.
@@ -24,13 +27,13 @@ enum Stop {
     Asked,
 }
 
-pub(super) fn run(interface: Option<String>, config: &Path, socket: Option<PathBuf>) -> u8 {
-    let mut config = match Config::load(config) {
+pub(super) fn run(interface: Option<String>, path: &Path, socket: Option<PathBuf>) -> u8 {
+    let mut config = match Config::load(path) {
         Ok(config) => config,
         Err(e) => return fail(&e, USAGE),
     };
-    if let Some(socket) = socket {
-        config.control.socket = socket;
+    if let Some(socket) = &socket {
+        config.control.socket = socket.clone();
     }
     let Some(interface) = interface.or_else(|| config.interface.name.clone()) else {
         return fail(
@@ -40,11 +43,12 @@ pub(super) fn run(interface: Option<String>, config: &Path, socket: Option<PathB
     };
     let (tell_stop, stop) = bounded(2);
     // Before anything is attached: a signal must never find the default action in place.
-    let signals = match Signals::new([SIGINT, SIGTERM]) {
+    let signals = match Signals::new([SIGHUP, SIGINT, SIGTERM]) {
         Ok(signals) => signals,
         Err(e) => return fail(&format_args!("cannot handle signals: {e}"), FAILURE),
     };
-    listen_for_signals(signals, tell_stop.clone());
+    let (tell_reload, told_to_reload) = bounded(1);
+    listen_for_signals(signals, tell_stop.clone(), tell_reload);
     // Before the attach, too: connections that were accepted meanwhile would be reset.
     match ControlServer::may_have(&config.control.socket) {
         Ok(()) => {}
@@ -63,9 +67,16 @@ pub(super) fn run(interface: Option<String>, config: &Path, socket: Option<PathB
         Err(e) => return fail(&e, if e.is_usage() { USAGE } else { FAILURE }),
     };
     let reader = daemon.reader();
+    let reloader = Arc::new(daemon.reloader(config.clone(), path, socket));
+    reload_when_told(reloader.clone(), told_to_reload);
     let answer = {
-        let reader = reader.clone();
-        move |request| respond(request, &reader, &tell_stop)
+        let asked = Asked {
+            reader: reader.clone(),
+            reloader,
+            live: daemon.live(),
+            stop: tell_stop,
+        };
+        move |request, body: &[u8]| asked.respond(request, body)
     };
     // After the attach, so that it answers only for a daemon that serves; a failure detaches.
     let _control = match ControlServer::start(&config.control.socket, answer) {
@@ -81,6 +92,7 @@ pub(super) fn run(interface: Option<String>, config: &Path, socket: Option<PathB
     });
     warn_of_what_is_not_served(&config);
     announce(&reader);
+    notify(&[NotifyState::Ready]);
     serve(daemon, &interface, &stop)
 }
 
@@ -99,7 +111,7 @@ fn take_over(config: &Config, interface: &str, in_use: &SocketError) -> Result<(
         }
         // It ended in between.
         Err(ControlError::Unreachable { .. }) => Ok(()),
-        Err(ControlError::Refused(why)) => {
+        Err(ControlError::Refused(why) | ControlError::Invalid(why)) => {
             Err(fail(&format_args!("{in_use}\n  it says: {why}"), FAILURE))
         }
         Err(e @ ControlError::Garbled { .. }) => Err(fail(&e, FAILURE)),
@@ -110,6 +122,7 @@ fn serve(mut daemon: Daemon, interface: &str, stop: &Receiver<Stop>) -> u8 {
     loop {
         select! {
             recv(stop) -> why => {
+                notify(&[NotifyState::Stopping]);
                 log::info!("{}: draining", match why {
                     Ok(Stop::Asked) => "asked to detach",
                     Ok(Stop::Signal) | Err(_) => "signal",
@@ -129,6 +142,7 @@ fn serve(mut daemon: Daemon, interface: &str, stop: &Receiver<Stop>) -> u8 {
                 return fail(&format_args!("{why}; detached"), FAILURE);
             }
             default(WATCH) => {
+                daemon.live().tidy();
                 if let Err(e) = daemon.look_after_workers() {
                     return fail(&format_args!("{e}; detached"), FAILURE);
                 }
@@ -151,10 +165,37 @@ fn drain(daemon: Daemon) -> u8 {
     }
 }
 
-fn listen_for_signals(mut signals: Signals, stop: Sender<Stop>) {
+/// Tells systemd, if it has started us.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(state) {
+        log::debug!("systemd: {e}");
+    }
+}
+
+/// Reloads for each signal, on a thread of its own: large trees take seconds.
+fn reload_when_told(reloader: Arc<Reloader>, told: Receiver<()>) {
+    std::thread::spawn(move || {
+        for () in told {
+            match NotifyState::monotonic_usec_now() {
+                Ok(now) => notify(&[NotifyState::Reloading, now]),
+                Err(e) => log::debug!("systemd: {e}"),
+            }
+            // What is wrong was logged, and is in the status.
+            let _ = reloader.reload();
+            notify(&[NotifyState::Ready]);
+        }
+    });
+}
+
+fn listen_for_signals(mut signals: Signals, stop: Sender<Stop>, reload: Sender<()>) {
     std::thread::spawn(move || {
         let mut told = false;
-        for _ in signals.forever() {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                // Full: one is about to begin, and will see what this one is for.
+                let _ = reload.try_send(());
+                continue;
+            }
             if told {
                 // A second Ctrl-C: the person does not want to wait. The kernel detaches for us.
                 std::process::exit(FAILURE.into());
@@ -166,20 +207,40 @@ fn listen_for_signals(mut signals: Signals, stop: Sender<Stop>) {
     });
 }
 
-fn respond(request: Request, reader: &Reader, stop: &Sender<Stop>) -> Response {
-    match request {
-        Request::Status => match serde_json::to_value(reader.read()) {
-            Ok(status) => Response::Status(status),
-            Err(e) => Response::Error(e.to_string()),
-        },
-        Request::Detach { interface } => {
-            let served = reader.read().interface;
-            if served != interface && !same(&served, &interface) {
-                return Response::Error(format!("this daemon serves {served}, not {interface}"));
+/// What the control socket reaches.
+struct Asked {
+    reader: Reader,
+    reloader: Arc<Reloader>,
+    live: Arc<Live>,
+    stop: Sender<Stop>,
+}
+
+impl Asked {
+    fn respond(&self, request: Request, body: &[u8]) -> Response {
+        match request {
+            Request::Status => match serde_json::to_value(self.reader.read()) {
+                Ok(status) => Response::Status(status),
+                Err(e) => Response::Error(e.to_string()),
+            },
+            Request::Detach { interface } => {
+                let served = self.reader.read().interface;
+                if served != interface && !same(&served, &interface) {
+                    let why = format!("this daemon serves {served}, not {interface}");
+                    return Response::Error(why);
+                }
+                // Full or gone: it is stopping already.
+                let _ = self.stop.try_send(Stop::Asked);
+                Response::Detaching
             }
-            // Full or gone: it is stopping already.
-            let _ = stop.try_send(Stop::Asked);
-            Response::Detaching
+            Request::Reload => match self.reloader.reload() {
+                Ok(reload) => Response::Reloaded(reload),
+                Err(e) => Response::Invalid(e.to_string()),
+            },
+            Request::Put { put, .. } => match self.live.put(put, body) {
+                Ok(()) => Response::Done,
+                Err(e) => Response::Invalid(e.to_string()),
+            },
+            Request::Purge(purge) => Response::Purged(self.live.purge(&purge)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: parsed once, each command in a file of its own.
 
 mod attach;
+mod change;
 mod dump;
 mod query;
 mod top;
@@ -85,6 +86,28 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Have a running daemon read its configuration and trees again; on an error it goes on with the old ones
+    Reload {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Answer a path with a file's bytes from now on, whatever else is there
+    Put {
+        #[command(flatten)]
+        what: change::PutArgs,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Forget what was put or learned
+    Purge {
+        #[command(flatten)]
+        scope: change::ScopeArgs,
+        /// Only of the site of this host
+        #[arg(long)]
+        host: Option<String>,
+        #[command(flatten)]
+        socket: Socket,
+    },
     /// Watch what a running daemon does: rates, by queue and by route
     Top {
         /// Print one frame, then end
@@ -148,6 +171,13 @@ pub fn main() -> ExitCode {
         Command::Detach { interface, socket } => query::detach(interface, &socket.socket),
         Command::Check { config } => check(&config),
         Command::Status { json, socket } => query::status(json, &socket.socket),
+        Command::Reload { socket } => change::reload(&socket.socket),
+        Command::Put { what, socket } => change::put(what, &socket.socket),
+        Command::Purge {
+            scope,
+            host,
+            socket,
+        } => change::purge(host, scope, &socket.socket),
         Command::Top {
             once,
             interval,

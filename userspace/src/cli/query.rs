@@ -4,6 +4,7 @@ use super::{DEGRADED, FAILURE, OK, fail};
 use crate::control::{Request, Response, ask};
 use serde_json::Value;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 pub(super) fn status(json: bool, socket: &Path) -> u8 {
     match ask(socket, &Request::Status) {
@@ -51,6 +52,14 @@ fn print_status(status: &Value) {
         store["puts"],
         store["generation"]
     );
+    let reload = &store["reload"];
+    if let Some(at) = reload["at"].as_u64() {
+        let at = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(at));
+        match reload["error"].as_str() {
+            Some(error) => println!("reload     {at}: failed: {error}"),
+            None => println!("reload     {at}: took {} ms", reload["took"]),
+        }
+    }
     for worker in status["workers"].as_array().into_iter().flatten() {
         println!(
             "queue {}    {} connections, {} requests, {} of {} frames free",
@@ -68,6 +77,14 @@ fn print_status(status: &Value) {
         let name = [text(&route["site"]), text(&route["route"])];
         println!("route      {}", name.join(" ").trim_start());
         print_counters("", &route["counts"]);
+    }
+    let proxied = &status["proxied"];
+    if proxied["ended"]
+        .as_object()
+        .is_some_and(|ends| !ends.is_empty())
+    {
+        println!("proxied    {} connections", proxied["open"]);
+        print_counters("ended", &proxied["ended"]);
     }
     print_counters("xdp", &status["xdp"]);
 }

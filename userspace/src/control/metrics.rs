@@ -29,7 +29,7 @@ fn content_type() -> Header {
 }
 
 /// Every counter as `sidestep_NAME{queue,label}`, what became of a route's requests as
-/// `sidestep_route{site,route,kind}`, the XDP verdicts as `sidestep_xdp_frames{verdict}`.
+/// `sidestep_route{site,route,kind}`, how proxied connections have ended as `sidestep_proxied{end}`, the XDP verdicts as `sidestep_xdp_frames{verdict}`.
 fn render(status: &Status) -> String {
     let mut names: Vec<&str> = status
         .workers
@@ -80,6 +80,14 @@ fn render(status: &Status) -> String {
                 "sidestep_route{{site=\"{site}\",route=\"{route}\",kind=\"{kind}\"}} {count}"
             );
         }
+    }
+    let _ = writeln!(
+        page,
+        "# TYPE sidestep_proxied_open gauge\nsidestep_proxied_open {}\n# TYPE sidestep_proxied counter",
+        status.proxied.open
+    );
+    for (end, count) in &status.proxied.ended {
+        let _ = writeln!(page, "sidestep_proxied{{end=\"{end}\"}} {count}");
     }
     page.push_str("# TYPE sidestep_degraded gauge\n");
     let mut degraded = BTreeMap::<_, u64>::new();

@@ -1,17 +1,20 @@
-//! The control socket: how `sidestep status` and `sidestep detach` reach the daemon.
+//! The control socket: how `sidestep status`, `detach`, `reload`, `put` and `purge` reach the daemon.
 //!
-//! One JSON object a line each way over a Unix stream socket that only the daemon's user may open.
+//! A Unix stream socket that only the daemon's user may open. A caller sends one JSON object in a line, with the bytes of
+//! a `put` behind it, and gets one back; or it speaks HTTP (`docs/control.md`).
 
 mod client;
 pub mod dump;
+mod http;
 mod metrics;
 mod server;
 
-pub use client::{ControlError, ask};
+pub use client::{ControlError, ask, ask_with};
 pub use dump::DumpServer;
 pub use metrics::serve_metrics;
 pub use server::{ControlServer, SocketError};
 
+use crate::store::{Purge, Put, Reload};
 use serde::{Deserialize, Serialize};
 
 /// Where the daemon listens unless `[control] socket` or `--socket` says otherwise.
@@ -28,6 +31,17 @@ pub enum Request {
         /// The NIC that the caller means; refused when the daemon serves another.
         interface: String,
     },
+    /// Read the configuration and all trees again.
+    Reload,
+    /// Answer a path with the `length` bytes that follow the line.
+    Put {
+        /// What and where.
+        put: Put,
+        /// How many.
+        length: u64,
+    },
+    /// Forget what was put or learned.
+    Purge(Purge),
 }
 
 /// What it answers.
@@ -38,6 +52,14 @@ pub enum Response {
     Status(serde_json::Value),
     /// To [`Request::Detach`].
     Detaching,
+    /// To [`Request::Reload`].
+    Reloaded(Reload),
+    /// To [`Request::Put`].
+    Done,
+    /// To [`Request::Purge`]: how many answers that were.
+    Purged(usize),
+    /// What was asked for, or the configuration that it means, is wrong: nothing has changed.
+    Invalid(String),
     /// The request was not carried out, and why.
     Error(String),
 }

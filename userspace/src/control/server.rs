@@ -1,23 +1,29 @@
 //! The daemon's side of the control socket.
 
-use super::{Request, Response};
+use super::{Request, Response, http};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Bytes of a request line: the longest is some tens; more is not from us.
-const MAX_REQUEST: u64 = 4096;
+/// Bytes of a request line or head: a path and some tags; more is not from us.
+pub(super) const MAX_REQUEST: u64 = 64 << 10;
 
-/// How long a caller may take to send its line. Callers are served one after the other, so that one
-/// which never sends anything would lock out the rest.
+/// Bytes of what is put. More would do, but is read into memory before it is known to be right.
+pub(super) const MAX_BODY: u64 = 256 << 20;
+
+/// How long a caller may be silent. One that never sends anything would keep its place for ever.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Callers at a time: status, a reload that takes long, some that put or purge. Each has a thread; those that come when
+/// all places are taken find the stream closed.
+const CALLERS: usize = 16;
 
 /// Why there is no control socket.
 #[derive(Debug, Error)]
@@ -67,13 +73,14 @@ impl ControlServer {
         }
     }
 
-    /// Makes the socket, and its directory if needed. Each request is answered by `answer`, on a thread of its own.
+    /// Makes the socket, and its directory if needed. Each request is answered by `answer`, which gets the bytes of a
+    /// put with it, on a thread of its own.
     ///
     /// # Errors
     /// See [`SocketError`]. A socket that a killed daemon left behind is replaced.
     pub fn start(
         path: &Path,
-        answer: impl Fn(Request) -> Response + Send + 'static,
+        answer: impl Fn(Request, &[u8]) -> Response + Send + Sync + 'static,
     ) -> Result<Self, SocketError> {
         let make = |source| SocketError::Make {
             path: path.to_owned(),
@@ -84,21 +91,7 @@ impl ControlServer {
         let stopping = stop.clone();
         let thread = std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || {
-                // Closed when all is done, which is what the caller of `detach` waits for.
-                let mut waiting = Vec::new();
-                for stream in listener.incoming() {
-                    if stopping.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    match stream.and_then(|s| serve(s, &answer)) {
-                        Ok((stream, Response::Detaching)) => waiting.push(stream),
-                        Ok((_, Response::Status(_) | Response::Error(_))) => {}
-                        Err(e) => log::debug!("control socket: {e}"),
-                    }
-                }
-                waiting
-            })
+            .spawn(move || serve_all(&listener, &stopping, &answer))
             .map_err(make)?;
         Ok(Self {
             path: path.to_owned(),
@@ -128,22 +121,73 @@ pub(super) fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
+/// Serves callers until told to stop. Returns the streams of those who wait for the daemon's end: they are closed when
+/// all is done.
+fn serve_all(
+    listener: &UnixListener,
+    stopping: &AtomicBool,
+    answer: &(impl Fn(Request, &[u8]) -> Response + Sync),
+) -> Vec<UnixStream> {
+    let waiting = Mutex::new(Vec::new());
+    let callers = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for stream in listener.incoming() {
+            if stopping.load(Ordering::Relaxed) {
+                break;
+            }
+            if callers.fetch_add(1, Ordering::Relaxed) >= CALLERS {
+                callers.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            let (waiting, callers) = (&waiting, &callers);
+            scope.spawn(move || {
+                match stream.and_then(|s| serve(s, answer)) {
+                    Ok(Some(stream)) => waiting
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(stream),
+                    Ok(None) => {}
+                    Err(e) => log::debug!("control socket: {e}"),
+                }
+                callers.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    });
+    waiting.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Serves one caller. Returns its stream if it waits for the daemon's end.
 fn serve(
     stream: UnixStream,
-    answer: impl Fn(Request) -> Response,
-) -> io::Result<(UnixStream, Response)> {
+    answer: impl Fn(Request, &[u8]) -> Response,
+) -> io::Result<Option<UnixStream>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    let mut input = BufReader::new(&stream);
+    if input.fill_buf()?.first() != Some(&b'{') {
+        http::serve(&mut input, &stream, answer)?;
+        return Ok(None);
+    }
     let mut line = String::new();
-    BufReader::new((&stream).take(MAX_REQUEST)).read_line(&mut line)?;
+    (&mut input).take(MAX_REQUEST).read_line(&mut line)?;
     let response = match serde_json::from_str(&line) {
-        Ok(request) => answer(request),
+        Ok(Request::Put { length, .. }) if length > MAX_BODY => {
+            Response::Invalid(format!("more than {} MiB cannot be put", MAX_BODY >> 20))
+        }
+        Ok(request) => {
+            let mut body = Vec::new();
+            if let Request::Put { length, .. } = request {
+                body = vec![0; length as usize];
+                input.read_exact(&mut body)?;
+            }
+            answer(request, &body)
+        }
         Err(e) => Response::Error(format!("not a request: {e}")),
     };
     let mut text = serde_json::to_string(&response)?;
     text.push('\n');
     (&stream).write_all(text.as_bytes())?;
-    Ok((stream, response))
+    Ok(matches!(response, Response::Detaching).then_some(stream))
 }
 
 impl Drop for ControlServer {

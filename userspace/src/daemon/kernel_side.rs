@@ -2,7 +2,7 @@
 //! connections into it.
 
 use super::degraded::{Degraded, Troubles};
-use crate::handoff::{Gateway, Handoff, Proxy, Standing, Ticket, Ways};
+use crate::handoff::{Books, Gateway, Handoff, Proxy, Standing, Ticket, Ways};
 use crate::inject::Injector;
 use crate::nic::Nic;
 use crate::steer::{FlowKey, FlowTable};
@@ -10,6 +10,8 @@ use crate::worker::{FlowIndex, Stranger};
 use sidestep_config::{Config, Fallback, FallbackMode, ListenAddress};
 use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::time::Instant;
 use tcp_lite::{Endpoint, Flow};
 
 /// Enters flows as this queue's. A failure only costs the program a socket lookup for each segment.
@@ -91,6 +93,32 @@ impl KernelSide {
                 .ok();
         }
         side
+    }
+
+    /// What becomes of proxied connections, if there can be any.
+    pub fn books(&self) -> Option<Arc<Books>> {
+        self.proxy.as_ref().map(Proxy::books)
+    }
+
+    /// Begins to end proxied connections in order; see [`Proxy::drain`].
+    pub fn drain(&self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.drain();
+        }
+    }
+
+    /// Closes proxied connections at once that are between two exchanges.
+    pub fn close(&self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.close();
+        }
+    }
+
+    /// Waits until there is no proxied connection, at most until `deadline`.
+    pub fn await_end(&self, deadline: Instant) {
+        if let Some(proxy) = &self.proxy {
+            proxy.await_end(deadline);
+        }
     }
 
     /// What it lacks, and what else goes wrong.

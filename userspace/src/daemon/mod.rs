@@ -4,11 +4,13 @@ mod degraded;
 mod error;
 mod kernel_side;
 mod ladder;
+mod reload;
 mod status;
 mod watch;
 
 pub use degraded::Degraded;
 pub use error::StartError;
+pub use reload::{ReloadError, Reloader};
 pub use status::{QueueStatus, Reader, RouteStatus, Status};
 
 use crate::nic::Nic;
@@ -20,6 +22,7 @@ use kernel_side::KernelSide;
 use ladder::Rung;
 use sidestep_config::Config;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,7 +48,7 @@ pub struct Daemon {
     live: Arc<Live>,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
-    _kernel_side: KernelSide,
+    kernel_side: KernelSide,
     workers: Vec<(Control, JoinHandle<()>)>,
     ended: Receiver<Ended>,
     reader: Reader,
@@ -96,13 +99,14 @@ impl Daemon {
             queues,
             routes: workers.iter().map(Worker::routes).collect(),
             steering: steering.clone(),
+            books: kernel_side.books(),
             live: live.clone(),
         };
         let taps = Taps::new(workers.iter().map(Worker::tap));
         let mut daemon = Self {
             live,
             steering,
-            _kernel_side: kernel_side,
+            kernel_side,
             workers: Vec::with_capacity(workers.len()),
             ended,
             reader,
@@ -127,6 +131,20 @@ impl Daemon {
     /// What it answers from.
     pub fn live(&self) -> Arc<Live> {
         self.live.clone()
+    }
+
+    /// For reloading its configuration, now `config`, from the file at `path`. `socket`: its control socket, if that is
+    /// not what the file says.
+    pub fn reloader(&self, config: Config, path: &Path, socket: Option<PathBuf>) -> Reloader {
+        let workers = self.workers.iter().map(|(control, _)| control.clone());
+        Reloader::new(
+            path.to_owned(),
+            socket,
+            self.reader.nic.name.clone(),
+            config,
+            self.live.clone(),
+            workers.collect(),
+        )
     }
 
     /// For copies of the workers' frames.
@@ -168,16 +186,26 @@ impl Daemon {
     /// # Errors
     /// The gate could not be closed, or a worker does not end: its connections are lost. Everything else was done all the
     /// same.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits for threads, not for packets"
+    )]
     pub fn stop(mut self) -> Result<Status, StartError> {
         let closed = self.gate(false);
         for (control, _) in &self.workers {
             control.drain();
         }
-        self.await_ends(DRAIN);
+        self.kernel_side.drain();
+        let deadline = Instant::now() + DRAIN;
+        self.await_ends(deadline);
+        self.kernel_side.await_end(deadline);
         for (control, _) in &self.workers {
             control.close();
         }
-        self.await_ends(CLOSE);
+        self.kernel_side.close();
+        let deadline = Instant::now() + CLOSE;
+        self.await_ends(deadline);
+        self.kernel_side.await_end(deadline);
         let hang = self.end_workers();
         let status = self.reader.read();
         // Dropping `self` detaches.
@@ -188,13 +216,12 @@ impl Daemon {
         }
     }
 
-    /// Waits until no worker runs, for `limit` at most; returns how many do.
+    /// Waits until no worker runs, at most until `deadline`; returns how many do.
     #[expect(
         clippy::disallowed_methods,
         reason = "waits for threads, not for packets"
     )]
-    fn await_ends(&self, limit: Duration) -> usize {
-        let deadline = Instant::now() + limit;
+    fn await_ends(&self, deadline: Instant) -> usize {
         loop {
             let running = self.workers.iter().filter(|(_, t)| !t.is_finished());
             let running = running.count();
@@ -218,11 +245,15 @@ impl Daemon {
     }
 
     /// Stops the workers that are left, and returns how many do not end.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits for threads, not for packets"
+    )]
     fn end_workers(&mut self) -> usize {
         for (control, _) in &self.workers {
             control.stop();
         }
-        let hang = self.await_ends(END);
+        let hang = self.await_ends(Instant::now() + END);
         for (_, thread) in self.workers.drain(..).filter(|(_, t)| t.is_finished()) {
             // A panic was reported when it happened, see `spawn`.
             let _ = thread.join();

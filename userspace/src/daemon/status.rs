@@ -2,6 +2,7 @@
 
 use super::degraded::{Degraded, Troubles};
 use super::ladder;
+use crate::handoff::Books;
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Summary};
@@ -35,6 +36,8 @@ pub struct Status {
     pub workers: Vec<QueueStatus>,
     /// What became of requests, by route.
     pub routes: Vec<RouteStatus>,
+    /// Connections that go through the proxy.
+    pub proxied: Proxied,
     /// Frames by the XDP program's verdict.
     pub xdp: BTreeMap<&'static str, u64>,
 }
@@ -69,6 +72,24 @@ pub struct RouteStatus {
     pub counts: BTreeMap<String, u64>,
 }
 
+/// Connections between a client and the server behind, carried by the daemon.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Proxied {
+    /// Those there are.
+    pub open: u64,
+    /// How many have ended in which way.
+    pub ended: BTreeMap<&'static str, u64>,
+}
+
+impl From<&Books> for Proxied {
+    fn from(books: &Books) -> Self {
+        Self {
+            open: books.open(),
+            ended: books.ends().collect(),
+        }
+    }
+}
+
 impl Status {
     /// The sum of a counter over all workers.
     pub fn total(&self, name: &str, label: &str) -> u64 {
@@ -90,6 +111,8 @@ pub struct Reader {
     pub(super) queues: Vec<(u32, Arc<Published>)>,
     pub(super) routes: Vec<Arc<RouteBoard>>,
     pub(super) steering: Arc<Mutex<Steering>>,
+    /// Of the proxy, if there is one.
+    pub(super) books: Option<Arc<Books>>,
     pub(super) live: Arc<Live>,
 }
 
@@ -105,6 +128,7 @@ impl Reader {
             store: self.live.summary(),
             workers: self.queues.iter().map(|q| self.queue(q)).collect(),
             routes: self.routes(),
+            proxied: self.books.as_deref().map(Proxied::from).unwrap_or_default(),
             xdp: self.verdicts(),
         }
     }

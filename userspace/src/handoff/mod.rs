@@ -6,8 +6,10 @@
 
 mod announce;
 mod diag;
+mod exchange;
 mod kernel;
 mod outcomes;
+mod pair;
 mod proxy;
 mod repair;
 mod splice;
@@ -20,6 +22,7 @@ use tcp_lite::{Endpoint, Flow};
 pub use diag::{Diag, Match};
 pub use kernel::{Gateway, GatewayError, KernelHandoff};
 pub use proxy::{Proxy, ProxyHandoff};
+pub use splice::Books;
 pub use ways::Ways;
 
 /// What the kernel must know to go on where we stopped. All that we sent is acknowledged.

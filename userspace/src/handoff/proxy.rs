@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -16,7 +18,7 @@ use sidestep_config::ProxyProtocol;
 use tcp_lite::{Endpoint, Flow};
 
 use super::diag::{Diag, Match};
-use super::splice::{Entrance, Splicer};
+use super::splice::{Books, Entrance, Splicer};
 use super::{Handoff, Standing, Ticket, announce, repair};
 
 /// Silence after which a client is asked whether it is there, seconds; nine questions of the kernel's without an answer,
@@ -28,7 +30,7 @@ const KEEP_IDLE: u32 = 60;
 /// hold so much more of an answer than it does without a proxy.
 const SERVER_BUFFER: usize = 256 << 10;
 
-/// The proxy's thread. Dropping it resets all its connections.
+/// The proxy's thread. Dropping it ends all its connections: in order those between two exchanges, by a reset the others.
 #[derive(Debug)]
 pub struct Proxy {
     splicer: Splicer,
@@ -51,6 +53,27 @@ impl Proxy {
             splicer: Splicer::start()?,
             nic_ifindex,
         })
+    }
+
+    /// What becomes of connections, for any thread.
+    pub fn books(&self) -> Arc<Books> {
+        self.splicer.books()
+    }
+
+    /// Begins to end all connections, those of workers that still run included: each in order, between two exchanges. A
+    /// client is told with its next answer that it is the last.
+    pub fn drain(&self) {
+        self.splicer.drain();
+    }
+
+    /// Closes those at once that are between two exchanges.
+    pub fn close(&self) {
+        self.splicer.close();
+    }
+
+    /// Waits until there is no connection, at most until `deadline`.
+    pub fn await_end(&self, deadline: Instant) {
+        self.splicer.await_end(deadline);
     }
 
     /// A handle for a worker, which makes its sockets in the network namespace of the thread that uses it, and tells the

@@ -1,56 +1,123 @@
-//! One thread that carries bytes between pairs of sockets, both ways, with half-close and back pressure.
+//! One thread that looks after all pairs of sockets, and ends them in order when the daemon ends.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{setsockopt, sockopt};
+
+use super::pair::{Pair, Turn};
+use crate::reason::ProxyEnd;
 
 /// Bytes read at once, and the most that one direction of one pair holds back for a slow reader. Smaller means more
 /// system calls per byte, larger means more memory for slow readers; where all is taken at once nothing is held.
 const BUFFER: usize = 16 << 10;
 
-/// Buffers of one direction carried in a row, so that a large transfer lets others have their turn.
-const ROUNDS: usize = 16;
-
-/// The number of the event that says that pairs have come, or the end.
+/// The number of the event that says that pairs have come, or an order.
 const NEWS: u64 = u64::MAX;
 
-/// The thread. Dropping it ends it and resets all pairs.
+/// How often the time is looked at while something waits for it.
+const TICK: Duration = Duration::from_millis(50);
+
+/// During a drain, a connection that has carried nothing for so many ticks, half a second, is idle, and closed. Earlier,
+/// and the end meets the next request of a busy client, which then has no answer; a client that makes it within this
+/// time is told with its answer. Later, and whoever ends the daemon waits for nothing.
+const QUIET_TICKS: u32 = 10;
+
+/// How long the client's end is waited for once all is said. A round trip is enough for the client to have read it; much
+/// longer, and those that do not care hold on to memory, and to a daemon that ends.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How often whoever ends the daemon looks whether the last connection has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What the thread is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+enum Order {
+    Run,
+    /// End connections in order where they are idle, or their next answer is given.
+    Drain,
+    /// The same, at once where they are idle.
+    Close,
+    /// End.
+    Stop,
+}
+
+impl Order {
+    fn decode(order: u8) -> Self {
+        match order {
+            0 => Self::Run,
+            1 => Self::Drain,
+            2 => Self::Close,
+            _ => Self::Stop,
+        }
+    }
+}
+
+/// What the thread tells, from anywhere.
+#[derive(Debug, Default)]
+pub struct Books {
+    open: AtomicU64,
+    ends: [AtomicU64; ProxyEnd::ALL.len()],
+}
+
+impl Books {
+    /// Pairs that have not ended.
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many have ended in which way, by label.
+    pub fn ends(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let count = |end: ProxyEnd| self.ends[end as usize].load(Ordering::Relaxed);
+        ProxyEnd::ALL
+            .into_iter()
+            .map(move |end| (end.label(), count(end)))
+    }
+
+    fn ended(&self, end: ProxyEnd) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.ends[end as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The thread. Dropping it ends it: what is idle is closed in order, the rest is reset.
 #[derive(Debug)]
 pub(super) struct Splicer {
     entrance: Entrance,
-    stop: Arc<AtomicBool>,
+    order: Arc<AtomicU8>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Takes pairs, on any thread.
+/// Takes pairs, on any thread: the client's socket and the one to the server.
 #[derive(Clone, Debug)]
 pub(super) struct Entrance {
     pairs: Sender<[TcpStream; 2]>,
     news: Arc<EventFd>,
+    books: Arc<Books>,
 }
 
 impl Entrance {
-    /// Connects two non-blocking sockets, which may be still connecting, until both directions have ended. Where the
-    /// thread has ended both are closed.
+    /// Connects two non-blocking sockets until both directions have ended. Where the thread has ended both are closed.
     pub(super) fn join(&self, pair: [TcpStream; 2]) {
-        if self.pairs.send(pair).is_ok() {
-            self.wake();
+        self.books.open.fetch_add(1, Ordering::Relaxed);
+        match self.pairs.send(pair) {
+            Ok(()) => wake(&self.news),
+            Err(_) => self.books.ended(ProxyEnd::Cut),
         }
     }
+}
 
-    fn wake(&self) {
-        // It fails when the thread has been told often enough and has not come round yet.
-        let _ = self.news.write(1);
-    }
+fn wake(news: &EventFd) {
+    // It fails when the thread has been told often enough and has not come round yet.
+    let _ = news.write(1);
 }
 
 impl Splicer {
@@ -64,16 +131,19 @@ impl Splicer {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&*news, EpollEvent::new(EpollFlags::EPOLLIN, NEWS))?;
         let (pairs, arriving) = unbounded();
-        let stop = Arc::new(AtomicBool::new(false));
+        let order = Arc::new(AtomicU8::new(Order::Run as u8));
+        let books = Arc::new(Books::default());
         let mut table = Table {
             epoll,
             news: news.clone(),
-            stop: stop.clone(),
+            order: order.clone(),
             arriving,
             pairs: HashMap::new(),
             busy: VecDeque::new(),
+            lingering: VecDeque::new(),
             next: 0,
             buffer: vec![0; BUFFER].into_boxed_slice(),
+            books: books.clone(),
         };
         let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
             if let Err(error) = table.run() {
@@ -81,8 +151,8 @@ impl Splicer {
             }
         })?;
         Ok(Self {
-            entrance: Entrance { pairs, news },
-            stop,
+            entrance: Entrance { pairs, news, books },
+            order,
             thread: Some(thread),
         })
     }
@@ -91,12 +161,38 @@ impl Splicer {
     pub(super) fn entrance(&self) -> Entrance {
         self.entrance.clone()
     }
+
+    /// What it counts.
+    pub(super) fn books(&self) -> Arc<Books> {
+        self.entrance.books.clone()
+    }
+
+    /// Ends connections in order, as they come to a place for it, those that are brought later as well.
+    pub(super) fn drain(&self) {
+        self.tell(Order::Drain);
+    }
+
+    /// The same, and idle connections at once.
+    pub(super) fn close(&self) {
+        self.tell(Order::Close);
+    }
+
+    /// Waits until there is no connection, at most until `deadline`.
+    pub(super) fn await_end(&self, deadline: Instant) {
+        while self.entrance.books.open() > 0 && now() < deadline {
+            thread::park_timeout(LOOK);
+        }
+    }
+
+    fn tell(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::Release);
+        wake(&self.entrance.news);
+    }
 }
 
 impl Drop for Splicer {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        self.entrance.wake();
+        self.tell(Order::Stop);
         if let Some(thread) = self.thread.take() {
             // A panic was reported when it happened.
             let _ = thread.join();
@@ -108,23 +204,49 @@ impl Drop for Splicer {
 struct Table {
     epoll: Epoll,
     news: Arc<EventFd>,
-    stop: Arc<AtomicBool>,
+    order: Arc<AtomicU8>,
     arriving: Receiver<[TcpStream; 2]>,
-    pairs: HashMap<u64, Pair>,
+    pairs: HashMap<u64, Entry>,
     /// Pairs that had more to do than one turn takes: no event will come for them.
     busy: VecDeque<u64>,
+    /// Those of which only the client's end is waited for, and until when, the first first.
+    lingering: VecDeque<(Instant, u64)>,
     next: u64,
     /// What is being carried.
     buffer: Box<[u8]>,
+    books: Arc<Books>,
+}
+
+struct Entry {
+    pair: Pair,
+    /// It is in `busy`.
+    busy: bool,
+    /// Ticks of a drain in which nothing was carried.
+    quiet: u32,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "looks after sockets, not packets"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 impl Table {
     fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
-        while !self.stop.load(Ordering::Acquire) {
-            let timeout = match self.busy.is_empty() {
-                true => EpollTimeout::NONE,
-                false => EpollTimeout::ZERO,
+        let mut tick = now();
+        loop {
+            let order = self.order();
+            if order == Order::Stop {
+                return Ok(());
+            }
+            let timed = order >= Order::Drain || !self.lingering.is_empty();
+            let timeout = match (self.busy.is_empty(), timed) {
+                (false, _) => EpollTimeout::ZERO,
+                (true, true) => TICK.as_millis().try_into().unwrap_or(EpollTimeout::ZERO),
+                (true, false) => EpollTimeout::NONE,
             };
             let count = match self.epoll.wait(&mut events, timeout) {
                 Ok(count) => count,
@@ -138,164 +260,126 @@ impl Table {
                 }
             }
             for _ in 0..self.busy.len() {
-                if let Some(id) = self.busy.pop_front() {
-                    self.turn(id);
+                let Some(id) = self.busy.pop_front() else {
+                    break;
+                };
+                if let Some(entry) = self.pairs.get_mut(&id) {
+                    entry.busy = false;
                 }
+                self.turn(id);
+            }
+            if timed && now().duration_since(tick) >= TICK {
+                tick = now();
+                self.tick(tick);
             }
         }
-        Ok(())
+    }
+
+    fn order(&self) -> Order {
+        Order::decode(self.order.load(Ordering::Acquire))
     }
 
     fn take_news(&mut self) {
         // Nothing to read: another event's turn has taken it.
         let _ = self.news.read();
-        while let Ok(sockets) = self.arriving.try_recv() {
-            let id = self.next;
-            self.next += 1;
-            // One event for each change: every turn goes on until nothing is left to do.
-            let flags = EpollFlags::EPOLLIN
-                | EpollFlags::EPOLLOUT
-                | EpollFlags::EPOLLRDHUP
-                | EpollFlags::EPOLLET;
-            let watch = |socket: &TcpStream| self.epoll.add(socket, EpollEvent::new(flags, id));
-            if let Err(error) = sockets.iter().try_for_each(watch) {
-                log::warn!("a connection is reset that the proxy cannot watch: {error}");
-                reset(&sockets);
-                continue;
-            }
-            self.pairs.insert(id, Pair::new(sockets));
-            self.turn(id);
+        while let Ok([client, server]) = self.arriving.try_recv() {
+            self.add(Pair::new(client, server));
         }
     }
 
+    fn add(&mut self, pair: Pair) {
+        let id = self.next;
+        self.next += 1;
+        // One event for each change: every turn goes on until nothing is left to do.
+        let flags = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLET;
+        let watch = |socket: &TcpStream| self.epoll.add(socket, EpollEvent::new(flags, id));
+        if let Err(error) = pair.sockets().into_iter().try_for_each(watch) {
+            log::warn!("a connection is reset that the proxy cannot watch: {error}");
+            self.books.ended(ProxyEnd::Unwatched);
+            return;
+        }
+        let entry = Entry {
+            pair,
+            busy: false,
+            quiet: 0,
+        };
+        self.pairs.insert(id, entry);
+        self.turn(id);
+    }
+
     fn turn(&mut self, id: u64) {
-        let Some(pair) = self.pairs.get_mut(&id) else {
+        let last = self.order() >= Order::Drain;
+        let Some(entry) = self.pairs.get_mut(&id) else {
             return;
         };
-        match pair.turn(&mut self.buffer) {
-            Ok(Turn::Waits) => {}
-            Ok(Turn::Busy) if self.busy.contains(&id) => {}
-            Ok(Turn::Busy) => self.busy.push_back(id),
-            Ok(Turn::Ended) => {
-                self.pairs.remove(&id);
+        match entry.pair.turn(&mut self.buffer, last) {
+            Turn::Waits => {}
+            Turn::Busy if entry.busy => {}
+            Turn::Busy => {
+                entry.busy = true;
+                self.busy.push_back(id);
             }
-            Err(error) => {
-                log::debug!("proxied connection: {error}");
-                reset(&pair.sockets);
-                self.pairs.remove(&id);
+            Turn::Lingers => {
+                self.lingering.push_back((now() + LINGER, id));
+                // Its end may have come before.
+                self.turn(id);
             }
+            Turn::Ended(end) => self.remove(id, end),
+        }
+    }
+
+    fn remove(&mut self, id: u64, end: ProxyEnd) {
+        if self.pairs.remove(&id).is_some() {
+            self.books.ended(end);
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        while let Some(&(until, id)) = self.lingering.front()
+            && until <= now
+        {
+            self.lingering.pop_front();
+            if let Some(end) = self.pairs.get(&id).and_then(|entry| entry.pair.give_up()) {
+                self.remove(id, end);
+            }
+        }
+        let order = self.order();
+        if order < Order::Drain {
+            return;
+        }
+        let mut idle = Vec::new();
+        for (&id, entry) in &mut self.pairs {
+            match entry.pair.has_moved() {
+                true => entry.quiet = 0,
+                false => entry.quiet += 1,
+            }
+            let due = entry.quiet >= QUIET_TICKS || order >= Order::Close;
+            if due && entry.pair.is_idle() {
+                entry.pair.end(ProxyEnd::Drained);
+                idle.push(id);
+            }
+        }
+        for id in idle {
+            self.lingering.push_back((now + LINGER, id));
+            self.turn(id);
         }
     }
 }
 
 impl Drop for Table {
     fn drop(&mut self) {
-        self.pairs.values().for_each(|pair| reset(&pair.sockets));
-    }
-}
-
-/// Lets both peers know, when the sockets are closed next, that it was not a proper end.
-fn reset(sockets: &[TcpStream; 2]) {
-    let now = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    for socket in sockets {
-        if let Err(error) = setsockopt(&socket.as_fd(), sockopt::Linger, &now) {
-            log::debug!("SO_LINGER: {error}");
+        for (_, entry) in self.pairs.drain() {
+            let end = entry.pair.give_up().unwrap_or(ProxyEnd::Cut);
+            self.books.ended(end);
+        }
+        while let Ok([client, server]) = self.arriving.try_recv() {
+            drop(Pair::new(client, server));
+            self.books.ended(ProxyEnd::Cut);
         }
     }
-}
-
-enum Turn {
-    Waits,
-    Busy,
-    Ended,
-}
-
-struct Pair {
-    sockets: [TcpStream; 2],
-    /// From the first to the second, and back.
-    ways: [Way; 2],
-}
-
-impl Pair {
-    fn new(sockets: [TcpStream; 2]) -> Self {
-        Self {
-            sockets,
-            ways: [Way::default(), Way::default()],
-        }
-    }
-
-    fn turn(&mut self, buffer: &mut [u8]) -> io::Result<Turn> {
-        let [a, b] = &self.sockets;
-        let [there, back] = &mut self.ways;
-        let busy = there.carry(a, b, buffer)? | back.carry(b, a, buffer)?;
-        Ok(match (there.ended && back.ended, busy) {
-            (true, _) => Turn::Ended,
-            (false, true) => Turn::Busy,
-            (false, false) => Turn::Waits,
-        })
-    }
-}
-
-/// One direction.
-#[derive(Default)]
-struct Way {
-    /// Read, and not taken yet.
-    held: Vec<u8>,
-    ended: bool,
-}
-
-impl Way {
-    /// Carries what there is; true if there may be more. An error is one of `source`: what it had to say was said up
-    /// to there, and is cut off. A `sink` that takes no more may still have something to say.
-    fn carry(
-        &mut self,
-        mut source: &TcpStream,
-        mut sink: &TcpStream,
-        buffer: &mut [u8],
-    ) -> io::Result<bool> {
-        for _ in 0..ROUNDS {
-            if self.ended {
-                return Ok(false);
-            }
-            if self.held.is_empty() {
-                let len = match source.read(buffer) {
-                    Ok(0) => {
-                        self.ended = true;
-                        // If the sink has gone, reading from it says so.
-                        let _ = sink.shutdown(Shutdown::Write);
-                        return Ok(false);
-                    }
-                    Ok(len) => len,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(error),
-                };
-                match sink.write(&buffer[..len]) {
-                    Ok(taken) => self.held.extend_from_slice(&buffer[taken..len]),
-                    Err(error) if may_take_more(&error) => {
-                        self.held.extend_from_slice(&buffer[..len]);
-                    }
-                    Err(_) => self.ended = true,
-                }
-            } else {
-                match sink.write(&self.held) {
-                    Ok(taken) if taken == self.held.len() => self.held = Vec::new(),
-                    Ok(taken) => drop(self.held.drain(..taken)),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                    Err(error) if may_take_more(&error) => {}
-                    Err(_) => self.ended = true,
-                }
-            }
-        }
-        Ok(!self.ended)
-    }
-}
-
-fn may_take_more(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Builds a snapshot from a configuration.
 
+use super::load::{Loaded, Loader};
 use super::resource::{self, Resource};
 use super::routes::{Register, RouteId};
-use super::tree::{Content, LeftOut, Tree};
+use super::tree::{Content, Tree};
 use super::{
     Base, ByteMap, Found, LayoutError, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
     SiteTable, Snapshot, Variants,
@@ -13,11 +14,11 @@ use crate::http::Status;
 use foldhash::fast::FixedState;
 use sidestep_config::{CachePath, Config, HostPattern, Site, StaticRoute};
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Why no snapshot could be built.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn layout(path: &[u8], why: LayoutError) -> Self {
+    pub(super) fn layout(path: &[u8], why: LayoutError) -> Self {
         Self::Layout {
             path: String::from_utf8_lossy(path).into_owned(),
             why,
@@ -72,10 +73,27 @@ impl Snapshot {
     /// # Errors
     /// A root that cannot be read; an answer or a number of answers beyond what ids and offsets can name.
     pub fn build(config: &Config) -> Result<Self, StoreError> {
-        let mut builder = Builder {
-            now: now(),
+        Self::build_with(config, &Loader::new(None), Builder::default())
+    }
+
+    /// The same, sharing each response that is in `self` already.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::build`].
+    pub fn rebuild(&self, config: &Config) -> Result<Self, StoreError> {
+        let known = self.all().map(|known| (hash(known), known.clone()));
+        let builder = Builder {
+            known: known.collect(),
             ..Builder::default()
         };
+        Self::build_with(config, &Loader::new(Some(self)), builder)
+    }
+
+    fn build_with(
+        config: &Config,
+        loader: &Loader<'_>,
+        mut builder: Builder,
+    ) -> Result<Self, StoreError> {
         for status in Status::ALL {
             builder.refusal(status)?;
         }
@@ -103,7 +121,7 @@ impl Snapshot {
                     }
                 }
             }
-            base.sites.push(builder.site(site)?);
+            base.sites.push(builder.site(loader, site)?);
         }
         base.bytes = builder
             .responses
@@ -122,14 +140,18 @@ impl Snapshot {
     }
 }
 
+fn hash(response: &Response) -> u64 {
+    FixedState::default().hash_one(response.bytes())
+}
+
 #[derive(Default)]
 struct Builder {
+    /// Responses that there are already, by their hash.
+    known: HashMap<u64, Response, FixedState>,
     responses: Vec<Response>,
     variants: Variants,
     not_found: HashMap<RouteId, ResponseId, FixedState>,
     routes: Register,
-    /// In seconds since 1970.
-    now: u32,
 }
 
 impl Builder {
@@ -138,7 +160,11 @@ impl Builder {
         if Layer::of(ResponseId(id)).is_some() {
             return Err(StoreError::TooMany);
         }
-        self.responses.push(response);
+        let known = (!self.known.is_empty()).then(|| self.known.get(&hash(&response)));
+        self.responses.push(match known.flatten() {
+            Some(known) if *known == response => known.clone(),
+            _ => response,
+        });
         Ok(ResponseId(id))
     }
 
@@ -167,7 +193,7 @@ impl Builder {
         self.add(answer.map_err(|why| StoreError::layout(b"", why))?)
     }
 
-    fn site(&mut self, site: &Site) -> Result<SiteTable, StoreError> {
+    fn site(&mut self, loader: &Loader<'_>, site: &Site) -> Result<SiteTable, StoreError> {
         let mut table = SiteTable::default();
         let host = site.hosts.first().map(ToString::to_string);
         let host = host.as_deref().unwrap_or_default();
@@ -209,7 +235,7 @@ impl Builder {
             .prefixes
             .sort_by_key(|prefix| std::cmp::Reverse(prefix.path.len()));
         for (route, &at) in statics() {
-            self.tree(&mut table, route, at)?;
+            self.tree(loader, &mut table, route, at)?;
             self.page_of_404(route, at)?;
         }
         // Last, because the path of a root without its slash lies outside of it: what another route has there goes
@@ -228,6 +254,7 @@ impl Builder {
 
     fn tree(
         &mut self,
+        loader: &Loader<'_>,
         table: &mut SiteTable,
         route: &StaticRoute,
         at: RouteId,
@@ -235,19 +262,18 @@ impl Builder {
         let tree = Tree::open(route)?;
         let mut index_suffix = route.index.clone().into_bytes();
         index_suffix.insert(0, b'/');
-        for name in tree.names() {
-            let path = [route.path.as_slice(), &name].concat();
-            // What lies under a longer prefix belongs to that one.
-            if table
-                .owner(&path)
-                .is_none_or(|prefix| *prefix.path != *route.path)
-            {
-                continue;
-            }
-            let found = match load(&tree, &name, self.now)? {
-                None => continue,
-                Some(Loaded::TooLarge) => Found::TooLarge,
-                Some(Loaded::Resource(resource)) => Found::Response(self.add_resource(resource)?),
+        // What lies under a longer prefix belongs to that one.
+        let is_own = |name: &Vec<u8>| {
+            let path = [route.path.as_slice(), name].concat();
+            let owner = table.owner(&path);
+            owner.is_some_and(|prefix| *prefix.path == *route.path)
+        };
+        let names: Vec<_> = tree.names().filter(is_own).collect();
+        loader.all(&tree, &names, |name, loaded| {
+            let path = [route.path.as_slice(), name].concat();
+            let found = match loaded {
+                Loaded::TooLarge => Found::TooLarge,
+                Loaded::Resource(resource) => Found::Response(self.add_resource(resource)?),
             };
             // `or_insert`: inline responses and cached paths are there already, and go first.
             table
@@ -261,8 +287,8 @@ impl Builder {
                     self.redirect(table, directory, at)?;
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The route's own page of a 404, if it has one that can be read.
@@ -304,38 +330,4 @@ impl Builder {
         table.paths.insert(path.into(), (at, Found::Redirect(id)));
         Ok(())
     }
-}
-
-/// What a name of a tree leads to.
-pub enum Loaded {
-    /// Representations.
-    Resource(Resource),
-    /// A file over the route's `max_object`.
-    TooLarge,
-}
-
-/// Reads and renders the file called `name`, a path from the root of `tree`; `now` is in seconds since 1970-01-01
-/// 00:00:00 UTC. `None`: it is not to be served, which is logged unless it is hidden.
-///
-/// # Errors
-/// Its answer cannot be laid out.
-pub fn load(tree: &Tree<'_>, name: &[u8], now: u32) -> Result<Option<Loaded>, StoreError> {
-    match tree.read(name) {
-        Ok(Content::TooLarge) => Ok(Some(Loaded::TooLarge)),
-        Ok(Content::File(file)) => resource::file(tree.route, name, &file, now)
-            .map(|resource| Some(Loaded::Resource(resource)))
-            .map_err(|why| StoreError::layout(name, why)),
-        Err(LeftOut::Hidden) => Ok(None),
-        Err(error) => {
-            let name = String::from_utf8_lossy(name);
-            log::warn!("left out of the static tree: {name}: {error}");
-            Ok(None)
-        }
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "loads files, not packets")]
-fn now() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as u32)
 }

@@ -23,4 +23,13 @@ impl Coding {
             Self::Zstd => "zstd",
         }
     }
+
+    /// How the name of a file in it ends.
+    pub(super) const fn extension(self) -> &'static str {
+        match self {
+            Self::Gzip => ".gz",
+            Self::Brotli => ".br",
+            Self::Zstd => ".zst",
+        }
+    }
 }

@@ -88,6 +88,19 @@ pub struct Summary {
     pub puts: usize,
     /// Snapshots that were replaced, and are still in use.
     pub retired: usize,
+    /// The last reload; `None`: there was none.
+    pub reload: Option<Reload>,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// When it ended, in seconds since 1970-01-01 00:00:00 UTC.
+    pub at: u64,
+    /// How long it took, in milliseconds.
+    pub took: u64,
+    /// Why everything stayed as it was; `None`: it went well.
+    pub error: Option<String>,
 }
 
 /// A site by the host it was named by; empty: not at all.
@@ -103,6 +116,7 @@ type Purger = Box<dyn Fn(&Purge) -> usize + Send + Sync>;
 
 struct State {
     desk: Desk,
+    reload: Option<Reload>,
     puts: BTreeMap<Place, Kept>,
 }
 
@@ -135,6 +149,7 @@ impl Live {
                     retired: Vec::new(),
                 },
                 puts: BTreeMap::new(),
+                reload: None,
             }),
             purgers: Mutex::default(),
         }
@@ -153,7 +168,7 @@ impl Live {
 
     /// Replaces all that comes from the configuration and its trees; what was put stays where its site still is.
     pub fn replace(&self, snapshot: Snapshot) {
-        let State { desk, puts } = &mut *self.lock();
+        let State { desk, puts, .. } = &mut *self.lock();
         let Snapshot { base, files, .. } = snapshot;
         desk.publish(|next| {
             next.base = base;
@@ -174,7 +189,7 @@ impl Live {
             .then(|| path::canonical(put.path.as_bytes()));
         let key = key.flatten().ok_or(PutError::BadPath(put.path))?;
         let response = resource::answer(200, &put.content_type, &[], body)?;
-        let State { desk, puts } = &mut *self.lock();
+        let State { desk, puts, .. } = &mut *self.lock();
         let host = put.host.unwrap_or_default();
         let site = site(&desk.current.get(), &host).ok_or(match host.is_empty() {
             true => PutError::WhichSite,
@@ -224,6 +239,11 @@ impl Live {
         state.desk.sweep();
     }
 
+    /// Keeps what came of a reload for the [`Summary`].
+    pub fn note(&self, reload: Reload) {
+        self.lock().reload = Some(reload);
+    }
+
     /// What it holds.
     pub fn summary(&self) -> Summary {
         let state = self.lock();
@@ -235,6 +255,7 @@ impl Live {
             overlay: snapshot.files.len(),
             puts: state.puts.len(),
             retired: state.desk.retired.len(),
+            reload: state.reload.clone(),
         }
     }
 
@@ -252,7 +273,7 @@ impl fmt::Debug for Live {
 
 impl State {
     fn forget(&mut self, is: impl Fn(&Place, &Kept) -> bool) -> usize {
-        let Self { desk, puts } = self;
+        let Self { desk, puts, .. } = self;
         let gone = puts.extract_if(.., |place, kept| is(place, kept)).count();
         if gone > 0 {
             desk.publish(|next| next.puts = layer(next, puts));

@@ -5,9 +5,11 @@
 
 mod build;
 mod coding;
+mod compress;
 mod current;
 mod date;
 mod live;
+mod load;
 mod media;
 mod overlay;
 mod path;
@@ -22,10 +24,13 @@ mod tree;
 pub use build::{StoreError, check};
 pub use coding::Coding;
 pub use current::{Current, Reader};
-pub use live::{Live, Purge, Put, PutError, Scope, Summary};
+pub use live::{Live, Purge, Put, PutError, Reload, Scope, Summary};
+pub use load::{Loaded, Loader, of_sibling};
 pub use render::{ConnectionField, Form, Rendering, ResponseId};
+pub use resource::Resource;
 pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};
+pub use tree::Tree;
 
 use crate::http::{MAX_TARGET, Status};
 use foldhash::fast::FixedState;
@@ -214,6 +219,16 @@ impl Snapshot {
         self.response(rendering.id).fill(rendering, offset, buf);
     }
 
+    /// The files of the base that there are variants of: the entity tag of each, and its content in other codings.
+    fn coded(&self) -> impl Iterator<Item = (&[u8], Vec<(Coding, &[u8])>)> {
+        self.base.variants.iter().filter_map(|(&id, variants)| {
+            let coded = variants
+                .iter()
+                .map(|&(coding, id)| (coding, self.response(id).body()));
+            Some((self.validators(id).etag?, coded.collect()))
+        })
+    }
+
     /// How many responses there are, refusals included.
     pub fn responses(&self) -> usize {
         self.base.responses.len() + self.files.responses() + self.puts.responses()
@@ -225,6 +240,11 @@ impl Snapshot {
             None => &self.base.responses[id.0 as usize],
             Some(layer) => self.layer(layer).response(id),
         }
+    }
+
+    /// Every response of files and the configuration.
+    fn all(&self) -> impl Iterator<Item = &Response> {
+        self.base.responses.iter().chain(self.files.all())
     }
 
     fn layer(&self, layer: Layer) -> &Overlay {

@@ -1,5 +1,6 @@
 //! What is served for one file, or one answer of the configuration: its representations.
 
+use super::tree::File;
 use super::{Coding, LayoutError, Parts, Response, Source, date, media};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,37 +11,28 @@ use xxhash_rust::xxh3::Xxh3;
 pub struct Resource {
     /// In no coding.
     pub identity: Response,
-    /// In other codings; none for most.
+    /// In other codings, the shortest first; none for most.
     pub variants: Vec<(Coding, Response)>,
-}
-
-/// A file as it was read.
-pub struct File {
-    /// Its bytes.
-    pub body: Vec<u8>,
-    /// When it was changed last, in seconds since 1970-01-01 00:00:00 UTC.
-    pub modified: Option<u32>,
-    /// The same in other codings.
-    pub coded: Vec<(Coding, Vec<u8>)>,
 }
 
 const PLAIN_TEXT: (&str, &[u8]) = ("Content-Type", b"text/plain; charset=utf-8");
 
-/// The representations of the file called `name` of a static route. `now` is in seconds since 1970-01-01 00:00:00 UTC.
+/// The representations of `file` in a tree of `route`, and of the same in the codings of `coded`. `now` is in seconds
+/// since 1970-01-01 00:00:00 UTC.
 ///
 /// # Errors
 /// It is too long, or a field is not what the configuration checked.
-pub fn file(
+pub(super) fn file(
     route: &StaticRoute,
-    name: &[u8],
+    content_type: &str,
     file: &File,
+    coded: &[(Coding, Vec<u8>)],
     now: u32,
 ) -> Result<Resource, LayoutError> {
-    let content_type = media::content_type(name, &route.charset, &file.body);
     // RFC 9110, 8.8.2.1: never later than the answer. One of the first second is none, see `Validators`.
     let modified = file.modified.map(|at| date::imf_fixdate(at.min(now)));
     let render = |coding: Option<Coding>, body: &[u8]| {
-        let etag = etag(&content_type, coding, body);
+        let etag = etag(content_type, coding, body);
         let mut fields: Vec<(&str, &[u8])> = vec![("ETag", etag.as_bytes())];
         if file.modified.is_some_and(|at| at > 0)
             && let Some(date) = &modified
@@ -48,7 +40,7 @@ pub fn file(
             fields.push(("Last-Modified", date));
         }
         // RFC 9110, 12.5.5: on all that could have been chosen, for a cache to know that there was a choice.
-        if !file.coded.is_empty() {
+        if !coded.is_empty() {
             fields.push(("Vary", b"Accept-Encoding"));
         }
         fields.extend(custom(&route.headers));
@@ -59,8 +51,8 @@ pub fn file(
         fields.push(("Accept-Ranges", b"bytes"));
         own(200, &fields, body)
     };
-    let mut variants = Vec::with_capacity(file.coded.len());
-    for (coding, body) in &file.coded {
+    let mut variants = Vec::with_capacity(coded.len());
+    for (coding, body) in coded {
         variants.push((*coding, render(Some(*coding), body)?));
     }
     Ok(Resource {
@@ -135,7 +127,7 @@ fn custom(headers: &[Header]) -> impl Iterator<Item = (&str, &[u8])> {
 /// A strong entity tag (RFC 9110, 8.8.3): the same for the same content of the same type in the same coding, on every
 /// host that serves it and after every start; for any other content it differs but for a chance of 2^-128. Who can write
 /// the files could make two with one tag, and so keep clients from seeing a change of his own.
-fn etag(content_type: &str, coding: Option<Coding>, body: &[u8]) -> String {
+pub(super) fn etag(content_type: &str, coding: Option<Coding>, body: &[u8]) -> String {
     let mut hash = Xxh3::new();
     hash.update(content_type.as_bytes());
     hash.update(b"\n");

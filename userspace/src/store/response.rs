@@ -149,6 +149,14 @@ impl Class {
     }
 }
 
+impl PartialEq for Response {
+    /// Whether they are the same at all times.
+    fn eq(&self, other: &Self) -> bool {
+        let (own, others) = (self.layout(), other.layout());
+        (own.clock, own.head) == (others.clock, others.head) && self.bytes() == other.bytes()
+    }
+}
+
 impl Response {
     /// Lays a response out.
     ///

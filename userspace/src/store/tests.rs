@@ -1,6 +1,7 @@
 mod answers;
 mod files;
 mod forms;
+mod variants;
 
 use super::*;
 use sidestep_config::Config;

@@ -1,7 +1,6 @@
 //! Reads a directory tree.
 
 use super::StoreError;
-use super::resource::File;
 use sidestep_config::StaticRoute;
 use std::ffi::OsStr;
 use std::fs;
@@ -19,6 +18,14 @@ pub struct Tree<'r> {
     pub route: &'r StaticRoute,
     /// Its root with its own symbolic links resolved.
     root: PathBuf,
+}
+
+/// A file as it was read.
+pub struct File {
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// When it was changed last, in seconds since 1970-01-01 00:00:00 UTC.
+    pub modified: Option<u32>,
 }
 
 /// What is in a file.
@@ -164,7 +171,6 @@ impl<'r> Tree<'r> {
             modified: modified
                 .ok()
                 .and_then(|since| u32::try_from(since.as_secs()).ok()),
-            coded: Vec::new(),
         })))
     }
 }

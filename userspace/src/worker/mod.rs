@@ -21,6 +21,7 @@ pub use service::{FlowIndex, Limits, Service};
 pub use tap::{Copied, Open, Switch, Taps};
 
 use crate::xsk::{Frame, Port, Queue, Statistics};
+use crossbeam::channel::{Receiver, Sender, unbounded};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::EventFd;
@@ -60,6 +61,7 @@ enum Order {
 #[derive(Clone, Debug)]
 pub struct Control {
     order: Arc<AtomicU8>,
+    limits: Sender<Limits>,
     wake: Arc<EventFd>,
 }
 
@@ -79,6 +81,13 @@ impl Control {
         self.tell(Order::Stop);
     }
 
+    /// Other limits, for what begins from now on.
+    pub fn limit(&self, limits: Limits) {
+        // A worker that has ended needs none.
+        let _ = self.limits.send(limits);
+        let _ = self.wake.write(1);
+    }
+
     fn tell(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::Relaxed);
         // A full counter means that the worker is being woken already.
@@ -92,6 +101,7 @@ pub struct Worker {
     pipeline: Pipeline,
     published: Arc<Published>,
     control: Control,
+    limits: Receiver<Limits>,
     tap: Tap,
     busy_poll: bool,
     /// The kernel's counts of the queue's socket, as of the last [`CHECK`].
@@ -101,14 +111,17 @@ pub struct Worker {
 impl Worker {
     /// A worker for `queue`. `waker` is that of the pipeline's place in the ring.
     pub fn new(queue: Queue, pipeline: Pipeline, waker: Arc<EventFd>, busy_poll: bool) -> Self {
+        let (sender, limits) = unbounded();
         let mut worker = Self {
             queue,
             pipeline,
             published: Arc::default(),
             control: Control {
                 order: Arc::new(AtomicU8::new(Order::Run as u8)),
+                limits: sender,
                 wake: waker,
             },
+            limits,
             tap: Tap::default(),
             busy_poll,
             statistics: Statistics::default(),
@@ -166,6 +179,9 @@ impl Worker {
             let order = self.control.order.load(Ordering::Relaxed);
             if order == Order::Stop as u8 {
                 break;
+            }
+            for limits in self.limits.try_iter() {
+                self.pipeline.limit(limits);
             }
             let now = clock.now();
             if now.mono >= check {

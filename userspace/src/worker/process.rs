@@ -7,7 +7,7 @@ use super::counters::Counters;
 use super::leaving::Leaving;
 use super::ring::{MAILBOX, Neighbours, Stray, Undelivered};
 use super::routes::RouteBoard;
-use super::service::Service;
+use super::service::{Limits, Service};
 use crate::net::{self, Defrag, Emitter, FrameDrop, GivenUp, Link, Outcome, Packet, Reassembled};
 use crate::xsk::{Memory, Port, Transmit};
 use std::io;
@@ -397,6 +397,11 @@ impl Pipeline {
             from: 0,
             at: now.mono,
         });
+    }
+
+    /// Other limits, for what begins from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.service.limit(limits);
     }
 
     /// Closes what a drain has left, idle connections at once, busy ones once they are answered.

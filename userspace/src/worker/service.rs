@@ -180,6 +180,11 @@ impl Service {
         self.draining = true;
     }
 
+    /// Other limits, for what begins from now on.
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// The way of whole connections into the kernel.
     pub(super) fn kernel(&mut self) -> Option<&mut (dyn Handoff + 'static)> {
         self.kernel.as_deref_mut()

@@ -3,8 +3,18 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
-use super::{BUFFER, ROUNDS, Splicer, reset};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::{BUFFER, Splicer, now};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const LAST: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+
+/// Longest wait of a test for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Two connected sockets.
 fn connected() -> [TcpStream; 2] {
@@ -13,14 +23,21 @@ fn connected() -> [TcpStream; 2] {
     [near, listener.accept().expect("accepted").0]
 }
 
-/// The outer ends of a pair that is spliced in the middle.
+/// The outer ends of a pair that is spliced in the middle: the client and the server.
 fn spliced(splicer: &Splicer) -> [TcpStream; 2] {
     let ([client, a], [b, server]) = (connected(), connected());
-    for inner in [&a, &b] {
-        inner.set_nonblocking(true).expect("non-blocking");
+    join(splicer, [a, b]);
+    for end in [&client, &server] {
+        end.set_read_timeout(Some(PATIENCE)).expect("set");
     }
-    splicer.entrance().join([a, b]);
     [client, server]
+}
+
+fn join(splicer: &Splicer, inner: [TcpStream; 2]) {
+    for socket in &inner {
+        socket.set_nonblocking(true).expect("non-blocking");
+    }
+    splicer.entrance().join(inner);
 }
 
 fn bytes(seed: u64, len: usize) -> Vec<u8> {
@@ -29,11 +46,50 @@ fn bytes(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Closing it is a reset from now on.
+fn will_reset(socket: &TcpStream) {
+    let now = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(socket, sockopt::Linger, &now).expect("set");
+}
+
+#[track_caller]
+fn says(mut from: &TcpStream, mut to: &TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).expect("sent");
+    let mut got = vec![0; bytes.len()];
+    to.read_exact(&mut got).expect("carried");
+    assert_eq!(got, bytes);
+}
+
+#[track_caller]
+fn hears(mut socket: &TcpStream, expected: &[u8]) {
+    let mut got = Vec::new();
+    socket.read_to_end(&mut got).expect("an end in order");
+    assert_eq!(
+        got.escape_ascii().to_string(),
+        expected.escape_ascii().to_string()
+    );
+}
+
+#[track_caller]
+fn is_reset(mut socket: &TcpStream) {
+    let error = socket.read(&mut [0]).expect_err("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+fn count(splicer: &Splicer, label: &str) -> u64 {
+    let books = splicer.books();
+    let found = books.ends().find(|end| end.0 == label);
+    found.expect("a label").1
+}
+
 #[test]
 fn both_ways_are_carried_to_their_ends_at_once() {
     let splicer = Splicer::start().expect("a thread");
     // More than all buffers on the way hold, so that each end has to wait for the other's reader.
-    let len = 64 * ROUNDS * BUFFER;
+    let len = 1024 * BUFFER;
     let [client, server] = spliced(&splicer);
     thread::scope(|scope| {
         for (n, mut stream) in [(1, &client), (2, &server)] {
@@ -56,14 +112,10 @@ fn one_way_may_end_long_before_the_other() {
     let [mut client, mut server] = spliced(&splicer);
     client.write_all(b"request").expect("sent");
     client.shutdown(Shutdown::Write).expect("half closed");
-    let mut request = Vec::new();
-    server.read_to_end(&mut request).expect("the request");
-    assert_eq!(request, b"request");
+    hears(&server, b"request");
     server.write_all(b"answer").expect("sent");
     drop(server);
-    let mut answer = Vec::new();
-    client.read_to_end(&mut answer).expect("the answer");
-    assert_eq!(answer, b"answer");
+    hears(&client, b"answer");
 }
 
 #[test]
@@ -74,12 +126,26 @@ fn a_reset_is_passed_on_and_does_not_look_like_an_end() {
         if turned {
             ends.swap(0, 1);
         }
-        let [mut stays, mut leaves] = ends;
-        stays.write_all(b"x").expect("sent");
-        leaves.read_exact(&mut [0]).expect("read");
-        reset(&[leaves.try_clone().expect("a copy"), leaves]);
-        let error = stays.read(&mut [0]).expect_err("a reset");
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        let [stays, leaves] = ends;
+        says(&stays, &leaves, b"x");
+        will_reset(&leaves);
+        drop(leaves);
+        is_reset(&stays);
+    }
+}
+
+#[test]
+fn a_whole_answer_arrives_though_the_server_did_not_read_the_request_to_its_end() {
+    let splicer = Splicer::start().expect("a thread");
+    for _ in 0..20 {
+        let [mut client, mut server] = spliced(&splicer);
+        let post = b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n";
+        says(&client, &server, post);
+        client.write_all(&bytes(1, BUFFER)).expect("sent");
+        server.peek(&mut [0]).expect("something unread");
+        server.write_all(OK).expect("sent");
+        drop(server);
+        hears(&client, OK);
     }
 }
 
@@ -87,13 +153,78 @@ fn a_reset_is_passed_on_and_does_not_look_like_an_end() {
 fn without_the_thread_pairs_are_reset_or_closed() {
     let splicer = Splicer::start().expect("a thread");
     let entrance = splicer.entrance();
-    let [mut client, mut server] = spliced(&splicer);
-    client.write_all(b"x").expect("sent");
-    server.read_exact(&mut [0]).expect("read");
+    let [within, between, unknown] = [(); 3].map(|()| spliced(&splicer));
+    says(&within[0], &within[1], GET);
+    says(&between[0], &between[1], GET);
+    says(&between[1], &between[0], OK);
+    says(&unknown[0], &unknown[1], b"HELO\r\n");
+    let books = splicer.books();
     drop(splicer);
-    let error = client.read(&mut [0]).expect_err("a reset");
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    for [client, server] in [&within, &unknown] {
+        is_reset(client);
+        is_reset(server);
+    }
+    hears(&between[0], b"");
+    hears(&between[1], b"");
+    let ends: Vec<_> = books.ends().filter(|end| end.1 > 0).collect();
+    assert_eq!(ends, [("drained", 1), ("cut", 2)]);
+    assert_eq!(books.open(), 0);
     let [mut late, inner] = connected();
     entrance.join([inner.try_clone().expect("a copy"), inner]);
     assert_eq!(late.read(&mut [0]).expect("an end"), 0);
+}
+
+#[test]
+fn a_drain_ends_each_connection_behind_an_answer() {
+    let splicer = Splicer::start().expect("a thread");
+    let [idle, busy, asks, slow] = [(); 4].map(|()| spliced(&splicer));
+    for [client, server] in [&idle, &asks] {
+        says(client, server, GET);
+        says(server, client, OK);
+    }
+    says(&busy[0], &busy[1], GET);
+    says(&slow[0], &slow[1], GET);
+    says(
+        &slow[1],
+        &slow[0],
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab",
+    );
+    splicer.drain();
+    // What is asked now is answered still, and the client is told.
+    says(&asks[0], &asks[1], GET);
+    for [client, server] in [&asks, &busy] {
+        (&mut &*server).write_all(OK).expect("sent");
+        hears(client, LAST);
+        hears(server, b"");
+    }
+    // An answer that had begun before ends as it is.
+    (&mut &slow[1]).write_all(b"cd").expect("sent");
+    let mut rest = [0; 2];
+    (&mut &slow[0]).read_exact(&mut rest).expect("the rest");
+    for [client, server] in [&idle, &slow] {
+        hears(client, b"");
+        hears(server, b"");
+    }
+    for [client, _] in [idle, busy, asks, slow] {
+        drop(client);
+    }
+    splicer.await_end(now() + PATIENCE);
+    assert_eq!((splicer.books().open(), count(&splicer, "drained")), (0, 4));
+}
+
+#[test]
+fn a_request_that_crosses_the_end_is_not_met_by_a_reset() {
+    let splicer = Splicer::start().expect("a thread");
+    let [client, server] = spliced(&splicer);
+    says(&client, &server, GET);
+    says(&server, &client, OK);
+    splicer.drain();
+    splicer.close();
+    hears(&server, b"");
+    // It has not read the end yet.
+    (&mut &client).write_all(GET).expect("sent");
+    hears(&client, b"");
+    drop(client);
+    splicer.await_end(now() + PATIENCE);
+    assert_eq!(count(&splicer, "drained"), 1);
 }
