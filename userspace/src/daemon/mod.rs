@@ -11,8 +11,9 @@ mod watch;
 pub use degraded::Degraded;
 pub use error::StartError;
 pub use reload::{ReloadError, Reloader};
-pub use status::{QueueStatus, Reader, RouteStatus, Status};
+pub use status::{CacheStatus, QueueStatus, Reader, RouteStatus, Status};
 
+use crate::cache::Learner;
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Snapshot};
@@ -46,6 +47,8 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Daemon {
     live: Arc<Live>,
+    // Ends with the daemon.
+    _learner: Learner,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
     kernel_side: KernelSide,
@@ -85,6 +88,7 @@ impl Daemon {
             troubles,
         } = ladder::climb(config, &nic, live.current())?;
 
+        let learner = learner(&live).map_err(StartError::Thread)?;
         let queues: Vec<_> = workers.iter().map(|w| (w.queue(), w.published())).collect();
         let watch = workers.iter_mut().map(Watch::new).collect::<Result<_, _>>();
         let watch = watch.map_err(StartError::Thread)?;
@@ -105,6 +109,7 @@ impl Daemon {
         let taps = Taps::new(workers.iter().map(Worker::tap));
         let mut daemon = Self {
             live,
+            _learner: learner,
             steering,
             kernel_side,
             workers: Vec::with_capacity(workers.len()),
@@ -260,6 +265,14 @@ impl Daemon {
         }
         hang
     }
+}
+
+/// What learns for `[[site.cache]]` routes. There is always one: a reload may bring such a route.
+fn learner(live: &Arc<Live>) -> io::Result<Learner> {
+    let learner = Learner::start(live)?;
+    let purger = learner.purger();
+    live.on_purge(move |purge| purger.purge(purge));
+    Ok(learner)
 }
 
 fn lock(steering: &Mutex<Steering>) -> MutexGuard<'_, Steering> {

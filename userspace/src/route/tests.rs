@@ -5,7 +5,10 @@ use Fallback::{Kernel, None as Nobody};
 use sidestep_config::Config;
 
 /// 2026-01-01 00:00:00 UTC.
-const NOW: u32 = 1_767_225_600;
+const NOW: Now = Now {
+    mono: tcp_lite::Instant(0),
+    unix: 1_767_225_600,
+};
 
 fn snapshot(root: &std::path::Path) -> Snapshot {
     std::fs::create_dir_all(root.join("d")).unwrap();
@@ -107,7 +110,7 @@ fn decisions() {
             for fallback in [Kernel, Nobody] {
                 let decided = decide(&snapshot, head, fallback, NOW).1;
                 match (fallback, decided, kernel) {
-                    (_, Decision::Serve { response, form }, _) => {
+                    (_, Decision::Serve { response, form, .. }, _) => {
                         let served = form.status(snapshot.status(response));
                         if fallback == Kernel {
                             assert_eq!(Ok(served), kernel, "{text}");
