@@ -487,3 +487,95 @@ fn an_origin_on_an_address_of_the_nic_is_not_asked_in_circles() {
         assert_eq!(counts(&daemon, "fetched"), 1);
     }
 }
+
+#[test]
+fn a_purge_holds_at_once_and_for_what_is_under_way() {
+    let net = Net::new();
+    let gate = Gate::default();
+    let held = gate.clone();
+    let version = Arc::new(AtomicU64::new(1));
+    let current = version.clone();
+    let origin = Origin::start(&net.server, 80, move |asked| {
+        let body = current.load(Ordering::SeqCst).to_string();
+        if asked.by_cache() {
+            held.pass();
+        }
+        let fields = ["Cache-Control: max-age=600", "Cache-Tag: a, b"];
+        answer(200, &fields, &body)
+    });
+    let daemon = Daemon::start(&net.server, CONFIG);
+    let purge = |scope: [&str; 2]| {
+        let done = daemon.control(&["purge", scope[0], scope[1]]);
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+        done.stdout
+    };
+    let api = |query: &str| {
+        let url = format!("http://localhost/purge?{query}");
+        let socket = daemon.socket();
+        net.server
+            .must(&["curl", "-sf", "--unix-socket", &socket, "-X", "POST", &url])
+    };
+    for (to, path) in net.server.addresses(80).into_iter().zip(["/4", "/6"]) {
+        gate.set(true);
+        for scope in [["--tag", "b"], ["--path", path], ["--prefix", "/"]] {
+            learned(&net, to, path, "");
+            let now = version.fetch_add(1, Ordering::SeqCst) + 1;
+            assert_eq!(purge(scope), "1 purged\n");
+            assert_eq!(text(&get(&net, to, path)), now.to_string(), "{scope:?}");
+        }
+        learned(&net, to, path, "");
+        assert!(api("tag=a").contains("\"purged\":1"));
+        wait_for(PATIENCE, "the fetches so far are over", || {
+            (counts(&daemon, "fetched")
+                == origin.asked().iter().filter(|a| a.by_cache()).count() as u64)
+                .then_some(())
+        });
+        // A fetch gets what is old by the time it comes.
+        gate.set(false);
+        let fetches = origin.fetches(path);
+        wait_for(PATIENCE, "a fetch is under way", || {
+            get(&net, to, path);
+            (origin.fetches(path) > fetches).then_some(())
+        });
+        let now = version.fetch_add(1, Ordering::SeqCst) + 1;
+        purge(["--tag", "a"]);
+        gate.set(true);
+        wait_for(PATIENCE, "learned anew", || {
+            let answer = get(&net, to, path);
+            assert_eq!(text(&answer), now.to_string(), "{}", answer.head);
+            hit(&answer).then_some(())
+        });
+    }
+    assert!(counts(&daemon, "not_stored_purged") >= 2);
+    assert!(counts(&daemon, "purged") >= 2 * 4);
+}
+
+#[test]
+fn a_reload_keeps_what_is_learned_unless_the_routes_are_others() {
+    let net = Net::new();
+    let origin = Origin::start(&net.server, 80, |_| {
+        answer(200, &["Cache-Control: max-age=600"], "x")
+    });
+    let daemon = Daemon::start(&net.server, CONFIG);
+    let to = net.server.at(80);
+    learned(&net, to, "/x", "");
+    let reload = |config: &str| {
+        daemon.rewrite(config);
+        let done = daemon.control(&["reload"]);
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+    };
+    reload(&format!("{CONFIG}\n[[site.response]]\npath = \"/y\"\n"));
+    learned(&net, to, "/x", "");
+    let fetches = origin.fetches("/x");
+    reload(&format!(
+        "{CONFIG}\n[[site.response]]\npath = \"/y\"\nbody = \"y\"\n"
+    ));
+    for _ in 0..10 {
+        assert!(hit(&get(&net, to, "/x")));
+    }
+    assert_eq!(origin.fetches("/x"), fetches);
+    reload(&CONFIG.replace("300ms", "301ms"));
+    assert!(!hit(&get(&net, to, "/x")));
+    learned(&net, to, "/x", "");
+    assert_eq!(origin.fetches("/x"), fetches + 1);
+}

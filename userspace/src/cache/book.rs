@@ -164,13 +164,13 @@ impl Book {
             Some(resource) => resource.vary.to_vec(),
             None => Vec::new(),
         };
-        let current = stored.as_ref().is_some_and(|learned| {
-            now < learned.times.refresh
-                && !self
-                    .caches
-                    .writes()
-                    .may_have_changed(learned.slot, learned.times.asked)
-        });
+        let writes = self.caches.writes();
+        // What was written to since has to come whole: a validator may be too coarse to tell (RFC 9110, 8.8.2.2).
+        let stored =
+            stored.filter(|learned| !writes.may_have_changed(learned.slot, learned.times.asked));
+        let current = stored
+            .as_ref()
+            .is_some_and(|learned| now < learned.times.refresh);
         if current {
             self.count(&told.key, Event::Coalesced);
             return None;

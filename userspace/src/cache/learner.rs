@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Words of workers that wait to be heard. Each is a request head, some hundred bytes; a worker that finds no room
-/// goes on, and the next such request is told of again. Longer only lets old ones wait.
-const WORDS: usize = 4096;
+/// Words of workers that wait to be heard. Each is a request head, some hundred bytes, 60 KiB at most; a worker that
+/// finds no room goes on, and the next such request is told of again. More only lets old ones wait.
+const WORDS: usize = 1024;
 
 /// How long changes are gathered until they are published together. Each publication makes every worker look, and is
 /// kept until the answers made from it are acknowledged; longer, and more requests miss what is learned already.
