@@ -5,6 +5,8 @@
 mod crash;
 #[path = "life/degraded.rs"]
 mod degraded;
+#[path = "life/doctor.rs"]
+mod doctor;
 #[path = "life/hang.rs"]
 mod hang;
 #[path = "life/nic.rs"]

@@ -4,6 +4,8 @@
 mod fragments;
 #[path = "pipeline/generations.rs"]
 mod generations;
+#[path = "pipeline/heads.rs"]
+mod heads;
 #[path = "pipeline/leaving.rs"]
 mod leaving;
 #[path = "pipeline/ring.rs"]

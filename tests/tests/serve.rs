@@ -296,7 +296,12 @@ fn refusals_without_a_fallback_have_the_right_status() {
         let answer = client.answer().expect("answered");
         assert_eq!(answer.status, status, "{request}{}", answer.head);
         if status == 405 {
-            assert_eq!(answer.field("allow"), Some("GET, HEAD"), "{}", answer.head);
+            assert_eq!(
+                answer.field("allow"),
+                Some("GET, HEAD, OPTIONS"),
+                "{}",
+                answer.head
+            );
         }
         if status == 404 {
             // A plain refusal does not cost the connection.

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+pub mod doctor;
 pub mod handoff;
 pub mod http;
 pub mod inject;

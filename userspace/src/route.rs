@@ -140,6 +140,8 @@ fn judge(
 ) -> Result<(ResponseId, Form, bool), NotOurs> {
     match head.method {
         Method::Get | Method::Head => {}
+        // The server behind knows what it can do.
+        Method::Options if fallback == Fallback::None => {}
         Method::Other => return Err(NotOurs::UnknownMethod),
         Method::Post
         | Method::Put
@@ -149,10 +151,7 @@ fn judge(
         | Method::Trace
         | Method::Patch => return Err(NotOurs::Method),
     }
-    let Target::Resource { query, .. } = head.target else {
-        return Err(NotOurs::Malformed(HeadError::Target));
-    };
-    if head.flags.has(Flags::EXPECT) {
+    if head.flags.has(Flags::EXPECT) && (fallback == Fallback::Kernel || !expects_only_100(head)) {
         return Err(NotOurs::Expect);
     }
     if head.body != Body::None {
@@ -162,6 +161,12 @@ fn judge(
     if fallback == Fallback::Kernel && head.flags.has(Flags::UPGRADE) {
         return Err(NotOurs::Upgrade);
     }
+    if head.method == Method::Options {
+        return options(snapshot, head.target, found);
+    }
+    let Target::Resource { query, .. } = head.target else {
+        return Err(NotOurs::Malformed(HeadError::Target));
+    };
     match found {
         Found::Response(id) => {
             select(snapshot, head, id, now.unix).map(|(id, form)| (id, form, false))
@@ -178,6 +183,30 @@ fn judge(
         }
         Found::Missing => Err(NotOurs::Path),
         Found::BadPath => Err(NotOurs::BadPath),
+    }
+}
+
+/// Whether nothing is expected but a word before content is sent. Where there is no content, none is owed (RFC 9110,
+/// 10.1.1).
+fn expects_only_100(head: &Head<'_>) -> bool {
+    head.fields
+        .all("expect")
+        .all(|value| value.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// What can be done with the server as a whole, or with what is at a path (RFC 9110, 9.3.7): the same with all there is.
+fn options(
+    snapshot: &Snapshot,
+    target: Target<'_>,
+    found: Found,
+) -> Result<(ResponseId, Form), NotOurs> {
+    match (target, found) {
+        (Target::Resource { .. }, Found::Missing) => Err(NotOurs::Path),
+        (Target::Resource { .. }, Found::BadPath) => Err(NotOurs::BadPath),
+        (Target::Resource { .. } | Target::Authority(_) | Target::Asterisk, _) => {
+            let id = snapshot.refusal(RouteId::NONE, Status::NoContent);
+            Ok((id, Form::Full))
+        }
     }
 }
 

@@ -121,6 +121,18 @@ pub fn ethernet_address(interface: &str) -> io::Result<[u8; 6]> {
     Ok(std::array::from_fn(|i| address.sa_data[i] as u8))
 }
 
+/// An AF_XDP socket that is bound to nothing, to see whether there are any.
+///
+/// # Errors
+/// EPERM without CAP_NET_RAW, EAFNOSUPPORT when the kernel has none.
+pub fn xdp_socket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers are passed.
+    let fd = check(unsafe { libc::socket(libc::AF_XDP, kind, 0) })?;
+    // SAFETY: the descriptor was just opened and is owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 fn request_for(interface: &str) -> io::Result<libc::ifreq> {
     let name = CString::new(interface)?;
     let name = name.as_bytes_with_nul();

@@ -2,6 +2,7 @@
 
 mod attach;
 mod change;
+mod doctor;
 mod dump;
 mod query;
 mod top;
@@ -77,6 +78,14 @@ enum Command {
         /// The configuration
         #[arg(value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Tell how well a NIC could be served, and what to do about it; changes nothing
+    Doctor {
+        /// The NIC; the configuration's [interface] name if left out
+        interface: Option<String>,
+        /// The configuration to serve, for what depends on it
+        #[arg(long, short, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Show what a running daemon does
     Status {
@@ -169,6 +178,7 @@ pub fn main() -> ExitCode {
             socket,
         } => attach::run(interface, &config, socket),
         Command::Detach { interface, socket } => query::detach(interface, &socket.socket),
+        Command::Doctor { interface, config } => doctor::run(interface, config.as_deref()),
         Command::Check { config } => check(&config),
         Command::Status { json, socket } => query::status(json, &socket.socket),
         Command::Reload { socket } => change::reload(&socket.socket),

@@ -89,6 +89,17 @@ impl GatewayError {
     }
 }
 
+/// Whether this kernel has what it takes to be given a connection, whatever its settings.
+pub fn kernel_takes_connections() -> bool {
+    kfunc().is_some()
+}
+
+/// The id of [`KFUNC`] in the kernel's BTF.
+fn kfunc() -> Option<u32> {
+    let btf = Btf::from_sys_fs().ok()?;
+    btf.id_by_type_name_kind(KFUNC, BtfKind::Func).ok()
+}
+
 const BPF_TCX_INGRESS: u32 = 46;
 /// In front of all others, so that no policy written for the wire drops what comes from within.
 const BPF_F_BEFORE: u32 = 1 << 3;
@@ -100,10 +111,7 @@ impl Gateway {
     /// # Errors
     /// See [`GatewayError`]. The NIC is then as it was.
     pub fn attach(nic_ifindex: u32, handles: u32) -> Result<Self, GatewayError> {
-        let btf = Btf::from_sys_fs().map_err(|_| GatewayError::NoFunction)?;
-        let id = btf
-            .id_by_type_name_kind(KFUNC, BtfKind::Func)
-            .map_err(|_| GatewayError::NoFunction)?;
+        let id = kfunc().ok_or(GatewayError::NoFunction)?;
         let object = calling(OBJECT, id).ok_or(GatewayError::NoSuchPart(HANDOFF_PROGRAM))?;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(OUTCOMES, Outcomes::words(handles))

@@ -20,7 +20,7 @@ use std::io;
 use tcp_lite::{Endpoint, Flow};
 
 pub use diag::{Diag, Match};
-pub use kernel::{Gateway, GatewayError, KernelHandoff};
+pub use kernel::{Gateway, GatewayError, KernelHandoff, kernel_takes_connections};
 pub use proxy::{Proxy, ProxyHandoff};
 pub use splice::Books;
 pub use ways::Ways;

@@ -19,7 +19,7 @@ pub use accept::choose;
 pub use conditional::{Verdict, evaluate, range_applies};
 pub use fields::FieldLines;
 pub use range::{Selection, select};
-pub use status::Status;
+pub use status::{ALLOW, Status};
 
 use crate::reason::HeadError;
 use fields::list;

@@ -1,8 +1,13 @@
 //! The statuses that the fast path answers with by itself.
 
+/// The methods that are answered, as `Allow` lists them (RFC 9110, 10.2.1).
+pub const ALLOW: &str = "GET, HEAD, OPTIONS";
+
 /// A status with an answer of its own in every snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
+    /// 204, with `Allow`: what OPTIONS gets
+    NoContent,
     /// 400
     BadRequest,
     /// 404
@@ -31,7 +36,8 @@ pub enum Status {
 
 impl Status {
     /// Every variant; a variant's position is its [`index`](Self::index).
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
+        Self::NoContent,
         Self::BadRequest,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -54,6 +60,7 @@ impl Status {
     /// The three digits.
     pub const fn code(self) -> u16 {
         match self {
+            Self::NoContent => 204,
             Self::BadRequest => 400,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,

@@ -1,4 +1,5 @@
 mod pieces;
+mod rfc;
 
 use super::*;
 use crate::reason::HeadError as E;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::{SteerError, occupant};
+use super::{Occupant, SteerError};
 use crate::bpf_link::Link;
 
 /// Where on the receive path the program runs.
@@ -55,7 +55,7 @@ fn explain(error: io::Error, ifname: &str, ifindex: u32, mode: AttachMode) -> St
         // EEXIST: there is one in the other mode.
         Some(libc::EBUSY | libc::EEXIST) => SteerError::Busy {
             ifname: name(),
-            occupant: occupant::find(ifindex),
+            occupant: Occupant::of(ifindex),
         },
         Some(libc::ERANGE) => SteerError::Mtu { ifname: name() },
         Some(libc::EOPNOTSUPP) => SteerError::Unsupported {

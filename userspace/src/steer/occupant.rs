@@ -31,8 +31,14 @@ const MODES: [(u16, &str); 3] = [(5, "xdpdrv"), (6, "xdpgeneric"), (7, "xdpofflo
 /// Without these bits, `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`, the rest is the type of an attribute.
 const NLA_TYPE: u16 = 0x3fff;
 
-/// The program on the NIC with index `ifindex`; nothing if there is none or the kernel does not tell.
-pub(super) fn find(ifindex: u32) -> Option<Occupant> {
+impl Occupant {
+    /// The program on the NIC with index `ifindex`; nothing if there is none or the kernel does not tell.
+    pub fn of(ifindex: u32) -> Option<Self> {
+        find(ifindex)
+    }
+}
+
+fn find(ifindex: u32) -> Option<Occupant> {
     let link = get_link(ifindex).ok()?;
     let xdp = attribute(link.get(NLMSG_HEADER + IFINFOMSG..)?, IFLA_XDP)?;
     let (id, flag) = MODES.iter().find_map(|(mode, flag)| {

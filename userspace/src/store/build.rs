@@ -11,7 +11,7 @@ use super::{
     path,
 };
 use crate::cache::{self, Caches};
-use crate::http::Status;
+use crate::http::{ALLOW, Status};
 use foldhash::fast::FixedState;
 use sidestep_config::{CachePath, CacheRoute, Config, HostPattern, Site, StaticRoute};
 use std::collections::HashMap;
@@ -204,9 +204,10 @@ impl Builder {
             .ok()
             .and_then(|s| s.canonical_reason())
             .unwrap_or_default();
-        // RFC 9110, 15.5.6: a 405 must say what is allowed.
+        // RFC 9110, 15.5.6 and 9.3.7: a 405 must say what is allowed, an answer to OPTIONS should.
         let allow: Option<(&str, &[u8])> =
-            (status == Status::MethodNotAllowed).then_some(("Allow", b"GET, HEAD"));
+            matches!(status, Status::MethodNotAllowed | Status::NoContent)
+                .then_some(("Allow", ALLOW.as_bytes()));
         let answer = resource::plain(code, allow, &format!("{code} {phrase}\n"));
         self.add(answer.map_err(|why| StoreError::layout(b"", why))?)
     }

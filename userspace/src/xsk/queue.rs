@@ -23,6 +23,9 @@ const CHUNKS: [usize; 2] = [2048, 4096];
 /// Ethernet header with two VLAN tags, in bytes.
 const LINK_HEADER: usize = 22;
 
+/// Largest MTU whose frames fit a chunk, in bytes.
+pub const MAX_MTU: usize = CHUNKS[CHUNKS.len() - 1] - HEADROOM - LINK_HEADER;
+
 /// Send buffer asked for, in bytes. In copy mode each frame in flight is charged to it with its skb
 /// overhead (about 2.3 KiB a frame): the default 208 KiB stalls after 90 frames, and
 /// more than a full ring of 4,096 can never be in flight.
@@ -159,7 +162,7 @@ impl Queue {
             .ok_or_else(|| OpenError::Mtu {
                 interface: interface.to_owned(),
                 mtu: options.mtu,
-                max: CHUNKS[CHUNKS.len() - 1] - HEADROOM - LINK_HEADER,
+                max: MAX_MTU,
             })?;
         let ring = size(options.frames / 2, interface, queue)?;
         let umem_config = UmemConfig::builder()
