@@ -135,7 +135,10 @@ fn bookstore(database: &str) {
         assert_eq!(example.direct(&at, &[]).json(), seen);
     }
     let log = example.log();
-    assert!(!log.contains("Traceback") && !log.contains("purge"), "{log}");
+    assert!(
+        !log.contains("Traceback") && !log.contains("purge"),
+        "{log}"
+    );
     example.stop();
 }
 

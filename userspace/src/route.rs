@@ -162,7 +162,7 @@ fn judge(
         return Err(NotOurs::Upgrade);
     }
     if head.method == Method::Options {
-        return options(snapshot, head.target, found);
+        return options(snapshot, head.target, found).map(|(id, form)| (id, form, false));
     }
     let Target::Resource { query, .. } = head.target else {
         return Err(NotOurs::Malformed(HeadError::Target));

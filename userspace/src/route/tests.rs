@@ -218,7 +218,11 @@ fn coding_then_conditions_then_range() {
         with_head(&format!("GET /a.txt|{fields}"), |head| {
             for fallback in [Kernel, Nobody] {
                 let expected = match form {
-                    Some(form) => Decision::Serve { response: id, form },
+                    Some(form) => Decision::Serve {
+                        response: id,
+                        form,
+                        stale: false,
+                    },
                     None => Decision::Refuse(refuse(N::Precondition, Some(head))),
                 };
                 let decided = decide(&snapshot, head, fallback, NOW).1;
