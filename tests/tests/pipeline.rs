@@ -1,5 +1,7 @@
 //! The data path on a queue in memory: what goes in as frames comes out as frames, and every frame is accounted for.
 
+#[path = "pipeline/files.rs"]
+mod files;
 #[path = "pipeline/fragments.rs"]
 mod fragments;
 #[path = "pipeline/generations.rs"]

@@ -11,7 +11,7 @@ use std::io::{self, Read, Write as _};
 const MIN: usize = 1024;
 
 /// How hard each coding tries, once for each file that is loaded. 18 MB of 2,148 pages, scripts and texts of 1 to 64 KiB
-/// took one core of 2.8 GHz 0.26 s with gzip 6 (to 32.4 %), 0.93 s with brotli 5 (30.3 %) and 0.27 s with zstd 6 (32.3 %):
+/// took one core 0.26 s with gzip 6 (to 32.4 %), 0.93 s with brotli 5 (30.3 %) and 0.27 s with zstd 6 (32.3 %):
 /// some 12 MB/s for all three. Less saves time that nobody waits for; the next step that makes a difference is
 /// brotli 11, at 0.7 MB/s for 26.6 %: who wants that makes it once and puts it beside the file.
 const GZIP: u32 = 6;

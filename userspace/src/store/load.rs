@@ -129,9 +129,8 @@ impl<'s> Loader<'s> {
             Compress::Siblings => false,
             Compress::Auto => compress::pays(media::essence(name)),
         };
-        let known = self
-            .known
-            .get(resource::etag(content_type, None, &file.body).as_bytes());
+        let tag = (!self.known.is_empty()).then(|| resource::etag(content_type, None, &file.body));
+        let known = tag.and_then(|tag| self.known.get(tag.as_bytes()));
         let known = |coding| known?.iter().find(|(other, _)| *other == coding);
         let mut list = Vec::new();
         for coding in Coding::ALL {
