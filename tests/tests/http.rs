@@ -5,7 +5,8 @@ use sidestep_tests::daemon::Daemon;
 use sidestep_tests::http::Client;
 use sidestep_tests::net::{Host, Net};
 use sidestep_tests::process;
-use sidestep_tests::site::{LARGE, Site, large};
+use sidestep_tests::server::Server;
+use sidestep_tests::site::{LARGE, PING, Site, large};
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
@@ -164,5 +165,39 @@ fn limits_have_their_own_statuses() {
             ends.then_some("close"),
             "{shown}"
         );
+    }
+}
+
+/// The server sends back what it gets, so that each byte that it got is seen.
+#[test]
+fn what_is_not_clear_reaches_the_server_byte_for_byte() {
+    let (net, site) = (Net::new(), Site::new("kernel"));
+    let _server = Server::echo(&net.server, 80);
+    let _daemon = Daemon::start(&net.server, &site.config());
+    let requests: [&[u8]; 11] = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03",
+        b"POST /ping HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /ping HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"GET /ping HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"GET /ping HTTP/1.1\nHost: a\n\n",
+        b"GET /ping HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    ];
+    for request in requests {
+        for hits in [0, 2] {
+            let stream = net.client.connect(net.server.at(80), PATIENCE);
+            let mut client = Client::new(stream.expect("connects"));
+            for _ in 0..hits {
+                assert_eq!(client.get("/ping").expect("answered").body, PING);
+            }
+            client.send(request).expect("sent");
+            let got = client.bytes(request.len()).expect("sent back");
+            let shown = request.escape_ascii();
+            assert_eq!(got, request, "{shown} behind {hits} hits");
+        }
     }
 }
