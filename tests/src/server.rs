@@ -180,7 +180,7 @@ impl Nginx {
         }
         let config = format!(
             "daemon off; master_process off; user root; pid {dir}/pid; error_log stderr;\n\
-             events {{}}\n\
+             events {{ worker_connections 16384; }}\n\
              http {{ include /etc/nginx/mime.types; access_log off; keepalive_requests 1000000000;\n\
              client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;\n\
              uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n\

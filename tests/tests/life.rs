@@ -5,12 +5,18 @@
 mod crash;
 #[path = "life/degraded.rs"]
 mod degraded;
+#[path = "life/device.rs"]
+mod device;
 #[path = "life/doctor.rs"]
 mod doctor;
+#[path = "life/drain.rs"]
+mod drain;
 #[path = "life/hang.rs"]
 mod hang;
 #[path = "life/nic.rs"]
 mod nic;
+#[path = "life/reload.rs"]
+mod reload;
 #[path = "life/routes.rs"]
 mod routes;
 

@@ -87,6 +87,30 @@ impl Steering {
         Ok(())
     }
 
+    /// Leaves TCP to `addr` and `port` to the kernel again; `last`: no other port of `addr` is a service. No error if it
+    /// was none.
+    ///
+    /// # Errors
+    /// [`SteerError::Map`].
+    pub fn remove_service(
+        &mut self,
+        addr: IpAddr,
+        port: u16,
+        last: bool,
+    ) -> Result<(), SteerError> {
+        let addr = Addr::from(addr);
+        let mut map: HashMap<_, [u32; 5], u32> =
+            HashMap::try_from(self.map_mut(SERVICES)?).map_err(SteerError::map(SERVICES))?;
+        let marker = last.then(|| ServiceKey::marker(addr));
+        for key in marker.into_iter().chain([ServiceKey::new(addr, port)]) {
+            match map.remove(&key.words()) {
+                Err(error) if error::errno(&error) == Some(libc::ENOENT) => {}
+                other => other.map_err(SteerError::map(SERVICES))?,
+            }
+        }
+        Ok(())
+    }
+
     /// Steers only what is addressed to the Ethernet address `station` from now on. [`Steering::attach`] does this with
     /// the NIC's own.
     ///

@@ -161,6 +161,40 @@ fn a_killed_daemon_costs_no_connection_of_the_kernels_and_no_new_one() {
     });
 }
 
+#[test]
+fn a_worker_that_panics_leaves_all_to_the_kernel_and_says_why() {
+    let net = Net::new();
+    let _server = Server::http(&net.server, 80, PONG);
+    let addresses = net.server.addresses(80);
+    let mut kept = addresses.map(|to| client(&net, to).expect("connects"));
+    for client in &mut kept {
+        assert_eq!(ask(client, "/ping").expect("answered"), By::Kernel);
+    }
+    let faulty = env!("CARGO_BIN_EXE_sidestep-panics");
+    let instead = format!("shift; exec {faulty} \"$@\"");
+    let daemon = Daemon::start_by(&["sh", "-c", &instead, "sh"], &net.server, CONFIG);
+    let mut victim = client(&net, addresses[0]).expect("connects");
+    assert_eq!(ask(&mut victim, "/ping").expect("answered"), By::Sidestep);
+    // Not ours: the connection is to move to the kernel.
+    victim
+        .send("GET /other HTTP/1.1\r\nHost: test\r\n\r\n")
+        .expect("sent");
+    let ended = daemon.gone();
+    assert_eq!(ended.code(), 1, "{}", ended.stderr);
+    for words in [
+        "the fault of this build",
+        "error: the worker of queue 0 failed; detached",
+    ] {
+        assert!(ended.stderr.contains(words), "{words}:\n{}", ended.stderr);
+    }
+    assert_eq!(net.server.xdp_program(), None);
+    for (to, kept) in addresses.into_iter().zip(&mut kept) {
+        let mut new = client(&net, to).expect("connects");
+        assert_eq!(ask(&mut new, "/ping").expect("answered"), By::Kernel);
+        assert_eq!(ask(kept, "/ping").expect("answered"), By::Kernel);
+    }
+}
+
 /// Sets the flag when it goes, also by a panic, after which a scope would wait for its threads for ever.
 struct SetAtEnd<'a>(&'a AtomicBool);
 

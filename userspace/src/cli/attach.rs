@@ -4,7 +4,7 @@ use super::{FAILURE, OK, USAGE, fail};
 use crate::control::{
     ControlError, ControlServer, DumpServer, Request, Response, SocketError, ask, serve_metrics,
 };
-use crate::daemon::{Daemon, Degraded, Ended, Reader, Reloader};
+use crate::daemon::{Daemon, Degraded, Ended, OpenWayBack, Reader, Reloader};
 use crate::store::Live;
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 use nix::net::if_::if_nametoindex;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often to look after the workers. They are given several times as long.
+/// How often to look after the workers, which are given several times as long, and the NIC's addresses.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Why the daemon is to end.
@@ -27,7 +27,12 @@ enum Stop {
     Asked,
 }
 
-pub(super) fn run(interface: Option<String>, path: &Path, socket: Option<PathBuf>) -> u8 {
+pub(super) fn run(
+    interface: Option<String>,
+    path: &Path,
+    socket: Option<PathBuf>,
+    way_back: OpenWayBack,
+) -> u8 {
     let mut config = match Config::load(path) {
         Ok(config) => config,
         Err(e) => return fail(&e, USAGE),
@@ -62,7 +67,7 @@ pub(super) fn run(interface: Option<String>, path: &Path, socket: Option<PathBuf
             return fail(&e, if wrong { USAGE } else { FAILURE });
         }
     }
-    let daemon = match Daemon::start(&config, &interface) {
+    let daemon = match Daemon::start_with(&config, &interface, way_back) {
         Ok(daemon) => daemon,
         Err(e) => return fail(&e, if e.is_usage() { USAGE } else { FAILURE }),
     };
@@ -142,7 +147,7 @@ fn serve(mut daemon: Daemon, interface: &str, stop: &Receiver<Stop>) -> u8 {
             }
             default(WATCH) => {
                 daemon.live().tidy();
-                if let Err(e) = daemon.look_after_workers() {
+                if let Err(e) = daemon.look_after() {
                     return fail(&format_args!("{e}; detached"), FAILURE);
                 }
             }

@@ -7,6 +7,7 @@ mod dump;
 mod query;
 mod top;
 
+use crate::daemon::{OpenWayBack, open_way_back};
 use crate::demo::DemoError;
 use clap::{CommandFactory, Parser, Subcommand};
 use sidestep_config::Config;
@@ -162,6 +163,11 @@ struct Socket {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    main_with(open_way_back)
+}
+
+/// The same, where `attach` uses another way back into the kernel.
+pub fn main_with(way_back: OpenWayBack) -> ExitCode {
     let default_log = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(default_log).init();
     // clap itself exits with 2 on a wrong command line.
@@ -176,7 +182,7 @@ pub fn main() -> ExitCode {
             interface,
             config,
             socket,
-        } => attach::run(interface, &config, socket),
+        } => attach::run(interface, &config, socket, way_back),
         Command::Detach { interface, socket } => query::detach(interface, &socket.socket),
         Command::Doctor { interface, config } => doctor::run(interface, config.as_deref()),
         Command::Check { config } => check(&config),

@@ -3,7 +3,7 @@
 
 use super::degraded::{Degraded, Troubles};
 use crate::handoff::{Books, Gateway, Handoff, Proxy, Standing, Ticket, Ways};
-use crate::inject::Injector;
+use crate::inject::{InjectError, Injector};
 use crate::nic::Nic;
 use crate::steer::{FlowKey, FlowTable};
 use crate::worker::{FlowIndex, Stranger};
@@ -55,26 +55,40 @@ impl Stranger for Injector {
     }
 }
 
+/// Opens a worker's way back into the kernel's receive path of a NIC.
+pub type OpenWayBack = fn(&Nic) -> Result<Box<dyn Stranger + Send>, InjectError>;
+
+/// The way that there is: an [`Injector`].
+///
+/// # Errors
+/// Those of [`Injector::open`].
+pub fn open_way_back(nic: &Nic) -> Result<Box<dyn Stranger + Send>, InjectError> {
+    Injector::open(nic.index).map(|injector| Box::new(injector) as _)
+}
+
 /// What connections need to leave for the kernel, as far as the configuration asks for it and the kernel has it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KernelSide {
     gateway: Option<Gateway>,
     proxy: Option<Proxy>,
     troubles: Troubles,
+    way_back: OpenWayBack,
 }
 
 impl KernelSide {
     /// Opens it for the listeners that have a server behind them. What cannot be had is one of `troubles`: new connections
     /// of those listeners and those that the kernel has are served all the same.
-    pub fn open(config: &Config, nic: &Nic, troubles: &Troubles) -> Self {
+    pub fn open(config: &Config, nic: &Nic, troubles: &Troubles, way_back: OpenWayBack) -> Self {
         let wanted = |mode| {
             let mut listeners = config.listen.iter();
             listeners.any(|l| l.fallback == Fallback::Kernel && l.fallback_mode == mode)
         };
         let (auto, handoff) = (wanted(FallbackMode::Auto), wanted(FallbackMode::Handoff));
         let mut side = Self {
+            gateway: None,
+            proxy: None,
             troubles: troubles.clone(),
-            ..Self::default()
+            way_back,
         };
         if auto || wanted(FallbackMode::Proxy) {
             side.proxy = Proxy::start(nic.index)
@@ -121,9 +135,12 @@ impl KernelSide {
         }
     }
 
-    /// What it lacks, and what else goes wrong.
-    pub fn troubles(&self) -> &Troubles {
-        &self.troubles
+    /// One worker's way back to the kernel. A host without TUN is served all the same: only what such a device would
+    /// carry is lost.
+    pub fn way_back(&self, nic: &Nic) -> Option<Box<dyn Stranger + Send>> {
+        (self.way_back)(nic)
+            .inspect_err(|e| self.troubles.add(Degraded::NoInjector(e.to_string())))
+            .ok()
     }
 
     /// One worker's ways.

@@ -2,12 +2,11 @@
 
 use super::StartError;
 use super::degraded::{Degraded, Troubles};
-use super::kernel_side::{KernelSide, QueueFlows};
-use crate::inject::Injector;
+use super::kernel_side::{KernelSide, OpenWayBack, QueueFlows};
 use crate::nic::Nic;
 use crate::steer::{AttachMode, SteerError, Steering};
 use crate::store::{self, Current};
-use crate::worker::{BATCH, Limits, Neighbours, Pipeline, Service, Stranger, Worker};
+use crate::worker::{BATCH, Limits, Neighbours, Pipeline, Service, Worker};
 use crate::xsk::{BindMode, OpenError, Queue, QueueOptions};
 use sidestep_config::{Config, Fallback, ListenAddress, Mode, Queues};
 use std::collections::BTreeMap;
@@ -39,7 +38,12 @@ const RELEASE_TRIES: u32 = 100;
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Tries the modes that `config` allows, best first, for workers that answer from `current`.
-pub(super) fn climb(config: &Config, nic: &Nic, current: &Current) -> Result<Rung, StartError> {
+pub(super) fn climb(
+    config: &Config,
+    nic: &Nic,
+    current: &Current,
+    way_back: OpenWayBack,
+) -> Result<Rung, StartError> {
     let queues = queues(config, nic)?;
     let listeners = listeners(config, nic)?;
     let rungs: &[Mode] = match config.interface.mode {
@@ -52,7 +56,7 @@ pub(super) fn climb(config: &Config, nic: &Nic, current: &Current) -> Result<Run
     // A driver lacks what it lacks, and most lack zero-copy; but what another set-up would allow should be known.
     let mut better = false;
     for &mode in rungs {
-        match attempt(config, nic, mode, &queues, &listeners, current) {
+        match attempt(config, nic, mode, &queues, &listeners, current, way_back) {
             Ok(rung) => {
                 if better || (config.interface.mode == Mode::Auto && mode == Mode::Generic) {
                     let mode = name(mode);
@@ -116,6 +120,7 @@ fn attempt(
     queues: &[u32],
     listeners: &BTreeMap<SocketAddr, Fallback>,
     current: &Current,
+    way_back: OpenWayBack,
 ) -> Result<Rung, StartError> {
     let bind = match mode {
         Mode::ZeroCopy => BindMode::ZeroCopy,
@@ -145,7 +150,7 @@ fn attempt(
         steering.add_service(at.ip(), at.port())?;
     }
     steering.attach(&nic.name, attach)?;
-    let kernel_side = KernelSide::open(config, nic, &troubles);
+    let kernel_side = KernelSide::open(config, nic, &troubles, way_back);
     let workers = workers(
         config,
         nic,
@@ -230,6 +235,13 @@ fn workers(
     let secret = secret().map_err(StartError::Thread)?;
     let ring = Neighbours::ring(queues.len()).map_err(|e| StartError::Thread(e.into()))?;
     let limits = Limits::from(&config.limits);
+    // Addresses that the NIC will get, too.
+    let interface = config
+        .listen
+        .iter()
+        .filter(|l| l.address == ListenAddress::Interface);
+    let mut for_workers = listeners.clone();
+    for_workers.extend(interface.map(|l| (Service::any(l.port), l.fallback)));
     let worker = |(queue, neighbours): (Queue, Neighbours)| {
         let flows = QueueFlows {
             table: steering.flows()?,
@@ -237,34 +249,18 @@ fn workers(
         };
         let service = Service::new(
             current,
-            listeners.clone(),
+            for_workers.clone(),
             limits.clone(),
             Some(Box::new(flows)),
             kernel_side.way_in(config),
         );
         let waker = neighbours.waker();
         let stack = stack_config(nic, share, secret);
-        let pipeline = Pipeline::new(
-            stack,
-            service,
-            neighbours,
-            stranger(nic, kernel_side.troubles()),
-        );
+        let pipeline = Pipeline::new(stack, service, neighbours, kernel_side.way_back(nic));
         let busy_poll = config.interface.busy_poll;
         Ok(Worker::new(queue, pipeline, waker, busy_poll))
     };
     queues.into_iter().zip(ring).map(worker).collect()
-}
-
-/// The way back to the kernel. A host without TUN is served all the same: only what such a device would carry is lost.
-fn stranger(nic: &Nic, troubles: &Troubles) -> Option<Box<dyn Stranger + Send>> {
-    match Injector::open(nic.index) {
-        Ok(injector) => Some(Box::new(injector)),
-        Err(e) => {
-            troubles.add(Degraded::NoInjector(e.to_string()));
-            None
-        }
-    }
 }
 
 fn stack_config(nic: &Nic, capacity: usize, secret: [u8; 16]) -> tcp_lite::Config {

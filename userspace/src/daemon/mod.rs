@@ -1,5 +1,6 @@
 //! A running fast path: one NIC, its XDP program, its workers.
 
+mod addresses;
 mod degraded;
 mod error;
 mod kernel_side;
@@ -10,6 +11,7 @@ mod watch;
 
 pub use degraded::Degraded;
 pub use error::StartError;
+pub use kernel_side::{OpenWayBack, open_way_back};
 pub use reload::{ReloadError, Reloader};
 pub use status::{CacheStatus, QueueStatus, Reader, RouteStatus, Status};
 
@@ -18,6 +20,7 @@ use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Live, Snapshot};
 use crate::worker::{self, Control, Taps, Worker};
+use addresses::Addresses;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kernel_side::KernelSide;
 use ladder::Rung;
@@ -74,6 +77,18 @@ impl Daemon {
     /// # Errors
     /// See [`StartError`]; the NIC is then as it was.
     pub fn start(config: &Config, interface: &str) -> Result<Self, StartError> {
+        Self::start_with(config, interface, open_way_back)
+    }
+
+    /// The same with another way back into the kernel than [`open_way_back`].
+    ///
+    /// # Errors
+    /// See [`StartError`]; the NIC is then as it was.
+    pub fn start_with(
+        config: &Config,
+        interface: &str,
+        way_back: OpenWayBack,
+    ) -> Result<Self, StartError> {
         let nic = Nic::read(interface)?;
         // First what is quickly found wrong.
         ladder::check(config, &nic)?;
@@ -86,7 +101,7 @@ impl Daemon {
             listening,
             hugepages,
             troubles,
-        } = ladder::climb(config, &nic, live.current())?;
+        } = ladder::climb(config, &nic, live.current(), way_back)?;
 
         let learner = learner(&live).map_err(StartError::Thread)?;
         let queues: Vec<_> = workers.iter().map(|w| (w.queue(), w.published())).collect();
@@ -99,7 +114,7 @@ impl Daemon {
             troubles,
             mode,
             hugepages,
-            listening,
+            addresses: Addresses::new(config, listening),
             queues,
             routes: workers.iter().map(Worker::routes).collect(),
             steering: steering.clone(),
@@ -170,17 +185,20 @@ impl Daemon {
         ladder::check(config, &Nic::read(interface)?)
     }
 
-    /// To be called every second or so: leaves the frames of a queue whose worker hangs to the kernel until it goes on.
+    /// To be called every second or so: leaves the frames of a queue whose worker hangs to the kernel until it goes on, and
+    /// serves the addresses that the NIC has.
     ///
     /// # Errors
     /// The XDP program's map could not be changed.
     #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
-    pub fn look_after_workers(&mut self) -> Result<(), StartError> {
+    pub fn look_after(&mut self) -> Result<(), StartError> {
         let now = Instant::now();
         let mut steering = lock(&self.steering);
         for watch in &mut self.watch {
             watch.look(now, &mut steering, &self.reader.troubles)?;
         }
+        let Reader { addresses, nic, .. } = &self.reader;
+        addresses.follow(&nic.name, &mut steering)?;
         Ok(())
     }
 

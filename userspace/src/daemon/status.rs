@@ -1,5 +1,6 @@
 //! What a running daemon tells about itself.
 
+use super::addresses::Addresses;
 use super::degraded::{Degraded, Troubles};
 use super::ladder;
 use crate::handoff::Books;
@@ -124,7 +125,7 @@ pub struct Reader {
     pub(super) troubles: Troubles,
     pub(super) mode: Mode,
     pub(super) hugepages: bool,
-    pub(super) listening: Vec<SocketAddr>,
+    pub(super) addresses: Addresses,
     pub(super) queues: Vec<(u32, Arc<Published>)>,
     pub(super) routes: Vec<Arc<RouteBoard>>,
     pub(super) steering: Arc<Mutex<Steering>>,
@@ -141,7 +142,7 @@ impl Reader {
             mode: ladder::name(self.mode),
             degraded: self.degraded(),
             hugepages: self.hugepages,
-            listening: self.listening.clone(),
+            listening: self.addresses.served(),
             store: self.live.summary(),
             workers: self.queues.iter().map(|q| self.queue(q)).collect(),
             routes: self.routes(),

@@ -13,7 +13,7 @@ use crate::route::{self, Decision, Refusal};
 use crate::store::{ConnectionField, Current, Form, Rendering, ResponseId, RouteId};
 use sidestep_config::Fallback;
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tcp_lite::wire::Sum;
@@ -150,6 +150,11 @@ impl Service {
             now: Now::default(),
             counters: HttpCounters::default(),
         }
+    }
+
+    /// Names the listener of all addresses that have none of their own with `port`.
+    pub fn any(port: u16) -> SocketAddr {
+        (Ipv4Addr::UNSPECIFIED, port).into()
     }
 
     /// To be called with the time before each batch, once its frames were taken.
@@ -290,7 +295,11 @@ impl Service {
     /// The XDP program lets only listeners' segments through; for anything else the kernel is the right place.
     fn fallback(&self, local: &Endpoint) -> Fallback {
         let at = SocketAddr::new(local.addr.into(), local.port);
-        self.listeners.get(&at).copied().unwrap_or(Fallback::Kernel)
+        let listener = self.listeners.get(&at);
+        listener
+            .or_else(|| self.listeners.get(&Self::any(local.port)))
+            .copied()
+            .unwrap_or(Fallback::Kernel)
     }
 
     /// The same for each request: nearly all come for the same listener.
