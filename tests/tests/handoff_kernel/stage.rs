@@ -61,7 +61,7 @@ impl Stage {
             let index = nix::net::if_::if_nametoindex(net.server.device).expect("the NIC");
             let injector = Injector::open(index).unwrap_or_else(|error| panic!("{error}"));
             let gateway = Gateway::attach(index, HANDLES).unwrap_or_else(|error| panic!("{error}"));
-            let proxy = Proxy::start(index).expect("a proxy");
+            let proxy = Proxy::start(index, 1).expect("a proxy");
             let own = || gateway.handle().expect("a handle");
             let proxied = || proxy.handle(ProxyProtocol::Off).expect("a handle");
             let handoff: Box<dyn Handoff> = match by {

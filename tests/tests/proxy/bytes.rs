@@ -4,7 +4,7 @@ use super::{MISS, PORT, by_proxy, head, hit, noise};
 use nix::sys::socket::{setsockopt, sockopt};
 use sidestep_tests::clock::{PATIENCE, wait_for};
 use sidestep_tests::daemon::Daemon;
-use sidestep_tests::net::Net;
+use sidestep_tests::net::{Net, Plan};
 use sidestep_tests::server::Server;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -90,7 +90,7 @@ fn a_reset_by_either_side_is_one_for_the_other() {
         let _ = tell.send(end);
         Ok(())
     });
-    let _daemon = Daemon::start(&net.server, &by_proxy());
+    let daemon = Daemon::start(&net.server, &by_proxy());
     for to in net.server.addresses(PORT) {
         for by_server in [false, true] {
             let mut client = hit(&net, to);
@@ -110,6 +110,14 @@ fn a_reset_by_either_side_is_one_for_the_other() {
             }
         }
     }
+    wait_for(PATIENCE, "all have ended", || {
+        (daemon.status()["proxied"]["open"] == 0).then_some(())
+    });
+    let ended = &daemon.status()["proxied"]["ended"];
+    assert_eq!(
+        (&ended["client_reset"], &ended["server_reset"]),
+        (&2.into(), &2.into())
+    );
 }
 
 #[test]
@@ -149,6 +157,36 @@ fn both_ways_at_once() {
             assert!(got == noise(3, LONG), "{} bytes", got.len());
         });
     }
+}
+
+#[test]
+fn connections_of_several_queues_do_not_mix() {
+    let net = Plan::new().queues(2).build();
+    let _server = Server::start(&net.server, PORT, |stream| {
+        let mut rest = head(stream)?;
+        let mut out = stream;
+        out.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        std::io::copy(&mut rest, &mut out).map(drop)
+    });
+    let daemon = Daemon::start(&net.server, &by_proxy());
+    let addresses = net.server.addresses(PORT);
+    std::thread::scope(|scope| {
+        for seed in 0..16 {
+            let (net, to) = (&net, addresses[seed as usize % 2]);
+            scope.spawn(move || {
+                let mut client = hit(net, to);
+                client.send(MISS).expect("sent");
+                client.answer_to_head().expect("answered");
+                // So little that it fits all buffers: nobody reads meanwhile.
+                let sent = noise(seed, 60_000);
+                client.send(&sent).expect("sent");
+                client.stream().shutdown(Shutdown::Write).expect("shut");
+                assert!(client.rest().expect("to the end") == sent);
+            });
+        }
+    });
+    let taken = daemon.counter("handoff", "taken");
+    assert_eq!((taken, daemon.requests().len()), (16, 2));
 }
 
 /// How much has been said when it goes no further.

@@ -1,15 +1,14 @@
 //! Listeners of all kinds, and what it costs when there is none or it has no room.
 
-use super::{MISS, PORT, by_proxy, hit};
-use sidestep_tests::clock::PATIENCE;
-use sidestep_tests::clock::wait_for;
+use super::{MISS, PORT, by_proxy, config, hit};
+use sidestep_tests::clock::{PATIENCE, wait_for};
 use sidestep_tests::daemon::Daemon;
 use sidestep_tests::http::Client;
 use sidestep_tests::listener::{How, PLAINLY, listen_as};
 use sidestep_tests::net::Net;
 use sidestep_tests::server::Server;
 use sidestep_tests::site::PING;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
 
 /// No room but for one.
 const CRAMPED: How = How {
@@ -63,6 +62,31 @@ fn a_server_is_found_wherever_it_listens() {
     }
     assert_eq!(daemon.counter("handoff", "taken"), 6);
     assert_eq!(daemon.counter("handoff", "no_listener"), 4);
+}
+
+#[test]
+fn a_link_local_address_is_reached_as_well() {
+    let net = Net::new();
+    let _server = Server::who(listen_as(
+        &net.server,
+        (Ipv6Addr::UNSPECIFIED, PORT).into(),
+        PLAINLY,
+    ));
+    // Derived from the NIC's Ethernet address (RFC 4291, appendix A).
+    let ip = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x77, 0xff, 0xfe00, 1);
+    let device = || nix::net::if_::if_nametoindex(net.client.device);
+    let scope = net.client.enter(device).expect("the NIC");
+    let to = SocketAddrV6::new(ip, PORT, 0, scope).into();
+    for (keys, from) in [
+        ("fallback_mode = \"handoff\"", "fe80::77:ff:fe00:2"),
+        ("fallback_mode = \"proxy\"", "fe80::77:ff:fe00:1"),
+    ] {
+        let _daemon = Daemon::start(&net.server, &config(keys));
+        let mut client = hit(&net, to);
+        let answer = client.get("/elsewhere").expect("answered");
+        let seen = String::from_utf8_lossy(&answer.body);
+        assert!(seen.contains(from), "{keys}: {seen}");
+    }
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl KernelSide {
             way_back,
         };
         if auto || wanted(FallbackMode::Proxy) {
-            side.proxy = Proxy::start(nic.index)
+            side.proxy = Proxy::start(nic.index, nic.queues)
                 .inspect_err(|e| troubles.add(Degraded::NoProxy(e.to_string())))
                 .ok();
         }

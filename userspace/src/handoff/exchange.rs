@@ -1,6 +1,6 @@
 //! Where a proxied connection stands between its exchanges, read along from what goes through.
 //!
-//! Nothing is held back and nothing depends on it while the daemon runs. When it ends, it tells where a connection can be
+//! Nothing depends on it while the daemon runs. When it ends, it tells where a connection can be
 //! closed in order: behind an answer, never within one. What is not plainly HTTP/1.1 is not guessed at: such a connection
 //! has no such place.
 
@@ -59,6 +59,11 @@ impl Exchanges {
     /// All that was asked has had its answer, whether or not the last request's body has come.
     pub(super) fn answered(&self) -> bool {
         !self.lost && !self.requests.in_head() && self.responses.between() && self.asked.is_empty()
+    }
+
+    /// A request waits for its answer, and no other has begun.
+    pub(super) fn waits(&self) -> bool {
+        !self.lost && self.requests.between() && !self.asked.is_empty()
     }
 
     /// The client said this. Returns how much of it is for the server: a client that was told that the answer is the

@@ -44,7 +44,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Two non-blocking sockets; the connection to the server may be under way still.
+    /// Two non-blocking sockets, connected.
     pub(super) fn new(client: TcpStream, server: TcpStream) -> Self {
         // However the daemon ends, half an answer never looks like a whole one.
         for socket in [&client, &server] {
@@ -84,17 +84,22 @@ impl Pair {
         if let Some(end) = self.lingering {
             return self.discard(buffer, end);
         }
+        // No request behind the one that will get the last answer: who pipelines on and on would never have one.
+        let hold = last && self.exchanges.waits() && self.there.held.is_empty();
         let exchanges = &mut self.exchanges;
         let moved = &mut self.moved;
-        let there = self.there.carry(
-            (&self.client, &self.server),
-            self.back.cut,
-            buffer,
-            &mut |bytes| {
-                *moved = true;
-                (exchanges.client_says(bytes), None)
-            },
-        );
+        let there = match hold {
+            true => Ok(false),
+            false => self.there.carry(
+                (&self.client, &self.server),
+                self.back.cut,
+                buffer,
+                &mut |bytes| {
+                    *moved = true;
+                    (exchanges.client_says(bytes), None)
+                },
+            ),
+        };
         let Ok(there) = there else {
             return Turn::Ended(ProxyEnd::ClientReset);
         };
@@ -117,7 +122,9 @@ impl Pair {
         if said && self.exchanges.stand() == Stand::Over {
             return self.end(ProxyEnd::Drained);
         }
-        match there || back {
+        // What was held back came before this turn, and no event tells of it again.
+        let let_go = hold && !self.exchanges.waits();
+        match there || back || let_go {
             true => Turn::Busy,
             false => Turn::Waits,
         }

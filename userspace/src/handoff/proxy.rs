@@ -1,4 +1,4 @@
-//! The way that always works: the kernel gets a socket that belongs to the daemon, and a thread of the daemon carries the
+//! The way that always works: the kernel gets a socket that belongs to the daemon, and threads of the daemon carry the
 //! bytes between it and the user's server. The server sees a client on its own host, and the connection ends with the
 //! daemon. Where it is asked for, the first bytes tell the server who the client is.
 //!
@@ -9,6 +9,7 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -30,60 +31,73 @@ const KEEP_IDLE: u32 = 60;
 /// hold so much more of an answer than it does without a proxy.
 const SERVER_BUFFER: usize = 256 << 10;
 
-/// The proxy's thread. Dropping it ends all its connections: in order those between two exchanges, by a reset the others.
+/// The proxy's threads. Dropping it ends all its connections: in order those between two exchanges, by a reset the others.
 #[derive(Debug)]
 pub struct Proxy {
-    splicer: Splicer,
+    /// As many as workers, so that the proxy has as many cores as the fast path.
+    splicers: Vec<Splicer>,
+    /// Handles given out, which take the threads in turn.
+    handles: AtomicUsize,
+    books: Arc<Books>,
     nic_ifindex: u32,
 }
 
 impl Proxy {
-    /// Starts the thread, for connections that come through the NIC with index `nic_ifindex`.
+    /// Starts so many threads, for connections that come through the NIC with index `nic_ifindex`.
     ///
     /// # Errors
-    /// No descriptors or no thread to be had.
-    pub fn start(nic_ifindex: u32) -> io::Result<Self> {
+    /// No descriptors or no thread to be had, or the kernel makes no sockets from numbers (TCP_REPAIR).
+    pub fn start(nic_ifindex: u32, threads: u32) -> io::Result<Self> {
         // Two descriptors a connection: the soft limit, 1,024 by default, is for programs that use select(2).
         if let Err(error) = getrlimit(Resource::RLIMIT_NOFILE)
             .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
         {
             log::debug!("RLIMIT_NOFILE: {error}");
         }
+        // Better said at the start than with each connection.
+        repair::check()?;
+        let books = Arc::new(Books::default());
+        let splicers = (0..threads).map(|_| Splicer::start(books.clone()));
         Ok(Self {
-            splicer: Splicer::start()?,
+            splicers: splicers.collect::<io::Result<_>>()?,
+            handles: AtomicUsize::new(0),
+            books,
             nic_ifindex,
         })
     }
 
     /// What becomes of connections, for any thread.
     pub fn books(&self) -> Arc<Books> {
-        self.splicer.books()
+        self.books.clone()
     }
 
     /// Begins to end all connections, those of workers that still run included: each in order, between two exchanges. A
     /// client is told with its next answer that it is the last.
     pub fn drain(&self) {
-        self.splicer.drain();
+        self.splicers.iter().for_each(Splicer::drain);
     }
 
     /// Closes those at once that are between two exchanges.
     pub fn close(&self) {
-        self.splicer.close();
+        self.splicers.iter().for_each(Splicer::close);
     }
 
     /// Waits until there is no connection, at most until `deadline`.
     pub fn await_end(&self, deadline: Instant) {
-        self.splicer.await_end(deadline);
+        self.books.await_end(deadline);
     }
 
     /// A handle for a worker, which makes its sockets in the network namespace of the thread that uses it, and tells the
     /// server who the client is as `protocol` says.
     ///
     /// # Errors
-    /// The kernel cannot be asked about its sockets.
+    /// The kernel cannot be asked about its sockets, or there is no thread.
     pub fn handle(&self, protocol: ProxyProtocol) -> io::Result<ProxyHandoff> {
+        let turn = self.handles.fetch_add(1, Ordering::Relaxed);
+        let splicer = self.splicers.get(turn % self.splicers.len().max(1));
+        let splicer = splicer.ok_or(io::ErrorKind::NotFound)?;
         Ok(ProxyHandoff {
-            entrance: self.splicer.entrance(),
+            entrance: splicer.entrance(),
             diag: Diag::open(self.nic_ifindex)?,
             nic_ifindex: self.nic_ifindex,
             protocol,

@@ -51,6 +51,15 @@ pub(super) fn open(address: &SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket(family, SockType::Stream, flags, None)?)
 }
 
+/// Can this kernel do it, and may we?
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN, and on a kernel without CONFIG_CHECKPOINT_RESTORE.
+pub(super) fn check() -> io::Result<()> {
+    let fd = open(&SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    set_option(fd.as_fd(), libc::IPPROTO_TCP, TCP_REPAIR, REPAIR_ON)
+}
+
 /// Makes the kernel's socket for a connection that userspace has served. What the client sends from now on is its.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! One thread that looks after all pairs of sockets, and ends them in order when the daemon ends.
+//! A thread that looks after pairs of sockets, and ends them in order when the daemon ends.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -15,7 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::pair::{Pair, Turn};
 use crate::reason::ProxyEnd;
 
-/// Bytes read at once, and the most that one direction of one pair holds back for a slow reader. Smaller means more
+/// Bytes read at once, and the most that one direction of a pair holds back for a slow reader. Smaller means more
 /// system calls per byte, larger means more memory for slow readers; where all is taken at once nothing is held.
 const BUFFER: usize = 16 << 10;
 
@@ -61,7 +61,7 @@ impl Order {
     }
 }
 
-/// What the thread tells, from anywhere.
+/// What the threads tell, from anywhere.
 #[derive(Debug, Default)]
 pub struct Books {
     open: AtomicU64,
@@ -80,6 +80,13 @@ impl Books {
         ProxyEnd::ALL
             .into_iter()
             .map(move |end| (end.label(), count(end)))
+    }
+
+    /// Waits until there is no pair, at most until `deadline`.
+    pub(super) fn await_end(&self, deadline: Instant) {
+        while self.open() > 0 && now() < deadline {
+            thread::park_timeout(LOOK);
+        }
     }
 
     fn ended(&self, end: ProxyEnd) {
@@ -121,18 +128,17 @@ fn wake(news: &EventFd) {
 }
 
 impl Splicer {
-    /// Starts the thread.
+    /// Starts the thread, which counts in `books`.
     ///
     /// # Errors
     /// No descriptors or no thread to be had.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(books: Arc<Books>) -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let news = Arc::new(EventFd::from_flags(flags)?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&*news, EpollEvent::new(EpollFlags::EPOLLIN, NEWS))?;
         let (pairs, arriving) = unbounded();
         let order = Arc::new(AtomicU8::new(Order::Run as u8));
-        let books = Arc::new(Books::default());
         let mut table = Table {
             epoll,
             news: news.clone(),
@@ -162,11 +168,6 @@ impl Splicer {
         self.entrance.clone()
     }
 
-    /// What it counts.
-    pub(super) fn books(&self) -> Arc<Books> {
-        self.entrance.books.clone()
-    }
-
     /// Ends connections in order, as they come to a place for it, those that are brought later as well.
     pub(super) fn drain(&self) {
         self.tell(Order::Drain);
@@ -175,13 +176,6 @@ impl Splicer {
     /// The same, and idle connections at once.
     pub(super) fn close(&self) {
         self.tell(Order::Close);
-    }
-
-    /// Waits until there is no connection, at most until `deadline`.
-    pub(super) fn await_end(&self, deadline: Instant) {
-        while self.entrance.books.open() > 0 && now() < deadline {
-            thread::park_timeout(LOOK);
-        }
     }
 
     fn tell(&self, order: Order) {

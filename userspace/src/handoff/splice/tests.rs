@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -80,14 +81,14 @@ fn is_reset(mut socket: &TcpStream) {
 }
 
 fn count(splicer: &Splicer, label: &str) -> u64 {
-    let books = splicer.books();
+    let books = &splicer.entrance.books;
     let found = books.ends().find(|end| end.0 == label);
     found.expect("a label").1
 }
 
 #[test]
 fn both_ways_are_carried_to_their_ends_at_once() {
-    let splicer = Splicer::start().expect("a thread");
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
     // More than all buffers on the way hold, so that each end has to wait for the other's reader.
     let len = 1024 * BUFFER;
     let [client, server] = spliced(&splicer);
@@ -108,7 +109,7 @@ fn both_ways_are_carried_to_their_ends_at_once() {
 
 #[test]
 fn one_way_may_end_long_before_the_other() {
-    let splicer = Splicer::start().expect("a thread");
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
     let [mut client, mut server] = spliced(&splicer);
     client.write_all(b"request").expect("sent");
     client.shutdown(Shutdown::Write).expect("half closed");
@@ -120,7 +121,7 @@ fn one_way_may_end_long_before_the_other() {
 
 #[test]
 fn a_reset_is_passed_on_and_does_not_look_like_an_end() {
-    let splicer = Splicer::start().expect("a thread");
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
     for turned in [false, true] {
         let mut ends = spliced(&splicer);
         if turned {
@@ -136,7 +137,7 @@ fn a_reset_is_passed_on_and_does_not_look_like_an_end() {
 
 #[test]
 fn a_whole_answer_arrives_though_the_server_did_not_read_the_request_to_its_end() {
-    let splicer = Splicer::start().expect("a thread");
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
     for _ in 0..20 {
         let [mut client, mut server] = spliced(&splicer);
         let post = b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n";
@@ -151,14 +152,14 @@ fn a_whole_answer_arrives_though_the_server_did_not_read_the_request_to_its_end(
 
 #[test]
 fn without_the_thread_pairs_are_reset_or_closed() {
-    let splicer = Splicer::start().expect("a thread");
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
     let entrance = splicer.entrance();
     let [within, between, unknown] = [(); 3].map(|()| spliced(&splicer));
     says(&within[0], &within[1], GET);
     says(&between[0], &between[1], GET);
     says(&between[1], &between[0], OK);
     says(&unknown[0], &unknown[1], b"HELO\r\n");
-    let books = splicer.books();
+    let books = splicer.entrance.books.clone();
     drop(splicer);
     for [client, server] in [&within, &unknown] {
         is_reset(client);
@@ -176,7 +177,7 @@ fn without_the_thread_pairs_are_reset_or_closed() {
 
 #[test]
 fn a_drain_ends_each_connection_behind_an_answer() {
-    let splicer = Splicer::start().expect("a thread");
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
     let [idle, busy, asks, slow] = [(); 4].map(|()| spliced(&splicer));
     for [client, server] in [&idle, &asks] {
         says(client, server, GET);
@@ -208,13 +209,65 @@ fn a_drain_ends_each_connection_behind_an_answer() {
     for [client, _] in [idle, busy, asks, slow] {
         drop(client);
     }
-    splicer.await_end(now() + PATIENCE);
-    assert_eq!((splicer.books().open(), count(&splicer, "drained")), (0, 4));
+    splicer.entrance.books.await_end(now() + PATIENCE);
+    assert_eq!(
+        (splicer.entrance.books.open(), count(&splicer, "drained")),
+        (0, 4)
+    );
+}
+
+#[test]
+fn who_pipelines_on_and_on_is_told_all_the_same() {
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
+    let [client, server] = spliced(&splicer);
+    says(&client, &server, &GET.repeat(3));
+    splicer.drain();
+    let mut answers = 0;
+    // Before each answer it asks again. Some may go through before the thread knows of the drain.
+    loop {
+        (&mut &client).write_all(GET).expect("sent");
+        (&mut &server).write_all(OK).expect("sent");
+        answers += 1;
+        let mut got = Vec::new();
+        while !got.ends_with(b"\r\n\r\nok") {
+            let mut byte = [0];
+            (&mut &client).read_exact(&mut byte).expect("an answer");
+            got.extend(byte);
+        }
+        if got == LAST {
+            break;
+        }
+        assert_eq!((got.as_slice(), answers < 20), (OK, true));
+    }
+    hears(&client, b"");
+    hears(&server, b"");
+    drop(client);
+    splicer.entrance.books.await_end(now() + PATIENCE);
+    assert_eq!(count(&splicer, "drained"), 1);
+}
+
+#[test]
+fn a_request_behind_an_answer_that_had_begun_before_the_drain_gets_the_last() {
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
+    let [client, server] = spliced(&splicer);
+    says(&client, &server, GET);
+    // Its head is through: it cannot say any more that it is the last.
+    says(&server, &client, &OK[..OK.len() - 1]);
+    splicer.drain();
+    (&mut &client).write_all(GET).expect("sent");
+    says(&server, &client, &OK[OK.len() - 1..]);
+    let mut request = vec![0; GET.len()];
+    (&mut &server)
+        .read_exact(&mut request)
+        .expect("the request");
+    (&mut &server).write_all(OK).expect("sent");
+    hears(&client, LAST);
+    hears(&server, b"");
 }
 
 #[test]
 fn a_request_that_crosses_the_end_is_not_met_by_a_reset() {
-    let splicer = Splicer::start().expect("a thread");
+    let splicer = Splicer::start(Arc::default()).expect("a thread");
     let [client, server] = spliced(&splicer);
     says(&client, &server, GET);
     says(&server, &client, OK);
@@ -225,6 +278,6 @@ fn a_request_that_crosses_the_end_is_not_met_by_a_reset() {
     (&mut &client).write_all(GET).expect("sent");
     hears(&client, b"");
     drop(client);
-    splicer.await_end(now() + PATIENCE);
+    splicer.entrance.books.await_end(now() + PATIENCE);
     assert_eq!(count(&splicer, "drained"), 1);
 }
