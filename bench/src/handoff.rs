@@ -1,20 +1,20 @@
 //! What stepping aside costs: connections whose next request is handed to a server, beside the same to the server alone.
 //!
 //! Each server runs twice on one NIC; sidestep has the port of one. Clients are kernel sockets, and take turns request by
-//! request where latencies are measured and second by second where rates are. All of it runs on one core, so that a
-//! difference in time per connection is a difference in work; with more of them what the worker clears up behind a handoff
-//! delays nobody.
+//! request where latencies are measured and second by second where rates are. What shares a core waits for one another,
+//! so there are several layouts. Where all is on one core, a difference in time per connection is a difference in work.
 
-use nix::libc::linger;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::socket::{setsockopt, sockopt::Linger};
+mod measure;
+
+use measure::{MIXED, Targets, Times, Way, latencies, mixed, rates};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use sidestep_tests::clock::{Deadline, PATIENCE, now};
 use sidestep_tests::daemon::Daemon;
-use sidestep_tests::http::Client;
 use sidestep_tests::net::Net;
-use sidestep_tests::server::user::{Kind, Running, client_seen};
-use std::net::{SocketAddr, TcpStream};
+use sidestep_tests::server::user::{Kind, Running};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,20 +32,46 @@ pub(crate) struct Options {
     connections: usize,
     /// Seconds for each rate
     #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// The cores that clients, servers and sidestep share
-    #[arg(long, value_delimiter = ',', default_value = "0")]
+    seconds: usize,
+    /// The two cores that are used
+    #[arg(long, value_delimiter = ',', default_value = "0,1", num_args = 2)]
     cores: Vec<usize>,
+    /// Only the layout in which all share the first core
+    #[arg(long)]
+    one_core: bool,
+    /// Writes the tables into this document, between its two lines that say so
+    #[arg(long)]
+    doc: Option<PathBuf>,
 }
 
-/// What a connection asks for, and what of it is timed.
-struct Way {
+/// Which of the two cores everybody is on.
+struct Layout {
     name: &'static str,
-    before: &'static [&'static str],
-    timed: &'static [&'static str],
-    /// From connect(2) on, with all that comes before.
-    whole: bool,
+    server: usize,
+    worker: usize,
+    client: usize,
 }
+
+const LAYOUTS: [Layout; 3] = [
+    Layout {
+        name: "all on one core",
+        server: 0,
+        worker: 0,
+        client: 0,
+    },
+    Layout {
+        name: "client on a core of its own",
+        server: 0,
+        worker: 0,
+        client: 1,
+    },
+    Layout {
+        name: "worker on a core of its own",
+        server: 1,
+        worker: 0,
+        client: 1,
+    },
+];
 
 const MISS: &[&str] = &["/miss"];
 
@@ -53,80 +79,161 @@ const MISS: &[&str] = &["/miss"];
 /// the first miss.
 const REQUESTS: [Way; 4] = [
     Way {
-        name: "miss first",
+        name: "miss as first request",
         before: &[],
         timed: MISS,
         whole: false,
     },
     Way {
-        name: "hit, then miss",
-        before: &["/hit"],
+        name: "first miss, after 3 hits",
+        before: &["/hit"; 3],
         timed: MISS,
         whole: false,
     },
     // The kernel has the connection already, but the worker may still have to clear up.
     Way {
-        name: "a second miss",
+        name: "second miss",
         before: MISS,
         timed: MISS,
         whole: false,
     },
     Way {
-        name: "a fifth miss",
+        name: "fifth miss",
         before: &["/miss"; 4],
         timed: MISS,
         whole: false,
     },
 ];
 
-/// All that a client waits for: here both sides accept within the time.
+/// All that a client waits for, from connect(2) on: here both sides accept within the time.
 const CONNECTIONS: [Way; 3] = [
     Way {
-        name: "1 miss",
+        name: "connection: 1 miss",
         before: &[],
         timed: MISS,
         whole: true,
     },
     Way {
-        name: "1 hit, 1 miss",
+        name: "connection: 1 hit, 1 miss",
         before: &["/hit"],
         timed: MISS,
         whole: true,
     },
     Way {
-        name: "1 hit, 10 misses",
+        name: "connection: 1 hit, 10 misses",
         before: &["/hit"],
         timed: &["/miss"; 10],
         whole: true,
     },
 ];
 
+/// What the tables of a document stand between.
+const MARKS: [&str; 2] = ["<!-- measured -->\n", "<!-- end of measured -->\n"];
+
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let mut cores = CpuSet::new();
-    for &core in &options.cores {
-        cores.set(core).expect("such a core");
-    }
-    // Children inherit it.
-    sched_setaffinity(Pid::from_raw(0), &cores).expect("a core that this process may use");
+    let mut report = format!(
+        "Of {} connections for each row (mixed load: {}, of {MIXED} requests), rates over {} s.\n\n",
+        options.connections,
+        options.connections / 4,
+        options.seconds
+    );
+    let layouts = match options.one_core {
+        true => &LAYOUTS[..1],
+        false => &LAYOUTS[..],
+    };
     for kind in SERVERS {
-        let net = Net::new();
-        let servers = [PORT, ALONE_PORT].map(|port| Running::start(&net.server, kind, port));
-        for server in &servers {
-            server.ready(&net.server);
+        for layout in layouts {
+            let section = measured(options, kind, layout);
+            println!("{section}");
+            report += &section;
         }
-        let daemon = Daemon::start(&net.server, &config());
-        let targets = [net.server.at(PORT), net.server.at(ALONE_PORT)];
-        println!("\n## {} {}\n", kind.name(), kind.version());
-        net.client.enter(|| {
-            println!("The server alone has accepted a connection before its first answer, a hit too;");
-            println!("behind sidestep it accepts within the first miss. Of whole connections all is timed.\n");
-            latencies(options, targets, "answer to", &REQUESTS);
-            latencies(options, targets, "connect and", &CONNECTIONS);
-            rates(options, targets);
-        });
-        daemon.stop();
     }
-    ExitCode::SUCCESS
+    match &options.doc {
+        Some(path) => written(path, &report),
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// All of one server in one layout.
+fn measured(options: &Options, kind: Kind, layout: &Layout) -> String {
+    let before = sched_getaffinity(Pid::from_raw(0)).expect("the cores of this process");
+    let on = |core: usize| {
+        let mut cores = CpuSet::new();
+        cores.set(options.cores[core]).expect("such a core");
+        // Children inherit it.
+        sched_setaffinity(Pid::from_raw(0), &cores).expect("a core that this process may use");
+    };
+    let net = Net::new();
+    on(layout.server);
+    let servers = [PORT, ALONE_PORT].map(|port| Running::start(&net.server, kind, port));
+    for server in &servers {
+        server.ready(&net.server);
+    }
+    on(layout.worker);
+    let daemon = Daemon::start(&net.server, &config());
+    let targets = Targets {
+        with: net.server.at(PORT),
+        alone: net.server.at(ALONE_PORT),
+    };
+    on(layout.client);
+    let worker = worker_of(daemon.id());
+    let section = net.client.enter(|| {
+        let mut text = format!(
+            "### {} {}, {}\n\n",
+            kind.name(),
+            kind.version(),
+            layout.name
+        );
+        text += Times::HEAD;
+        for way in REQUESTS.iter().chain(&CONNECTIONS) {
+            text += &latencies(targets, way, options.connections).row(way.name);
+        }
+        let [mut all, mut first] = mixed(targets, options.connections / 4);
+        text += &all.row("mixed keep-alive load: all misses");
+        text += &first.row("mixed keep-alive load: first miss of each connection");
+        text += "\n";
+        if layout.client == layout.server && layout.client == layout.worker {
+            text += &rate_table(options, targets, &worker);
+        }
+        text
+    });
+    daemon.stop();
+    sched_setaffinity(Pid::from_raw(0), &before).expect("the cores as they were");
+    section
+}
+
+fn rate_table(options: &Options, targets: Targets, worker: &Path) -> String {
+    let mut text = "| connections, one at a time | alone, per s | with sidestep, per s | µs more each | of the worker's thread, µs |\n\
+                    |---|---|---|---|---|\n"
+        .to_owned();
+    for way in &CONNECTIONS {
+        let [with, alone] = rates(targets, way, options.seconds, || run_time(worker));
+        let more = 1e6 / with.per_second - 1e6 / alone.per_second;
+        let name = way.name.trim_start_matches("connection: ");
+        writeln!(
+            text,
+            "| {name} | {:.0} | {:.0} | {more:.1} | {:.1} |",
+            alone.per_second, with.per_second, with.worker
+        )
+        .expect("text grows");
+    }
+    text + "\n"
+}
+
+/// Where the kernel tells how long the worker's thread has run.
+fn worker_of(process: u32) -> PathBuf {
+    fs::read_dir(format!("/proc/{process}/task"))
+        .expect("the daemon's threads")
+        .map(|task| task.expect("a thread").path())
+        .find(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "queue-0\n"))
+        .expect("a worker")
+        .join("schedstat")
+}
+
+fn run_time(schedstat: &Path) -> Duration {
+    let text = fs::read_to_string(schedstat).expect("the worker's times");
+    let nanoseconds = text.split(' ').next().and_then(|first| first.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("time on a core"))
 }
 
 fn config() -> String {
@@ -136,87 +243,23 @@ fn config() -> String {
     )
 }
 
-/// One connection; the time of what is timed, up to the last answer.
-fn connection(to: SocketAddr, way: &Way) -> Duration {
-    let mut start = now();
-    let stream = TcpStream::connect_timeout(&to, PATIENCE).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    stream.set_nodelay(true).expect("no delay");
-    // Ends with a reset: a hundred thousand connections in TIME-WAIT would slow down the search for a port.
-    let abort = linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    setsockopt(&stream, Linger, &abort).expect("no lingering");
-    let local = stream.local_addr().expect("an address");
-    let mut client = Client::new(stream);
-    for path in way.before {
-        assert_eq!(client.get(path).expect("an answer").status, 200, "{path}");
-    }
-    if !way.whole {
-        start = now();
-    }
-    let mut last = None;
-    for path in way.timed {
-        last = Some(client.get(path).expect("an answer"));
-    }
-    let time = now() - start;
-    let last = last.expect("a timed request");
-    assert_eq!(client_seen(&last.body), Some(local), "{}", last.head);
-    time
-}
-
-/// Request by request in turn.
-fn latencies(options: &Options, targets: [SocketAddr; 2], what: &str, ways: &[Way]) {
-    println!("| {what} | alone p50, µs | p99 | with sidestep p50, µs | p99 | p50 ratio |");
-    println!("|---|---|---|---|---|---|");
-    for way in ways {
-        let mut times = [vec![], vec![]];
-        for _ in 0..options.connections {
-            for (to, times) in targets.iter().zip(&mut times) {
-                times.push(connection(*to, way));
-            }
+/// Puts `report` in its place in the document.
+fn written(path: &Path, report: &str) -> ExitCode {
+    let [begin, end] = MARKS;
+    let parts = fs::read_to_string(path).ok().and_then(|text| {
+        let (before, rest) = text.split_once(begin)?;
+        let (_, after) = rest.split_once(end)?;
+        Some(format!("{before}{begin}\n{report}{end}{after}"))
+    });
+    match parts.map(|text| fs::write(path, text)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("cannot write {}: {error}", path.display());
+            ExitCode::FAILURE
         }
-        times.iter_mut().for_each(|times| times.sort_unstable());
-        let at = |which: usize, share: f64| {
-            let times: &Vec<Duration> = &times[which];
-            times[(times.len() as f64 * share) as usize].as_secs_f64() * 1e6
-        };
-        println!(
-            "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} |",
-            way.name,
-            at(1, 0.5),
-            at(1, 0.99),
-            at(0, 0.5),
-            at(0, 0.99),
-            at(0, 0.5) / at(1, 0.5)
-        );
-    }
-    println!();
-}
-
-/// Second by second in turn, one connection at a time.
-fn rates(options: &Options, targets: [SocketAddr; 2]) {
-    println!("| connections | alone, per s | with sidestep, per s | µs more each |");
-    println!("|---|---|---|---|");
-    for way in &CONNECTIONS {
-        let mut counts = [0_u64; 2];
-        for _ in 0..options.seconds {
-            for (to, count) in targets.iter().zip(&mut counts) {
-                let deadline = Deadline::after(Duration::from_secs(1));
-                while !deadline.passed() {
-                    connection(*to, way);
-                    *count += 1;
-                }
-            }
+        None => {
+            eprintln!("{}: not there, or without its marks", path.display());
+            ExitCode::FAILURE
         }
-        let rate = counts.map(|count| count as f64 / options.seconds as f64);
-        println!(
-            "| {} | {:.0} | {:.0} | {:.1} |",
-            way.name,
-            rate[1],
-            rate[0],
-            1e6 / rate[0] - 1e6 / rate[1]
-        );
     }
 }

@@ -4,6 +4,7 @@ mod apps;
 mod goodput;
 mod handoff;
 mod mem;
+mod store;
 
 use clap::{Parser, Subcommand};
 use std::alloc::System;
@@ -29,6 +30,8 @@ enum Command {
     Goodput(goodput::Options),
     /// The examples' requests per second, straight from their servers and through sidestep; needs root
     Apps(apps::Options),
+    /// What a store of many files costs: memory, time to start, to reload, and until a change is seen
+    Store(store::Options),
     /// What a handoff costs, beside the server alone; needs root
     Handoff(handoff::Options),
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Mem(options) => mem::run(&options, ALLOCATOR),
         Command::Goodput(options) => goodput::run(&options),
         Command::Apps(options) => apps::run(&options),
+        Command::Store(options) => store::run(&options),
         Command::Handoff(options) => handoff::run(&options),
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn run(
         Err(e) => return fail(&e, if e.is_usage() { USAGE } else { FAILURE }),
     };
     let reader = daemon.reader();
-    let reloader = Arc::new(daemon.reloader(config.clone(), path, socket));
+    let reloader = Arc::new(daemon.reloader(path, socket));
     reload_when_told(reloader.clone(), told_to_reload);
     let answer = {
         let asked = Asked {
@@ -147,7 +147,6 @@ fn serve(mut daemon: Daemon, interface: &str, stop: &Receiver<Stop>) -> u8 {
                 return fail(&format_args!("{why}; detached"), FAILURE);
             }
             default(WATCH) => {
-                daemon.live().tidy();
                 if let Err(e) = daemon.look_after() {
                     return fail(&format_args!("{e}; detached"), FAILURE);
                 }

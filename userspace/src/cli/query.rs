@@ -52,6 +52,11 @@ fn print_status(status: &Value) {
         store["puts"],
         store["generation"]
     );
+    for what in ["limit", "error"] {
+        if let Some(why) = store["watching"][what].as_str() {
+            println!("files      {why}");
+        }
+    }
     let reload = &store["reload"];
     if let Some(at) = reload["at"].as_u64() {
         let at = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(at));

@@ -17,7 +17,7 @@ pub use status::{QueueStatus, Reader, RouteStatus, Status};
 
 use crate::nic::Nic;
 use crate::steer::Steering;
-use crate::store::{Live, Snapshot};
+use crate::store::{Keeper, Live, Running};
 use crate::worker::{self, Control, Taps, Worker};
 use addresses::Addresses;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -48,7 +48,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A NIC that is being served. Dropping it detaches at once; [`Daemon::stop`] lets connections finish.
 #[derive(Debug)]
 pub struct Daemon {
-    live: Arc<Live>,
+    keeper: Arc<Keeper>,
+    _in_step: Running,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
     kernel_side: KernelSide,
@@ -89,7 +90,7 @@ impl Daemon {
         let nic = Nic::read(interface)?;
         // First what is quickly found wrong.
         ladder::check(config, &nic)?;
-        let live = Arc::new(Live::new(Snapshot::build(config)?));
+        let keeper = Arc::new(Keeper::open(config)?);
         let Rung {
             steering,
             kernel_side,
@@ -98,7 +99,7 @@ impl Daemon {
             listening,
             hugepages,
             troubles,
-        } = ladder::climb(config, &nic, live.current(), way_back)?;
+        } = ladder::climb(config, &nic, keeper.live().current(), way_back)?;
 
         let queues: Vec<_> = workers.iter().map(|w| (w.queue(), w.published())).collect();
         let watch = workers.iter_mut().map(Watch::new).collect::<Result<_, _>>();
@@ -115,11 +116,13 @@ impl Daemon {
             routes: workers.iter().map(Worker::routes).collect(),
             steering: steering.clone(),
             books: kernel_side.books(),
-            live: live.clone(),
+            live: keeper.live().clone(),
         };
         let taps = Taps::new(workers.iter().map(Worker::tap));
+        let in_step = keeper.start().map_err(StartError::Thread)?;
         let mut daemon = Self {
-            live,
+            keeper,
+            _in_step: in_step,
             steering,
             kernel_side,
             workers: Vec::with_capacity(workers.len()),
@@ -145,21 +148,20 @@ impl Daemon {
 
     /// What it answers from.
     pub fn live(&self) -> Arc<Live> {
-        self.live.clone()
+        self.keeper.live().clone()
     }
 
-    /// For reloading its configuration, now `config`, from the file at `path`. `socket`: its control socket, if that is
-    /// not what the file says.
-    pub fn reloader(&self, config: Config, path: &Path, socket: Option<PathBuf>) -> Reloader {
+    /// For reloading its configuration from the file at `path`. `socket`: its control socket, if that is not what the
+    /// file says.
+    pub fn reloader(&self, path: &Path, socket: Option<PathBuf>) -> Reloader {
         let workers = self.workers.iter().map(|(control, _)| control.clone());
-        Reloader::new(
-            path.to_owned(),
+        Reloader {
+            path: path.to_owned(),
             socket,
-            self.reader.nic.name.clone(),
-            config,
-            self.live.clone(),
-            workers.collect(),
-        )
+            interface: self.reader.nic.name.clone(),
+            keeper: self.keeper.clone(),
+            workers: workers.collect(),
+        }
     }
 
     /// For copies of the workers' frames.

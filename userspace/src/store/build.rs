@@ -41,6 +41,9 @@ pub enum StoreError {
         /// What is wrong with it.
         why: LayoutError,
     },
+    /// The system lacks what keeping files in step needs.
+    #[error("cannot wait for changes of files: {0}")]
+    System(io::Error),
     /// More responses than an id can name.
     #[error("there are more than a billion responses; split the trees over several hosts")]
     TooMany,

@@ -1,7 +1,7 @@
 //! The store while it is served: the one writer of snapshots.
 
 use super::overlay::{Layer, Overlay};
-use super::{Current, Found, LayoutError, Response, Snapshot, path, resource};
+use super::{Current, Found, LayoutError, Response, Snapshot, Watching, path, resource};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -88,6 +88,8 @@ pub struct Summary {
     pub puts: usize,
     /// Snapshots that were replaced, and are still in use.
     pub retired: usize,
+    /// How the trees are watched.
+    pub watching: Watching,
     /// The last reload; `None`: there was none.
     pub reload: Option<Reload>,
 }
@@ -116,6 +118,7 @@ type Purger = Box<dyn Fn(&Purge) -> usize + Send + Sync>;
 
 struct State {
     desk: Desk,
+    watching: Watching,
     reload: Option<Reload>,
     puts: BTreeMap<Place, Kept>,
 }
@@ -150,6 +153,7 @@ impl Live {
                 },
                 puts: BTreeMap::new(),
                 reload: None,
+                watching: Watching::default(),
             }),
             purgers: Mutex::default(),
         }
@@ -244,6 +248,11 @@ impl Live {
         self.lock().reload = Some(reload);
     }
 
+    /// Keeps how the trees are watched for the [`Summary`].
+    pub(super) fn watched(&self, watching: Watching) {
+        self.lock().watching = watching;
+    }
+
     /// What it holds.
     pub fn summary(&self) -> Summary {
         let state = self.lock();
@@ -256,6 +265,7 @@ impl Live {
             puts: state.puts.len(),
             retired: state.desk.retired.len(),
             reload: state.reload.clone(),
+            watching: state.watching.clone(),
         }
     }
 

@@ -68,7 +68,17 @@ impl<'s> Loader<'s> {
             .map(Vec::as_slice)
             .filter(|name| of_sibling(name).is_some())
             .collect();
-        let load = |name: &Vec<u8>| self.load(tree, name, |sibling| beside.contains(sibling));
+        let load = |name: &Vec<u8>| -> Result<Option<Loaded>, StoreError> {
+            match self.load(tree, name, |sibling| beside.contains(sibling))? {
+                Ok(loaded) => Ok(Some(loaded)),
+                Err(LeftOut::Hidden) => Ok(None),
+                Err(error) => {
+                    let name = String::from_utf8_lossy(name);
+                    log::warn!("left out of the static tree: {name}: {error}");
+                    Ok(None)
+                }
+            }
+        };
         for names in names.chunks(AT_ONCE) {
             let loaded: Vec<_> = match &self.threads {
                 Some(threads) => threads.install(|| names.par_iter().map(load).collect()),
@@ -83,12 +93,21 @@ impl<'s> Loader<'s> {
         Ok(())
     }
 
-    /// The same for one file; `None`: it is not to be served. When a file changes that [is beside](of_sibling) another,
+    /// One for single files, with no threads and nothing known.
+    pub fn single() -> Self {
+        Self {
+            now: now(),
+            known: HashMap::new(),
+            threads: None,
+        }
+    }
+
+    /// The same for one file, or why it is not to be served. When a file changes that [is beside](of_sibling) another,
     /// that other is to be loaded anew as well.
     ///
     /// # Errors
     /// Its answer cannot be laid out.
-    pub fn one(&self, tree: &Tree<'_>, name: &[u8]) -> Result<Option<Loaded>, StoreError> {
+    pub fn one(&self, tree: &Tree<'_>, name: &[u8]) -> Result<Result<Loaded, LeftOut>, StoreError> {
         self.load(tree, name, |_| true)
     }
 
@@ -97,21 +116,16 @@ impl<'s> Loader<'s> {
         tree: &Tree<'_>,
         name: &[u8],
         is_there: impl Fn(&[u8]) -> bool,
-    ) -> Result<Option<Loaded>, StoreError> {
+    ) -> Result<Result<Loaded, LeftOut>, StoreError> {
         let file = match tree.read(name) {
-            Ok(Content::TooLarge) => return Ok(Some(Loaded::TooLarge)),
+            Ok(Content::TooLarge) => return Ok(Ok(Loaded::TooLarge)),
             Ok(Content::File(file)) => file,
-            Err(LeftOut::Hidden) => return Ok(None),
-            Err(error) => {
-                let name = String::from_utf8_lossy(name);
-                log::warn!("left out of the static tree: {name}: {error}");
-                return Ok(None);
-            }
+            Err(left_out) => return Ok(Err(left_out)),
         };
         let content_type = media::content_type(name, &tree.route.charset, &file.body);
         let coded = self.coded(tree, name, &file, &content_type, is_there);
         resource::file(tree.route, &content_type, &file, &coded, self.now)
-            .map(|resource| Some(Loaded::Resource(resource)))
+            .map(|resource| Ok(Loaded::Resource(resource)))
             .map_err(|why| StoreError::layout(name, why))
     }
 

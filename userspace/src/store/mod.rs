@@ -13,6 +13,7 @@ mod load;
 mod media;
 mod overlay;
 mod path;
+mod refresh;
 mod render;
 mod resource;
 mod response;
@@ -20,6 +21,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod watch;
 
 pub use build::{StoreError, check};
 pub use coding::Coding;
@@ -31,6 +33,7 @@ pub use resource::Resource;
 pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};
 pub use tree::Tree;
+pub use watch::{Keeper, Running, Watching};
 
 use crate::http::{MAX_TARGET, Status};
 use foldhash::fast::FixedState;
@@ -189,6 +192,11 @@ impl Snapshot {
     /// What a request can name the state of a response by.
     pub fn validators(&self, id: ResponseId) -> Validators<'_> {
         self.response(id).validators()
+    }
+
+    /// The content of a response.
+    pub fn content(&self, id: ResponseId) -> &[u8] {
+        self.response(id).body()
     }
 
     /// Length of the content of a response, in bytes: what ranges count in.

@@ -70,6 +70,12 @@ impl Overlay {
         self.sites.get(&site)?.get(key).copied()
     }
 
+    /// The keys of a site that have changed, and the routes that they belong to.
+    pub(super) fn keys(&self, site: SiteIndex) -> impl Iterator<Item = (&Box<[u8]>, RouteId)> {
+        let paths = self.sites.get(&site).into_iter();
+        paths.flat_map(|paths| paths.iter().map(|(key, found)| (key, found.0)))
+    }
+
     /// From now on `key` leads there.
     pub(super) fn set(&mut self, site: SiteIndex, key: &[u8], found: (RouteId, Found)) {
         let paths = self.sites.entry(site).or_insert_with(|| {

@@ -77,27 +77,39 @@ impl<'r> Tree<'r> {
         Ok(Self { route, root })
     }
 
+    /// The root, with its own symbolic links resolved.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The path from the root, without leading slash, of everything that may be served, in order. What cannot be listed
     /// is logged.
     pub fn names(&self) -> impl Iterator<Item = Vec<u8>> {
-        WalkDir::new(&self.root)
+        self.names_in(b"")
+    }
+
+    /// The same of what is in the directory `dir`, a path from the root, and below it.
+    pub(super) fn names_in(&self, dir: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+        self.entries(dir).filter_map(|entry| {
+            let name = entry.path().strip_prefix(&self.root).ok()?;
+            let is_file = entry.file_type().is_file();
+            is_file.then(|| name.as_os_str().as_bytes().to_vec())
+        })
+    }
+
+    /// The directory `dir`, a path from the root, and everything in it and below it that is not hidden.
+    pub(super) fn entries(&self, dir: &[u8]) -> impl Iterator<Item = DirEntry> {
+        WalkDir::new(self.root.join(OsStr::from_bytes(dir)))
             .follow_links(true)
-            .min_depth(1)
             .sort_by_file_name()
             .into_iter()
             .filter_entry(|entry| {
-                (self.route.hidden || !is_hidden(entry.file_name())) && self.stays_within(entry)
+                let shown = self.route.hidden || !is_hidden(entry.file_name());
+                entry.path() == self.root || (shown && self.stays_within(entry))
             })
-            .filter_map(|entry| match entry {
-                Ok(entry) if entry.file_type().is_file() => {
-                    let name = entry.path().strip_prefix(&self.root).ok()?;
-                    Some(name.as_os_str().as_bytes().to_vec())
-                }
-                Ok(_) => None,
-                Err(error) => {
-                    log::warn!("left out of the static tree: {error}");
-                    None
-                }
+            .filter_map(|entry| {
+                let log = |e: &_| log::warn!("left out of the static tree: {e}");
+                entry.inspect_err(log).ok()
             })
     }
 

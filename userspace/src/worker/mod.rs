@@ -20,7 +20,8 @@ pub use routes::RouteBoard;
 pub use service::{FlowIndex, Limits, Service};
 pub use tap::{Copied, Open, Switch, Taps};
 
-use crate::xsk::{Frame, Port, Queue, Statistics};
+use crate::sys;
+use crate::xsk::{Frame, Port, Queue, Statistics, Transmit};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -46,6 +47,11 @@ const TX_RETRY: Duration = Duration::from_millis(1);
 /// How often a worker asks whether its NIC is still there: an idle one would never notice. The question is a system
 /// call that may start the NIC's transmit work, too dear for each batch; more rarely, `sidestep` would seem to serve.
 const CHECK: Duration = Duration::from_secs(1);
+
+/// Time that a worker asks the scheduler for at a time (`sched_runtime`, sched_setattr(2); Linux 6.12 and later look at it),
+/// the least there is. Its work is short and others wait for it: with the default, some milliseconds, the server that
+/// it has just woken on the same core would run first, and the client would wait for what the worker has left to do.
+const SLICE: Duration = Duration::from_micros(100);
 
 /// What a worker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,13 +177,19 @@ impl Worker {
     /// # Errors
     /// The queue is gone (the NIC was removed).
     pub fn run(mut self) -> io::Result<()> {
+        if let Err(e) = sys::set_slice(SLICE) {
+            log::debug!("a short slice of the core: {e}");
+        }
         let clock = Clock::start();
         let mut frames: Vec<Frame> = Vec::with_capacity(BATCH);
+        let mut received = 0;
         let mut obeyed = Order::Run as u8;
         let mut check = clock.now().mono + CHECK;
         loop {
             let order = self.control.order.load(Ordering::Relaxed);
             if order == Order::Stop as u8 {
+                let (_, ring) = self.queue.split();
+                frames.drain(..).for_each(|frame| ring.release(frame));
                 break;
             }
             for limits in self.limits.try_iter() {
@@ -188,7 +200,10 @@ impl Worker {
                 self.check()?;
                 check = now.mono + CHECK;
             }
-            let received = self.queue.rings().receive(&mut frames);
+            if received == 0 {
+                received = self.queue.rings().receive(&mut frames);
+            }
+            let full = received == BATCH;
             self.queue.rings().refill();
             let tapped = self.tap.is_on().then(|| clock.wall());
             if let Some(at) = tapped {
@@ -217,10 +232,13 @@ impl Worker {
             if obeyed > Order::Run as u8 && self.pipeline.connections() == 0 {
                 break;
             }
-            // A full batch means that more is waiting; a fill ring that ran dry needs poll(2) all the same.
-            if self.queue.rings().fill_needs_wakeup() && (self.busy_poll || received == BATCH) {
+            // A fill ring that ran dry needs poll(2) even if more is waiting.
+            if self.queue.rings().fill_needs_wakeup() && (self.busy_poll || full) {
                 self.poll(Duration::ZERO)?;
-            } else if received < BATCH && !self.busy_poll {
+            }
+            // What has come meanwhile has not to be waited for.
+            received = self.queue.rings().receive(&mut frames);
+            if received == 0 && !self.busy_poll {
                 self.wait(&clock, check, waiting)?;
             }
         }

@@ -178,7 +178,7 @@ fn what_the_last_snapshot_compressed_is_not_compressed_again() {
     let config = Config::parse(&text, "t").unwrap();
     let tree = Tree::open(&config.sites[0].statics[0]).unwrap();
     let load = |name: &str| match Loader::new(Some(&last)).one(&tree, name.as_bytes()) {
-        Ok(Some(Loaded::Resource(resource))) => resource,
+        Ok(Ok(Loaded::Resource(resource))) => resource,
         _ => panic!("{name} is not loaded"),
     };
     let gzip = |resource: &Resource| {
