@@ -1,5 +1,6 @@
 //! Servers on kernel sockets: what a user would run beside `sidestep`.
 
+pub mod origin;
 pub mod user;
 
 use crate::clock::{PATIENCE, wait_for};

@@ -132,8 +132,11 @@ pub enum NotOurs {
     Precondition,
     /// The object is over its route's `max_object`.
     ObjectTooLarge,
-    /// A `[[site.cache]]` route.
+    /// A `[[site.cache]]` route that has not learned the answer.
     Cached,
+    /// A `[[site.cache]]` route, and a request that no cache may answer: it has credentials, or a condition that is the
+    /// origin's to judge (RFC 9111, 4.3.2).
+    CacheBypass,
     /// A redirect to a directory would lose the request's query.
     RedirectQuery,
 }
@@ -142,7 +145,7 @@ impl NotOurs {
     /// How many there are, with those of [`HeadError`].
     pub const COUNT: usize = HeadError::ALL.len() + Self::PLAIN.len();
 
-    const PLAIN: [Self; 11] = [
+    const PLAIN: [Self; 12] = [
         Self::Method,
         Self::UnknownMethod,
         Self::Path,
@@ -154,6 +157,7 @@ impl NotOurs {
         Self::ObjectTooLarge,
         Self::Cached,
         Self::RedirectQuery,
+        Self::CacheBypass,
     ];
 
     /// Every reason, in the order of [`index`](Self::index).
@@ -179,6 +183,7 @@ impl NotOurs {
             Self::ObjectTooLarge => 8,
             Self::Cached => 9,
             Self::RedirectQuery => 10,
+            Self::CacheBypass => 11,
         };
         HeadError::ALL.len() + plain
     }
@@ -196,7 +201,8 @@ impl NotOurs {
             Self::Upgrade => "upgrade",
             Self::Precondition => "precondition",
             Self::ObjectTooLarge => "object_too_large",
-            Self::Cached => "cache_route",
+            Self::Cached => "cache_miss",
+            Self::CacheBypass => "cache_bypass",
             Self::RedirectQuery => "redirect_query",
         }
     }
@@ -231,6 +237,8 @@ pub enum NotStored {
     Variants,
     /// Its head cannot be sent on.
     BadHead,
+    /// Its URL cannot be asked for: it has bytes that no client may send (RFC 9112, 3.2).
+    Target,
     /// It was purged while it was fetched.
     Purged,
     /// An unsafe request for it came before, or while it was fetched: the answer may be of before (RFC 9111, 4.4).
@@ -245,7 +253,7 @@ pub enum NotStored {
 
 impl NotStored {
     /// Every variant; a variant's position is its [`index`](Self::index).
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Status,
         Self::Partial,
         Self::NoStore,
@@ -259,6 +267,7 @@ impl NotStored {
         Self::TooLarge,
         Self::Variants,
         Self::BadHead,
+        Self::Target,
         Self::Purged,
         Self::Written,
         Self::Unreachable,
@@ -287,6 +296,7 @@ impl NotStored {
             Self::TooLarge => "too_large",
             Self::Variants => "variants",
             Self::BadHead => "bad_head",
+            Self::Target => "bad_target",
             Self::Purged => "purged",
             Self::Written => "written",
             Self::Unreachable => "unreachable",
@@ -329,6 +339,8 @@ impl NotTaken {
 pub enum Fate {
     /// The fast path answered it.
     Served,
+    /// The fast path answered it with what is no longer fresh: while that is fetched anew, or because its origin fails.
+    Stale,
     /// It was left to the kernel's server.
     Left(NotOurs),
     /// It was refused: nobody else answers there, or nobody took it.
@@ -337,11 +349,12 @@ pub enum Fate {
 
 impl Fate {
     /// How many there are.
-    pub const COUNT: usize = 1 + 2 * NotOurs::COUNT;
+    pub const COUNT: usize = 2 + 2 * NotOurs::COUNT;
 
     /// Every fate, in the order of [`index`](Self::index).
     pub fn all() -> impl Iterator<Item = Self> {
-        std::iter::once(Self::Served)
+        [Self::Served, Self::Stale]
+            .into_iter()
             .chain(NotOurs::all().map(Self::Left))
             .chain(NotOurs::all().map(Self::Refused))
     }
@@ -350,8 +363,9 @@ impl Fate {
     pub fn index(self) -> usize {
         match self {
             Self::Served => 0,
-            Self::Left(why) => 1 + why.index(),
-            Self::Refused(why) => 1 + NotOurs::COUNT + why.index(),
+            Self::Stale => 1,
+            Self::Left(why) => 2 + why.index(),
+            Self::Refused(why) => 2 + NotOurs::COUNT + why.index(),
         }
     }
 
@@ -359,6 +373,7 @@ impl Fate {
     pub fn label(self) -> String {
         match self {
             Self::Served => "served".into(),
+            Self::Stale => "stale".into(),
             Self::Left(why) => format!("left_{}", why.label()),
             Self::Refused(why) => format!("refused_{}", why.label()),
         }

@@ -3,6 +3,7 @@
 use crate::http::{self, Body, Flags, Head, Method, Selection, Status, Target, Verdict};
 use crate::reason::{HeadError, NotOurs};
 use crate::store::{Form, Found, ResponseId, RouteId, Snapshot};
+use crate::worker::Now;
 use sidestep_config::Fallback;
 
 /// What becomes of a request.
@@ -14,6 +15,8 @@ pub enum Decision {
         response: ResponseId,
         /// What of it.
         form: Form,
+        /// It was learned from an origin, and is no longer fresh.
+        stale: bool,
     },
     /// Leave it, and everything behind it on the connection, to the kernel.
     HandOff(NotOurs),
@@ -35,19 +38,23 @@ pub struct Refusal {
 }
 
 /// Decides about a request, and tells the route that its path belongs to, whatever the decision. With
-/// [`Fallback::None`] the decision is never [`Decision::HandOff`]. `now` is in seconds since 1970-01-01 00:00:00 UTC.
+/// [`Fallback::None`] the decision is never [`Decision::HandOff`].
 pub fn decide(
     snapshot: &Snapshot,
     head: &Head<'_>,
     fallback: Fallback,
-    now: u32,
+    now: Now,
 ) -> (RouteId, Decision) {
     let (route, found) = match head.target {
         Target::Resource { path, .. } => snapshot.find(head.host, path),
         Target::Authority(_) | Target::Asterisk => (RouteId::NONE, Found::Missing),
     };
-    let decision = match judge(snapshot, head, found, fallback, now) {
-        Ok((response, form)) => Decision::Serve { response, form },
+    let decision = match judge(snapshot, head, route, found, fallback, now) {
+        Ok((response, form, stale)) => Decision::Serve {
+            response,
+            form,
+            stale,
+        },
         Err(reason) => match (fallback, reason) {
             (Fallback::None, _) | (_, NotOurs::Precondition) => {
                 Decision::Refuse(refuse(reason, Some(head)))
@@ -55,6 +62,13 @@ pub fn decide(
             (Fallback::Kernel, _) => Decision::HandOff(reason),
         },
     };
+    // RFC 9111, 4.4, before the server can see it.
+    if found == Found::Cached
+        && !head.method.is_safe()
+        && let (Decision::HandOff(_), Target::Resource { path, .. }) = (&decision, head.target)
+    {
+        snapshot.caches().note_write(route.into(), path, now);
+    }
     (route, decision)
 }
 
@@ -81,7 +95,7 @@ pub fn refuse(reason: NotOurs, head: Option<&Head<'_>>) -> Refusal {
         NotOurs::UnknownMethod | NotOurs::Upgrade | NotOurs::ObjectTooLarge => {
             Status::NotImplemented
         }
-        NotOurs::Cached => Status::ServiceUnavailable,
+        NotOurs::Cached | NotOurs::CacheBypass => Status::ServiceUnavailable,
     };
     Refusal {
         status,
@@ -105,13 +119,25 @@ pub fn unserved(reason: NotOurs, head: Option<&Head<'_>>) -> Refusal {
     }
 }
 
+/// What may answer a request of `route` that should have got an answer from the kernel's server, and did not.
+pub fn rescue(
+    snapshot: &Snapshot,
+    route: RouteId,
+    head: &Head<'_>,
+    now: Now,
+) -> Option<(ResponseId, Form)> {
+    let id = snapshot.rescue(route, head, now)?;
+    select(snapshot, head, id, now.unix).ok()
+}
+
 fn judge(
     snapshot: &Snapshot,
     head: &Head<'_>,
+    route: RouteId,
     found: Found,
     fallback: Fallback,
-    now: u32,
-) -> Result<(ResponseId, Form), NotOurs> {
+    now: Now,
+) -> Result<(ResponseId, Form, bool), NotOurs> {
     match head.method {
         Method::Get | Method::Head => {}
         // The server behind knows what it can do.
@@ -136,20 +162,25 @@ fn judge(
         return Err(NotOurs::Upgrade);
     }
     if head.method == Method::Options {
-        return options(snapshot, head.target, found);
+        return options(snapshot, head.target, found).map(|(id, form)| (id, form, false));
     }
     let Target::Resource { query, .. } = head.target else {
         return Err(NotOurs::Malformed(HeadError::Target));
     };
     match found {
-        Found::Response(id) => select(snapshot, head, id, now),
+        Found::Response(id) => {
+            select(snapshot, head, id, now.unix).map(|(id, form)| (id, form, false))
+        }
         // The server behind may keep the query.
         Found::Redirect(_) if fallback == Fallback::Kernel && query.is_some() => {
             Err(NotOurs::RedirectQuery)
         }
-        Found::Redirect(id) => Ok((id, Form::whole(head.method != Method::Head))),
+        Found::Redirect(id) => Ok((id, Form::whole(head.method != Method::Head), false)),
         Found::TooLarge => Err(NotOurs::ObjectTooLarge),
-        Found::Cached => Err(NotOurs::Cached),
+        Found::Cached => {
+            let (id, stale) = snapshot.learned(route, head, now)?;
+            select(snapshot, head, id, now.unix).map(|(id, form)| (id, form, stale))
+        }
         Found::Missing => Err(NotOurs::Path),
         Found::BadPath => Err(NotOurs::BadPath),
     }

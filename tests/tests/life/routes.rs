@@ -57,11 +57,7 @@ fn what_became_of_requests_is_told_by_route() {
         row("", "none", json!({"served": 0, "left_path": 2})),
         row("*.example", "/", json!({"served": 0})),
         row("test", "/a%20b", json!({"served": 8, "left_method": 2})),
-        row(
-            "test",
-            "/api/*",
-            json!({"served": 0, "left_cache_route": 2}),
-        ),
+        row("test", "/api/*", json!({"served": 0, "left_cache_miss": 2})),
     ];
     let status = daemon.status();
     assert_eq!(status["routes"], json!(expected), "{status:#}");

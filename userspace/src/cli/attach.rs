@@ -95,7 +95,6 @@ pub(super) fn run(
         let why = e.to_string();
         reader.add_trouble(Degraded::NoMetrics { address, why });
     });
-    warn_of_what_is_not_served(&config);
     announce(&reader);
     notify(&[NotifyState::Ready]);
     serve(daemon, &interface, &stop)
@@ -253,12 +252,6 @@ impl Asked {
 fn same(a: &str, b: &str) -> bool {
     let index = |name: &str| if_nametoindex(name).ok();
     index(a).is_some_and(|i| index(b) == Some(i))
-}
-
-fn warn_of_what_is_not_served(config: &Config) {
-    if config.sites.iter().any(|s| !s.caches.is_empty()) {
-        log::warn!("[[site.cache]] routes are not learned yet");
-    }
 }
 
 /// The one line on standard output, for those who wait for it.

@@ -1,6 +1,6 @@
 //! The metrics page: the Prometheus text format (version 0.0.4) over HTTP, on a kernel socket.
 
-use crate::daemon::{Reader, RouteStatus, Status};
+use crate::daemon::{CacheStatus, Reader, RouteStatus, Status};
 use crate::kernel_http::KernelServer;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -78,6 +78,26 @@ fn render(status: &Status) -> String {
             let _ = writeln!(
                 page,
                 "sidestep_route{{site=\"{site}\",route=\"{route}\",kind=\"{kind}\"}} {count}"
+            );
+        }
+    }
+    page.push_str("# TYPE sidestep_cache counter\n");
+    for cache in &status.cache {
+        let CacheStatus { site, route, .. } = cache;
+        for (kind, count) in &cache.counts {
+            let _ = writeln!(
+                page,
+                "sidestep_cache{{site=\"{site}\",route=\"{route}\",kind=\"{kind}\"}} {count}"
+            );
+        }
+    }
+    page.push_str("# TYPE sidestep_cache_held gauge\n");
+    for cache in &status.cache {
+        let CacheStatus { site, route, .. } = cache;
+        for (unit, value) in [("entries", cache.entries), ("bytes", cache.bytes)] {
+            let _ = writeln!(
+                page,
+                "sidestep_cache_held{{site=\"{site}\",route=\"{route}\",unit=\"{unit}\"}} {value}"
             );
         }
     }

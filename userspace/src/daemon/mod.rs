@@ -13,8 +13,9 @@ pub use degraded::Degraded;
 pub use error::StartError;
 pub use kernel_side::{OpenWayBack, open_way_back};
 pub use reload::{ReloadError, Reloader};
-pub use status::{QueueStatus, Reader, RouteStatus, Status};
+pub use status::{CacheStatus, QueueStatus, Reader, RouteStatus, Status};
 
+use crate::cache::Learner;
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Keeper, Live, Running};
@@ -50,6 +51,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Daemon {
     keeper: Arc<Keeper>,
     _in_step: Running,
+    // Ends with the daemon.
+    _learner: Learner,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
     kernel_side: KernelSide,
@@ -101,6 +104,7 @@ impl Daemon {
             troubles,
         } = ladder::climb(config, &nic, keeper.live().current(), way_back)?;
 
+        let learner = learner(keeper.live()).map_err(StartError::Thread)?;
         let queues: Vec<_> = workers.iter().map(|w| (w.queue(), w.published())).collect();
         let watch = workers.iter_mut().map(Watch::new).collect::<Result<_, _>>();
         let watch = watch.map_err(StartError::Thread)?;
@@ -123,6 +127,7 @@ impl Daemon {
         let mut daemon = Self {
             keeper,
             _in_step: in_step,
+            _learner: learner,
             steering,
             kernel_side,
             workers: Vec::with_capacity(workers.len()),
@@ -280,6 +285,14 @@ impl Daemon {
         }
         hang
     }
+}
+
+/// What learns for `[[site.cache]]` routes. There is always one: a reload may bring such a route.
+fn learner(live: &Arc<Live>) -> io::Result<Learner> {
+    let learner = Learner::start(live)?;
+    let purger = learner.purger();
+    live.on_purge(move |purge| purger.purge(purge));
+    Ok(learner)
 }
 
 fn lock(steering: &Mutex<Steering>) -> MutexGuard<'_, Steering> {

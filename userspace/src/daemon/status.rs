@@ -37,6 +37,8 @@ pub struct Status {
     pub workers: Vec<QueueStatus>,
     /// What became of requests, by route.
     pub routes: Vec<RouteStatus>,
+    /// What is learned, by route.
+    pub cache: Vec<CacheStatus>,
     /// Connections that go through the proxy.
     pub proxied: Proxied,
     /// Frames by the XDP program's verdict.
@@ -70,6 +72,21 @@ pub struct RouteStatus {
     /// Its path; `none` for what belongs to no route.
     pub route: String,
     /// Requests by what became of them; those that are 0 are left out, except for `served`.
+    pub counts: BTreeMap<String, u64>,
+}
+
+/// What is learned for one route.
+#[derive(Clone, Debug, Serialize)]
+pub struct CacheStatus {
+    /// The first host of its site.
+    pub site: String,
+    /// Its path.
+    pub route: String,
+    /// Answers that are there.
+    pub entries: u64,
+    /// What they take, in bytes.
+    pub bytes: u64,
+    /// What the fetcher did; what is 0 is left out.
     pub counts: BTreeMap<String, u64>,
 }
 
@@ -129,6 +146,7 @@ impl Reader {
             store: self.live.summary(),
             workers: self.queues.iter().map(|q| self.queue(q)).collect(),
             routes: self.routes(),
+            cache: self.cache(),
             proxied: self.books.as_deref().map(Proxied::from).unwrap_or_default(),
             xdp: self.verdicts(),
         }
@@ -173,6 +191,27 @@ impl Reader {
             site: name.site,
             route: name.route,
             counts,
+        });
+        routes.collect()
+    }
+
+    fn cache(&self) -> Vec<CacheStatus> {
+        let snapshot = self.live.current().get();
+        let routes = snapshot.caches().all().map(|route| {
+            let (entries, bytes) = route.stats.held();
+            let mut counts = BTreeMap::new();
+            route.stats.visit(&mut |label, count| {
+                if count > 0 {
+                    counts.insert(label, count);
+                }
+            });
+            CacheStatus {
+                site: route.name.site.clone(),
+                route: route.name.route.clone(),
+                entries,
+                bytes,
+                counts,
+            }
         });
         routes.collect()
     }

@@ -8,6 +8,16 @@ use crate::reason::HeadError;
 pub struct FieldLines<'b>(&'b [u8]);
 
 impl<'b> FieldLines<'b> {
+    /// Takes `lines`, which once were those of a head, for what they were.
+    pub fn of_checked(lines: &'b [u8]) -> Self {
+        Self(lines)
+    }
+
+    /// The lines, each with its end.
+    pub fn bytes(self) -> &'b [u8] {
+        self.0
+    }
+
     /// The values of all fields `name`, in order, without the spaces around them. The name's case does not matter.
     ///
     /// Each call goes through all lines: for fields that few requests have, or few answers depend on.

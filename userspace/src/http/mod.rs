@@ -91,6 +91,16 @@ pub enum Method {
 }
 
 impl Method {
+    /// It asks for no change (RFC 9110, 9.2.1). What is not known may well.
+    pub fn is_safe(self) -> bool {
+        match self {
+            Self::Get | Self::Head | Self::Options | Self::Trace => true,
+            Self::Post | Self::Put | Self::Delete | Self::Connect | Self::Patch | Self::Other => {
+                false
+            }
+        }
+    }
+
     fn of(name: &[u8]) -> Self {
         match name {
             b"GET" => Self::Get,
@@ -162,6 +172,9 @@ impl Flags {
     pub const COOKIE: Self = Self(1 << 5);
     /// `Accept-Encoding`.
     pub const ACCEPT_ENCODING: Self = Self(1 << 6);
+
+    /// What tells one user from another.
+    pub const CREDENTIALS: Self = Self(Self::AUTHORIZATION.0 | Self::COOKIE.0);
 
     /// Any field that may make something else of a 200 than the whole.
     pub const SELECTING: Self = Self(Self::RANGE.0 | Self::CONDITIONAL.0);

@@ -5,7 +5,10 @@ use Fallback::{Kernel, None as Nobody};
 use sidestep_config::Config;
 
 /// 2026-01-01 00:00:00 UTC.
-const NOW: u32 = 1_767_225_600;
+const NOW: Now = Now {
+    mono: tcp_lite::Instant(0),
+    unix: 1_767_225_600,
+};
 
 fn snapshot(root: &std::path::Path) -> Snapshot {
     std::fs::create_dir_all(root.join("d")).unwrap();
@@ -125,7 +128,7 @@ fn decisions() {
             for fallback in [Kernel, Nobody] {
                 let decided = decide(&snapshot, head, fallback, NOW).1;
                 match (fallback, decided, kernel) {
-                    (_, Decision::Serve { response, form }, _) => {
+                    (_, Decision::Serve { response, form, .. }, _) => {
                         let served = form.status(snapshot.status(response));
                         if fallback == Kernel {
                             assert_eq!(Ok(served), kernel, "{text}");
@@ -215,7 +218,11 @@ fn coding_then_conditions_then_range() {
         with_head(&format!("GET /a.txt|{fields}"), |head| {
             for fallback in [Kernel, Nobody] {
                 let expected = match form {
-                    Some(form) => Decision::Serve { response: id, form },
+                    Some(form) => Decision::Serve {
+                        response: id,
+                        form,
+                        stale: false,
+                    },
                     None => Decision::Refuse(refuse(N::Precondition, Some(head))),
                 };
                 let decided = decide(&snapshot, head, fallback, NOW).1;

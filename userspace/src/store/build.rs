@@ -2,7 +2,7 @@
 
 use super::load::{Loaded, Loader};
 use super::resource::{self, Resource};
-use super::routes::{Register, RouteId};
+use super::routes::{Register, RouteId, RouteName};
 use super::tree::{Content, Tree};
 use super::{
     Base, ByteMap, Found, LayoutError, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
@@ -10,9 +10,10 @@ use super::{
     overlay::{Layer, Overlay},
     path,
 };
+use crate::cache::{self, Caches};
 use crate::http::{ALLOW, Status};
 use foldhash::fast::FixedState;
-use sidestep_config::{CachePath, Config, HostPattern, Site, StaticRoute};
+use sidestep_config::{CachePath, CacheRoute, Config, HostPattern, Site, StaticRoute};
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::io;
@@ -135,12 +136,27 @@ impl Snapshot {
         base.variants = builder.variants;
         base.not_found = builder.not_found;
         base.routes = builder.routes.names().into();
+        let caches = caches(config, &base.routes, &builder.caches);
         Ok(Self {
             base: Arc::new(base),
             files: Overlay::new(Layer::Files),
             puts: Overlay::new(Layer::Puts),
+            caches: Arc::new(caches),
+            learned: cache::Overlay::default(),
         })
     }
+}
+
+/// What is to be learned, by the ids of routes.
+fn caches(config: &Config, names: &[RouteName], caches: &HashMap<RouteId, CacheRoute>) -> Caches {
+    let mut routes: Vec<_> = names.iter().map(|_| None).collect();
+    for (id, route) in caches {
+        // What has no id of its own, because there are too many, cannot be told apart and is not learned.
+        if *id != RouteId::NONE {
+            routes[id.index()] = Some((names[id.index()].clone(), route.clone()));
+        }
+    }
+    Caches::new(config.limits.cache_memory, routes)
 }
 
 fn hash(response: &Response) -> u64 {
@@ -155,6 +171,8 @@ struct Builder {
     variants: Variants,
     not_found: HashMap<RouteId, ResponseId, FixedState>,
     routes: Register,
+    /// Which routes are learned, and how.
+    caches: HashMap<RouteId, CacheRoute>,
 }
 
 impl Builder {
@@ -214,15 +232,20 @@ impl Builder {
             match &route.path {
                 CachePath::Exact(path) => {
                     let at = self.routes.add(host, path, false);
+                    self.caches.insert(at, route.clone());
                     table
                         .paths
                         .insert(path.as_slice().into(), (at, Found::Cached));
                 }
-                CachePath::Prefix(prefix) => table.prefixes.push(Prefix {
-                    path: prefix.as_slice().into(),
-                    kind: PrefixKind::Cached,
-                    route: self.routes.add(host, prefix, true),
-                }),
+                CachePath::Prefix(prefix) => {
+                    let at = self.routes.add(host, prefix, true);
+                    self.caches.insert(at, route.clone());
+                    table.prefixes.push(Prefix {
+                        path: prefix.as_slice().into(),
+                        kind: PrefixKind::Cached,
+                        route: at,
+                    });
+                }
             }
         }
         let first = table.prefixes.len();

@@ -2,6 +2,7 @@
 
 use super::overlay::{Layer, Overlay};
 use super::{Current, Found, LayoutError, Response, Snapshot, Watching, path, resource};
+use crate::cache;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -170,11 +171,22 @@ impl Live {
         self.lock().desk.publish(change)
     }
 
-    /// Replaces all that comes from the configuration and its trees; what was put stays where its site still is.
+    /// Replaces all that comes from the configuration and its trees; what was put stays where its site still is, and what
+    /// was learned if nothing about its routes is different.
     pub fn replace(&self, snapshot: Snapshot) {
         let State { desk, puts, .. } = &mut *self.lock();
-        let Snapshot { base, files, .. } = snapshot;
+        let Snapshot {
+            base,
+            files,
+            caches,
+            ..
+        } = snapshot;
         desk.publish(|next| {
+            let caches = caches.after(&next.caches);
+            if !Arc::ptr_eq(&caches, &next.caches) {
+                next.learned = cache::Overlay::default();
+            }
+            next.caches = caches;
             next.base = base;
             next.files = files;
             next.puts = layer(next, puts);

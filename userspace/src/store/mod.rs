@@ -35,7 +35,10 @@ pub use routes::{RouteId, RouteName};
 pub use tree::Tree;
 pub use watch::{Keeper, Running, Watching};
 
-use crate::http::{MAX_TARGET, Status};
+use crate::cache::{self, CacheId, Caches, LearnedId};
+use crate::http::{Head, MAX_TARGET, Status};
+use crate::reason::NotOurs;
+use crate::worker::Now;
 use foldhash::fast::FixedState;
 use overlay::{Layer, Overlay};
 use std::collections::HashMap;
@@ -56,6 +59,10 @@ pub struct Snapshot {
     files: Overlay,
     /// What was put in front of both.
     puts: Overlay,
+    /// Which routes are learned, and how.
+    caches: Arc<Caches>,
+    /// What is learned for them.
+    learned: cache::Overlay,
 }
 
 /// Everything that can be answered, as it was when it was built.
@@ -144,6 +151,12 @@ pub enum Found {
     BadPath,
 }
 
+/// The path `path` of a request in the form that routes are found by: percent-decoded, without dot segments. `None`: no
+/// route can have it.
+pub fn canonical_path(path: &[u8]) -> Option<Vec<u8>> {
+    path::canonical(path)
+}
+
 impl Snapshot {
     /// Looks up `path`, as it is in the request, for `host`, without port. Tells the route too that the path belongs
     /// to, also where there is nothing.
@@ -171,6 +184,39 @@ impl Snapshot {
     /// What the routes are called; a [`RouteId`] is a position here.
     pub fn routes(&self) -> &Arc<[RouteName]> {
         &self.base.routes
+    }
+
+    /// Which routes are learned, and how.
+    pub fn caches(&self) -> &Arc<Caches> {
+        &self.caches
+    }
+
+    /// What answers `head`, a GET or HEAD, from what is learned for `route`, and whether it is stale. See
+    /// [`Caches::answer`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn learned(
+        &self,
+        route: RouteId,
+        head: &Head<'_>,
+        now: Now,
+    ) -> Result<(ResponseId, bool), NotOurs> {
+        let route = CacheId::from(route);
+        let (id, stale) = self.caches.answer(&self.learned, route, head, now)?;
+        Ok((ResponseId(Layer::Learned as u32 | id.0), stale))
+    }
+
+    /// What may answer `head` when nobody else does. See [`Caches::rescue`].
+    pub fn rescue(&self, route: RouteId, head: &Head<'_>, now: Now) -> Option<ResponseId> {
+        let route = CacheId::from(route);
+        let id = self.caches.rescue(&self.learned, route, head, now)?;
+        Some(ResponseId(Layer::Learned as u32 | id.0))
+    }
+
+    /// From now on this is what is learned.
+    pub fn set_learned(&mut self, learned: cache::Overlay) {
+        self.learned = learned;
     }
 
     /// The answer of the fast path itself with `status` to a request that belongs to `route`.
@@ -212,7 +258,10 @@ impl Snapshot {
                 let variants = self.base.variants.get(&id);
                 variants.map_or(&[], |variants| variants)
             }
-            Some(layer) => self.layer(layer).variants(id),
+            Some(Layer::Files) => self.files.variants(id),
+            Some(Layer::Puts) => self.puts.variants(id),
+            // The origin has chosen the coding.
+            Some(Layer::Learned) => &[],
         }
     }
 
@@ -246,20 +295,15 @@ impl Snapshot {
     fn response(&self, id: ResponseId) -> &Response {
         match Layer::of(id) {
             None => &self.base.responses[id.0 as usize],
-            Some(layer) => self.layer(layer).response(id),
+            Some(Layer::Files) => self.files.response(id),
+            Some(Layer::Puts) => self.puts.response(id),
+            Some(Layer::Learned) => self.learned.response(LearnedId(id.0 & !overlay::LAYER)),
         }
     }
 
     /// Every response of files and the configuration.
     fn all(&self) -> impl Iterator<Item = &Response> {
         self.base.responses.iter().chain(self.files.all())
-    }
-
-    fn layer(&self, layer: Layer) -> &Overlay {
-        match layer {
-            Layer::Files => &self.files,
-            Layer::Puts => &self.puts,
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The two highest bits of a response's id tell which layer of a snapshot has it.
-const LAYER: u32 = 3 << 30;
+pub(super) const LAYER: u32 = 3 << 30;
 
 type Paths = HashTrieMapSync<Box<[u8]>, (RouteId, Found), FixedState>;
 
@@ -29,6 +29,8 @@ pub(super) enum Layer {
     Files = 1 << 30,
     /// What was put over the control socket.
     Puts = 2 << 30,
+    /// What was learned from origins.
+    Learned = 3 << 30,
 }
 
 impl Layer {
@@ -37,7 +39,8 @@ impl Layer {
         match id.0 & LAYER {
             0 => None,
             id if id == Self::Files as u32 => Some(Self::Files),
-            _ => Some(Self::Puts),
+            id if id == Self::Puts as u32 => Some(Self::Puts),
+            _ => Some(Self::Learned),
         }
     }
 }

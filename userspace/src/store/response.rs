@@ -246,6 +246,22 @@ impl Response {
         self.layout().status
     }
 
+    /// Its size in bytes, head and content.
+    pub fn size(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Its fields as they were given, but for those that are rendered for each request.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let layout = self.layout();
+        let lines = &self.bytes()[usize::from(layout.status_line)..usize::from(layout.content)];
+        lines.split(|&b| b == b'\n').filter_map(|line| {
+            let colon = line.iter().position(|&b| b == b':')?;
+            let name = std::str::from_utf8(&line[..colon]).ok()?;
+            Some((name, line[colon + 1..].trim_ascii()))
+        })
+    }
+
     /// Its content.
     pub fn body(&self) -> &[u8] {
         &self.bytes()[self.layout().head as usize..]

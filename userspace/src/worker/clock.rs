@@ -1,11 +1,12 @@
 //! The worker's clock: the only place on the data path that asks the time.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What a batch knows of time. Read once per batch, passed down as a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Monotonic, in microseconds since the worker started.
+    /// Monotonic, in microseconds since the first clock of the process started.
     pub mono: tcp_lite::Instant,
     /// Seconds since 1970-01-01 00:00:00 UTC, for `Date`.
     pub unix: u32,
@@ -18,11 +19,13 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// A clock. All of a process count from the same moment, so that one thread can say until when something holds and
+    /// others go by it.
     #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
     pub fn start() -> Self {
+        static START: OnceLock<Instant> = OnceLock::new();
         Self {
-            start: Instant::now(),
+            start: *START.get_or_init(Instant::now),
         }
     }
 

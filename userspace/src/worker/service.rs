@@ -265,6 +265,17 @@ impl Service {
                 Err(why) => self.counters.not_taken(why),
             }
         }
+        // RFC 5861, 4.
+        if reason == NotOurs::Cached
+            && let Some(head) = head
+            && let Some((response, form)) =
+                route::rescue(self.generations.snapshot(), route, head, self.now)
+        {
+            let connection = ConnectionField::of(head, last);
+            self.queue(io, response, connection, form)?;
+            self.routes.count(route, Fate::Stale);
+            return Ok(Answered::of(connection));
+        }
         let refusal = route::unserved(reason, head);
         self.refuse(io, route, head, last, &refusal)
             .map(Answered::of)
@@ -308,12 +319,17 @@ impl Service {
         let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
         let fallback = self.usual_fallback(&io.flow().local);
         let (route, decision) =
-            route::decide(self.generations.snapshot(), head, fallback, self.now.unix);
+            route::decide(self.generations.snapshot(), head, fallback, self.now);
         let connection = match decision {
-            Decision::Serve { response, form } => {
+            Decision::Serve {
+                response,
+                form,
+                stale,
+            } => {
                 let connection = ConnectionField::of(head, last);
                 self.queue(io, response, connection, form)?;
-                self.routes.count(route, Fate::Served);
+                let fate = if stale { Fate::Stale } else { Fate::Served };
+                self.routes.count(route, fate);
                 connection
             }
             Decision::HandOff(reason) => {
