@@ -4,7 +4,7 @@ use super::{FAILURE, OK, USAGE, fail};
 use crate::control::{
     ControlError, ControlServer, DumpServer, Request, Response, SocketError, ask, serve_metrics,
 };
-use crate::daemon::{Daemon, Degraded, Ended, OpenWayBack, Reader, Reloader};
+use crate::daemon::{Daemon, Degraded, Ended, OpenWayBack, Prepared, Reader, Reloader};
 use crate::store::Live;
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 use nix::net::if_::if_nametoindex;
@@ -55,19 +55,24 @@ pub(super) fn run(
     let (tell_reload, told_to_reload) = bounded(1);
     listen_for_signals(signals, tell_stop.clone(), tell_reload);
     // Before the attach, too: connections that were accepted meanwhile would be reset.
-    match ControlServer::may_have(&config.control.socket) {
-        Ok(()) => {}
-        Err(in_use @ SocketError::InUse(_)) => {
-            if let Err(code) = take_over(&config, &interface, &in_use) {
-                return code;
-            }
-        }
+    let before = match ControlServer::may_have(&config.control.socket) {
+        Ok(()) => None,
+        Err(in_use @ SocketError::InUse(_)) => Some(in_use),
         Err(e) => {
             let wrong = matches!(e, SocketError::NotASocket(_));
             return fail(&e, if wrong { USAGE } else { FAILURE });
         }
+    };
+    let prepared = match Prepared::new(&config, &interface) {
+        Ok(prepared) => prepared,
+        Err(e) => return fail(&e, if e.is_usage() { USAGE } else { FAILURE }),
+    };
+    if let Some(in_use) = before
+        && let Err(code) = take_over(&config, &interface, &in_use)
+    {
+        return code;
     }
-    let daemon = match Daemon::start_with(&config, &interface, way_back) {
+    let daemon = match prepared.start(way_back) {
         Ok(daemon) => daemon,
         Err(e) => return fail(&e, if e.is_usage() { USAGE } else { FAILURE }),
     };
@@ -101,10 +106,8 @@ pub(super) fn run(
 }
 
 /// Has the daemon that runs on this NIC drain and detach. Until we attach, the kernel's server gets what is new, so
-/// that only a configuration that can be served is worth it. The error is the exit code.
+/// all that can be done before is done before. The error is the exit code.
 fn take_over(config: &Config, interface: &str, in_use: &SocketError) -> Result<(), u8> {
-    Daemon::check(config, interface)
-        .map_err(|e| fail(&e, if e.is_usage() { USAGE } else { FAILURE }))?;
     let detach = Request::Detach {
         interface: interface.to_owned(),
     };

@@ -72,28 +72,54 @@ pub struct Ended {
     pub result: Option<io::Result<()>>,
 }
 
+/// All of a start that does not touch the NIC. A store of many files takes its time to load: who takes over from
+/// another daemon lets that one serve meanwhile.
+pub struct Prepared<'a> {
+    config: &'a Config,
+    nic: Nic,
+    keeper: Arc<Keeper>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Checks `config` against `interface` and loads the store.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn new(config: &'a Config, interface: &str) -> Result<Self, StartError> {
+        let nic = Nic::read(interface)?;
+        // First what is quickly found wrong.
+        ladder::check(config, &nic)?;
+        Ok(Self {
+            config,
+            nic,
+            keeper: Arc::new(Keeper::open(config)?),
+        })
+    }
+
+    /// Attaches. When this returns, traffic is steered. Usually the way back into the kernel is [`open_way_back`].
+    ///
+    /// # Errors
+    /// See [`StartError`]; the NIC is then as it was.
+    pub fn start(self, way_back: OpenWayBack) -> Result<Daemon, StartError> {
+        Daemon::attach(self, way_back)
+    }
+}
+
 impl Daemon {
     /// Attaches to `interface` as `config` says. When this returns, traffic is steered.
     ///
     /// # Errors
     /// See [`StartError`]; the NIC is then as it was.
     pub fn start(config: &Config, interface: &str) -> Result<Self, StartError> {
-        Self::start_with(config, interface, open_way_back)
+        Prepared::new(config, interface)?.start(open_way_back)
     }
 
-    /// The same with another way back into the kernel than [`open_way_back`].
-    ///
-    /// # Errors
-    /// See [`StartError`]; the NIC is then as it was.
-    pub fn start_with(
-        config: &Config,
-        interface: &str,
-        way_back: OpenWayBack,
-    ) -> Result<Self, StartError> {
-        let nic = Nic::read(interface)?;
-        // First what is quickly found wrong.
-        ladder::check(config, &nic)?;
-        let keeper = Arc::new(Keeper::open(config)?);
+    fn attach(prepared: Prepared<'_>, way_back: OpenWayBack) -> Result<Self, StartError> {
+        let Prepared {
+            config,
+            nic,
+            keeper,
+        } = prepared;
         let Rung {
             steering,
             kernel_side,
@@ -177,14 +203,6 @@ impl Daemon {
     /// Yields when a worker ends, which none does unless it is told to or its NIC is gone.
     pub fn ended(&self) -> &Receiver<Ended> {
         &self.ended
-    }
-
-    /// Would [`Daemon::start`] understand this?
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub fn check(config: &Config, interface: &str) -> Result<(), StartError> {
-        ladder::check(config, &Nic::read(interface)?)
     }
 
     /// To be called every second or so: leaves the frames of a queue whose worker hangs to the kernel until it goes on, and
