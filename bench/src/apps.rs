@@ -80,6 +80,9 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         let mut alone = example.on_host(&[&[&python[..]], &uvicorn(ALONE)[..]].concat());
         alone.current_dir(example::source("fastapi-ping"));
         let _alone = Process::spawn(alone);
+        let url = format!("http://{HOST}:{ALONE}/ping");
+        let mut asking = example.on_client(&["curl", "-sf", "-o", "/dev/null", &url]);
+        poll_for(PATIENCE, || asking.status().ok()?.success().then_some(()));
         let endpoints = [get("GET /ping", ["/ping".to_owned()])];
         table("fastapi-ping", &example, &endpoints, options, files.path());
         example.stop();

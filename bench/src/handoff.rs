@@ -50,26 +50,37 @@ struct Layout {
     server: usize,
     worker: usize,
     client: usize,
+    busy_poll: bool,
 }
 
-const LAYOUTS: [Layout; 3] = [
+const LAYOUTS: [Layout; 4] = [
     Layout {
         name: "all on one core",
         server: 0,
         worker: 0,
         client: 0,
+        busy_poll: false,
     },
     Layout {
         name: "client on a core of its own",
         server: 0,
         worker: 0,
         client: 1,
+        busy_poll: false,
     },
     Layout {
         name: "worker on a core of its own",
         server: 1,
         worker: 0,
         client: 1,
+        busy_poll: false,
+    },
+    Layout {
+        name: "worker on a core of its own, `busy_poll = true`",
+        server: 1,
+        worker: 0,
+        client: 1,
+        busy_poll: true,
     },
 ];
 
@@ -170,7 +181,7 @@ fn measured(options: &Options, kind: Kind, layout: &Layout) -> String {
         server.ready(&net.server);
     }
     on(layout.worker);
-    let daemon = Daemon::start(&net.server, &config());
+    let daemon = Daemon::start(&net.server, &config(layout.busy_poll));
     let targets = Targets {
         with: net.server.at(PORT),
         alone: net.server.at(ALONE_PORT),
@@ -236,9 +247,10 @@ fn run_time(schedstat: &Path) -> Duration {
     Duration::from_nanos(nanoseconds.expect("time on a core"))
 }
 
-fn config() -> String {
+fn config(busy_poll: bool) -> String {
     format!(
-        "[[listen]]\naddress = \"interface\"\nport = {PORT}\nfallback = \"kernel\"\n\
+        "[interface]\nbusy_poll = {busy_poll}\n\
+         [[listen]]\naddress = \"interface\"\nport = {PORT}\nfallback = \"kernel\"\n\
          [[site]]\nhosts = [\"*\"]\n[[site.response]]\npath = \"/hit\"\nbody = \"a hit\"\n"
     )
 }
