@@ -204,7 +204,11 @@ fn turn(example: &Example, port: &str, script: &Path, options: &Options) -> Turn
     );
     let (script, url) = (
         script.display().to_string(),
-        format!("http://{HOST}:{port}/"),
+        // wrk's `Host` names a port that its URL names, also the usual one; to the cache that is another host than curl's.
+        match port {
+            PORT => format!("http://{HOST}/"),
+            _ => format!("http://{HOST}:{port}/"),
+        },
     );
     let wrk = [
         "wrk",
