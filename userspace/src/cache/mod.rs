@@ -16,7 +16,7 @@ mod shelf;
 mod stats;
 mod writes;
 
-pub use key::CacheId;
+pub use key::{CacheId, host};
 pub use learner::{Learner, Purger};
 pub use overlay::{Learned, LearnedId, Overlay};
 pub use routes::{Caches, Route};

@@ -377,13 +377,24 @@ fn what_is_purged_while_it_is_fetched_is_not_stored() {
 fn a_purge_for_one_host_leaves_the_others() {
     let mut bench = Bench::new();
     bench.learn("/a/1", "cache-control: max-age=10", "one");
-    for (host, gone) in [("example.com", 0), ("example", 0), ("EXAMPLE.org", 1)] {
+    let purge = |bench: &mut Bench, host: &str| {
         let purge = Purge {
             host: Some(host.into()),
             scope: Scope::All,
         };
-        assert_eq!(bench.book.purge(&purge), gone, "{host}");
+        bench.book.purge(&purge)
+    };
+    for (host, gone) in [
+        ("example.com", 0),
+        ("example", 0),
+        ("example.org:81", 0),
+        ("EXAMPLE.org", 1),
+    ] {
+        assert_eq!(purge(&mut bench, host), gone, "{host}");
     }
+    // It was kept without the port that `http` means anyway.
+    bench.learn("/a/1", "cache-control: max-age=10", "one");
+    assert_eq!(purge(&mut bench, "Example.org:80"), 1);
 }
 
 #[test]
