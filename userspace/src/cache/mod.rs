@@ -7,6 +7,7 @@
 mod answer;
 mod book;
 mod fetch;
+mod fetches;
 mod key;
 mod learner;
 mod overlay;
