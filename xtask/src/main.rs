@@ -1,5 +1,6 @@
 //! Project automation: `cargo xtask <task>`.
 
+mod bench;
 mod bpf;
 mod example;
 mod mutants;
@@ -23,6 +24,7 @@ cargo xtask <task>
   soak           the long form: network tests, simulation, mutants
   mutants        break one rule of TCP at a time: the simulation must notice
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
+  bench [...]    sidestep beside other servers, which it installs; the options of `sidestep-bench peers`, e.g. --quick
   setup          install the system packages that are missing
   servers        install the servers that the compatibility test puts behind sidestep
 ";
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["mutants"] => mutate(),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
+        ["bench", ref rest @ ..] => bench::run(rest),
         ["demo", ref rest @ ..] => demo(rest),
         ["example", name, ref rest @ ..] => example::run(name, rest),
         ["bpf"] => rebuild(false),
