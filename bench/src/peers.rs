@@ -94,6 +94,9 @@ const QUICK_PEERS: [&str; 4] = ["sidestep", "nginx", "go", "japronto"];
 /// How long the daemon is left alone to see what it takes then.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// Characters of what a server said that are shown.
+const MOST_OF_A_TROUBLE: usize = 300;
+
 /// What is measured, in full.
 struct Plan {
     workloads: Vec<&'static Workload>,
@@ -342,7 +345,8 @@ impl Report {
         if !self.troubles.is_empty() {
             text += "\n### Left out\n\n";
             for trouble in &self.troubles {
-                let line = trouble.lines().next().unwrap_or_default();
+                let words: Vec<&str> = trouble.split_whitespace().collect();
+                let line: String = words.join(" ").chars().take(MOST_OF_A_TROUBLE).collect();
                 text += &format!("- {line}\n");
             }
         }

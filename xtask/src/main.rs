@@ -3,6 +3,7 @@
 mod bench;
 mod bpf;
 mod example;
+mod instructions;
 mod mutants;
 mod servers;
 mod setup;
@@ -22,6 +23,8 @@ cargo xtask <task>
   example NAME   set up, build and run one of examples/ behind sidestep; more arguments go to its server
   test           set up, then every check and every test
   soak           the long form: network tests, simulation, mutants
+  instructions [--update] [NAME]
+                 count the instructions per request; fails when there are more than the committed ones
   mutants        break one rule of TCP at a time: the simulation must notice
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
   bench [...]    sidestep beside other servers, which it installs; the options of `sidestep-bench peers`, e.g. --quick
@@ -36,6 +39,10 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["soak"] => test::soak(),
         ["mutants"] => mutate(),
+        ["instructions"] => instructions::run(false, ""),
+        ["instructions", "--update"] => instructions::run(true, ""),
+        ["instructions", "--update", only] => instructions::run(true, only),
+        ["instructions", only] => instructions::run(false, only),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
         ["bench", ref rest @ ..] => bench::run(rest),

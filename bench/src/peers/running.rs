@@ -23,7 +23,7 @@ const BEHIND: u16 = 8081;
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Connections that servers make room for where the workload asks for no more.
-const ROOM: u32 = 16 << 10;
+const ROOM: u32 = 4 << 10;
 
 /// `limits.connections` of sidestep's configuration.
 const DEFAULT_CONNECTIONS: u32 = 1_000_000;
