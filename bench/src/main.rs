@@ -6,6 +6,7 @@ mod handoff;
 mod mem;
 mod peers;
 mod store;
+mod xdp;
 
 use clap::{Parser, Subcommand};
 use std::alloc::System;
@@ -37,6 +38,8 @@ enum Command {
     Handoff(handoff::Options),
     /// sidestep beside other servers under the same load; `cargo xtask bench` installs them; needs root
     Peers(peers::Options),
+    /// What the XDP program takes for each kind of frame; needs root
+    Xdp(xdp::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,5 +50,6 @@ fn main() -> ExitCode {
         Command::Store(options) => store::run(&options),
         Command::Handoff(options) => handoff::run(&options),
         Command::Peers(options) => peers::run(&options),
+        Command::Xdp(options) => xdp::run(&options),
     }
 }
