@@ -3,6 +3,7 @@
 mod apps;
 mod goodput;
 mod handoff;
+mod load;
 mod mem;
 mod store;
 
@@ -34,6 +35,8 @@ enum Command {
     Store(store::Options),
     /// What a handoff costs, beside the server alone; needs root
     Handoff(handoff::Options),
+    /// Requests over AF_XDP with a TCP of its own: 1 to 10,000,000 connections; needs root
+    Load(Box<load::Options>),
 }
 
 fn main() -> ExitCode {
@@ -43,5 +46,6 @@ fn main() -> ExitCode {
         Command::Apps(options) => apps::run(&options),
         Command::Store(options) => store::run(&options),
         Command::Handoff(options) => handoff::run(&options),
+        Command::Load(options) => load::run(&options),
     }
 }
