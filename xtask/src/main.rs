@@ -9,6 +9,7 @@ mod step;
 mod sweep;
 mod tally;
 mod test;
+mod zc;
 
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt;
@@ -24,6 +25,7 @@ cargo xtask <task>
   mutants        break one rule of TCP at a time: the simulation must notice
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
   setup          install the system packages that are missing
+  zc [DRIVER…]   sidestep in zero-copy mode on real NIC drivers, in virtual machines under QEMU
   servers        install the servers that the compatibility test puts behind sidestep
 ";
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["mutants"] => mutate(),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
+        ["zc", ref drivers @ ..] => zc::run(drivers),
         ["demo", ref rest @ ..] => demo(rest),
         ["example", name, ref rest @ ..] => example::run(name, rest),
         ["bpf"] => rebuild(false),
