@@ -52,7 +52,7 @@ pub struct Daemon {
     keeper: Arc<Keeper>,
     _in_step: Running,
     // Ends with the daemon.
-    _learner: Learner,
+    learner: Learner,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
     kernel_side: KernelSide,
@@ -155,7 +155,7 @@ impl Daemon {
         let mut daemon = Self {
             keeper,
             _in_step: in_step,
-            _learner: learner,
+            learner,
             steering,
             kernel_side,
             workers: Vec::with_capacity(workers.len()),
@@ -194,6 +194,9 @@ impl Daemon {
             interface: self.reader.nic.name.clone(),
             keeper: self.keeper.clone(),
             workers: workers.collect(),
+            learned: self.learner.purger(),
+            reader: self.reader.clone(),
+            metrics: Mutex::default(),
         }
     }
 
