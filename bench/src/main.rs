@@ -5,6 +5,7 @@ mod goodput;
 mod handoff;
 mod load;
 mod mem;
+mod peers;
 mod store;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,8 @@ enum Command {
     Handoff(handoff::Options),
     /// Requests over AF_XDP with a TCP of its own: 1 to 10,000,000 connections; needs root
     Load(Box<load::Options>),
+    /// sidestep beside other servers under the same load; `cargo xtask bench` installs them; needs root
+    Peers(peers::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,5 +50,6 @@ fn main() -> ExitCode {
         Command::Store(options) => store::run(&options),
         Command::Handoff(options) => handoff::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Peers(options) => peers::run(&options),
     }
 }

@@ -1,7 +1,9 @@
 //! Project automation: `cargo xtask <task>`.
 
+mod bench;
 mod bpf;
 mod example;
+mod instructions;
 mod mutants;
 mod servers;
 mod setup;
@@ -9,6 +11,7 @@ mod step;
 mod sweep;
 mod tally;
 mod test;
+mod zc;
 
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt;
@@ -21,9 +24,13 @@ cargo xtask <task>
   example NAME   set up, build and run one of examples/ behind sidestep; more arguments go to its server
   test           set up, then every check and every test
   soak           the long form: network tests, simulation, mutants
+  instructions [--update] [NAME]
+                 count the instructions per request; fails when there are more than the committed ones
   mutants        break one rule of TCP at a time: the simulation must notice
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
+  bench [...]    sidestep beside other servers, which it installs; the options of `sidestep-bench peers`, e.g. --quick
   setup          install the system packages that are missing
+  zc [DRIVER…]   sidestep in zero-copy mode on real NIC drivers, in virtual machines under QEMU
   servers        install the servers that the compatibility test puts behind sidestep
 ";
 
@@ -34,8 +41,14 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["soak"] => test::soak(),
         ["mutants"] => mutate(),
+        ["instructions"] => instructions::run(false, ""),
+        ["instructions", "--update"] => instructions::run(true, ""),
+        ["instructions", "--update", only] => instructions::run(true, only),
+        ["instructions", only] => instructions::run(false, only),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
+        ["zc", ref drivers @ ..] => zc::run(drivers),
+        ["bench", ref rest @ ..] => bench::run(rest),
         ["demo", ref rest @ ..] => demo(rest),
         ["example", name, ref rest @ ..] => example::run(name, rest),
         ["bpf"] => rebuild(false),

@@ -1,6 +1,6 @@
 //! What is learned, within its budget of memory, and how it is found again: by URL, by path, by tag.
 
-use super::key::Key;
+use super::key::{Key, host, without_default_port};
 use super::overlay::{Learned, LearnedId, Overlay, Resource};
 use super::routes::Caches;
 use crate::store::{Purge, Scope, canonical_path};
@@ -24,10 +24,11 @@ const SECOND_CHANCES: usize = 16;
 
 /// Whether `purge` means what is kept under `key` with `tags`.
 pub fn means(purge: &Purge, key: &Key, tags: &[Box<str>]) -> bool {
-    let host_is = |host: &str| {
-        let own = key.authority();
-        let name = own.strip_suffix(port(own)).unwrap_or(own);
-        own.eq_ignore_ascii_case(host.as_bytes()) || name.eq_ignore_ascii_case(host.as_bytes())
+    let host_is = |named: &str| {
+        // With a port it means that one alone, else all of them.
+        let (named, own) = (named.as_bytes(), key.authority());
+        own.eq_ignore_ascii_case(without_default_port(named))
+            || host(own).eq_ignore_ascii_case(named)
     };
     if !purge.host.as_deref().is_none_or(host_is) {
         return false;
@@ -48,15 +49,6 @@ pub fn means(purge: &Purge, key: &Key, tags: &[Box<str>]) -> bool {
         Scope::Tag(tag) => tags.iter().any(|own| **own == **tag),
         Scope::All => true,
     }
-}
-
-/// The port of an authority, with its colon.
-fn port(authority: &[u8]) -> &[u8] {
-    let colon = authority.iter().rposition(|&b| b == b':');
-    colon
-        .map(|at| &authority[at..])
-        .filter(|port| port[1..].iter().all(u8::is_ascii_digit))
-        .unwrap_or_default()
 }
 
 /// One answer as the eviction policy sees it.
@@ -84,11 +76,25 @@ impl Lifecycle<u32, Held> for Evicted {
     }
 }
 
+/// Chooses what goes.
+type Policy = unsync::Cache<u32, Held, ByWeight, FixedState, Evicted>;
+
+/// One with so many bytes.
+fn within(memory: u64) -> Policy {
+    // How much room to make for the first ones; it grows.
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(1024)
+        .weight_capacity(memory)
+        .build()
+        .unwrap_or_else(|e| unreachable!("all options are given: {e}"));
+    unsync::Cache::with_options(options, ByWeight, FixedState::default(), Evicted)
+}
+
 /// See the module's documentation.
 pub struct Shelf {
     overlay: Overlay,
     changed: bool,
-    held: unsync::Cache<u32, Held, ByWeight, FixedState, Evicted>,
+    held: Policy,
     /// Ids below `next` that are free.
     free: Vec<u32>,
     next: u32,
@@ -105,16 +111,10 @@ pub struct TooManyVariants;
 impl Shelf {
     /// An empty one for what is learned for `caches`.
     pub fn new(caches: &Arc<Caches>) -> Self {
-        // How much room to make for the first ones; it grows.
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(1024)
-            .weight_capacity(caches.memory())
-            .build()
-            .unwrap_or_else(|e| unreachable!("all options are given: {e}"));
         Self {
             overlay: Overlay::default(),
             changed: false,
-            held: unsync::Cache::with_options(options, ByWeight, FixedState::default(), Evicted),
+            held: within(caches.memory()),
             free: Vec::new(),
             next: 0,
             by_path: BTreeMap::new(),
@@ -183,6 +183,16 @@ impl Shelf {
             self.unlist(*id);
         }
         Ok(self.make_room(id, learned))
+    }
+
+    /// Keeps to the memory that there is now. Returns what had to go.
+    pub fn resize(&mut self) -> Vec<Arc<Learned>> {
+        let mut before = std::mem::replace(&mut self.held, within(self.caches.memory()));
+        let mut gone = Vec::new();
+        for (id, held) in before.drain() {
+            gone.extend(self.make_room(id, held.learned));
+        }
+        gone
     }
 
     /// Lets the policy choose what goes. What workers have used since it was looked at last gets another chance.
