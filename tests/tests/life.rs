@@ -17,6 +17,8 @@ mod hang;
 mod interrupts;
 #[path = "life/nic.rs"]
 mod nic;
+#[path = "life/notify.rs"]
+mod notify;
 #[path = "life/reload.rs"]
 mod reload;
 #[path = "life/routes.rs"]

@@ -53,7 +53,7 @@ pub struct Daemon {
     keeper: Arc<Keeper>,
     _in_step: Running,
     // Ends with the daemon.
-    _learner: Learner,
+    learner: Learner,
     // Puts the NIC's interrupts back.
     _put_off: Option<PutOff>,
     steering: Arc<Mutex<Steering>>,
@@ -159,7 +159,7 @@ impl Daemon {
         let mut daemon = Self {
             keeper,
             _in_step: in_step,
-            _learner: learner,
+            learner,
             _put_off: put_off,
             steering,
             kernel_side,
@@ -199,6 +199,9 @@ impl Daemon {
             interface: self.reader.nic.name.clone(),
             keeper: self.keeper.clone(),
             workers: workers.collect(),
+            learned: self.learner.purger(),
+            reader: self.reader.clone(),
+            metrics: Mutex::default(),
         }
     }
 
