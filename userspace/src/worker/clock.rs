@@ -38,7 +38,6 @@ impl Clock {
     }
 
     /// The monotonic part of [`Clock::now`] alone.
-    #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
     pub fn mono(&self) -> tcp_lite::Instant {
         tcp_lite::Instant(self.start.elapsed().as_micros() as u64)
     }
