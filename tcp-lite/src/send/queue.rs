@@ -210,6 +210,15 @@ impl SendQueue {
         if self.cursor == NIL || self.cursor_at > at {
             (self.cursor, self.cursor_offset, self.cursor_at) = (self.head, self.head_acked, 0);
         }
+        // Nearly always: it goes on where the last fill ended, and no further than to the end of the run.
+        if self.cursor_at == at
+            && let Some(node) = pieces.nodes.get(self.cursor as usize)
+            && buf.len() <= (node.bytes() - self.cursor_offset) as usize
+        {
+            let sum = fill_run(node, self.cursor_offset, buf, app);
+            self.step(buf.len() as u32);
+            return sum;
+        }
         let mut sum = Sum::ZERO;
         let mut done = 0;
         while let Some(node) = pieces.nodes.get(self.cursor as usize) {
@@ -239,10 +248,15 @@ impl SendQueue {
 
 /// Writes bytes `[offset, offset + buf.len())` of a run; their sum. A piece that is there several times is asked for
 /// once.
+#[inline]
 fn fill_run<A: App>(node: &Node<A::Piece>, offset: u32, buf: &mut [u8], app: &mut A) -> Sum {
     if node.times == 1 {
         return app.fill(&node.piece, offset, buf);
     }
+    fill_several(node, offset, buf, app)
+}
+
+fn fill_several<A: App>(node: &Node<A::Piece>, offset: u32, buf: &mut [u8], app: &mut A) -> Sum {
     let len = node.len as usize;
     let offset = offset % node.len;
     let mut sum = Sum::ZERO;

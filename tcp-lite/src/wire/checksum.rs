@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071) as a partial sum that pieces can be joined from.
 
-use crate::flow::Flow;
+use crate::flow::{Addr, Flow};
 
 /// A partial one's-complement sum of 16-bit big-endian words.
 ///
@@ -36,20 +36,8 @@ impl Sum {
         }
         let (sum, carry) = total.overflowing_add(last_word(rest));
         (total, carries) = (sum, carries + u64::from(carry));
-        Sum(fold((total & 0xffff_ffff) + (total >> 32) + carries).swap_bytes())
-    }
-
-    /// The sum of `N` bytes, which is known where this is compiled: for addresses and the like.
-    #[must_use]
-    #[inline]
-    pub fn of_array<const N: usize>(bytes: &[u8; N]) -> Sum {
-        const { assert!(N % 4 == 0 && N <= 64) }
-        let (words, _) = bytes.as_chunks::<4>();
-        let total = words
-            .iter()
-            .map(|word| u64::from(u32::from_le_bytes(*word)))
-            .sum();
-        Sum(fold(total).swap_bytes())
+        let (sum, carry) = total.overflowing_add(carries);
+        Sum(fold(sum).swap_bytes()).plus(Sum(u16::from(carry).swap_bytes()))
     }
 
     /// The sum of the same bytes `times` times, each at an even distance from the first.
@@ -112,13 +100,12 @@ fn last_word(bytes: &[u8]) -> u64 {
     word
 }
 
-/// What is above 16 bits added in until nothing is: below 2^33, then 2^18, then 2^16 + 2, then 2^16.
+/// All 16-bit words of `total` added, with their carries added in at the other end: each half of a rotation has the sum
+/// of both halves, and the upper one also the carry that came out of the lower.
 #[inline]
 const fn fold(total: u64) -> u16 {
-    let total = (total & 0xffff_ffff) + (total >> 32);
-    let total = (total & 0xffff) + (total >> 16);
-    let total = (total & 0xffff) + (total >> 16);
-    ((total & 0xffff) + (total >> 16)) as u16
+    let total = (total.wrapping_add(total.rotate_left(32)) >> 32) as u32;
+    (total.wrapping_add(total.rotate_left(16)) >> 16) as u16
 }
 
 /// The sum of the pseudo-header of a TCP segment of `tcp_len` bytes between the flow's ends, in either direction
@@ -126,18 +113,28 @@ const fn fold(total: u64) -> u16 {
 #[must_use]
 #[inline]
 pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Sum {
-    const TCP: Sum = Sum::word(6);
+    const TCP: u32 = 6;
     // The v4-mapped prefix ffff adds nothing in one's-complement arithmetic, so one form serves both versions; the
     // length is a u32 in v6 and a u16 in v4 whose upper half would be 0.
-    Sum::of_array(flow.local.addr.octets())
-        .plus(Sum::of_array(flow.remote.addr.octets()))
-        .plus(Sum::of_array(&(tcp_len as u32).to_be_bytes()))
-        .plus(TCP)
+    let addresses = octet_words(&flow.local.addr) + octet_words(&flow.remote.addr);
+    let rest = u64::from((tcp_len as u32).swap_bytes()) + u64::from(TCP.swap_bytes());
+    Sum(fold(addresses + rest).swap_bytes())
+}
+
+/// The sum of the words of 32 bits of an address, in little-endian order.
+#[inline]
+fn octet_words(addr: &Addr) -> u64 {
+    let (words, _) = addr.octets().as_chunks::<4>();
+    let words = words
+        .iter()
+        .map(|word| u64::from(u32::from_le_bytes(*word)));
+    words.sum()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Sum;
+    use super::{Sum, pseudo_header};
+    use crate::flow::{Addr, Endpoint, Flow};
 
     /// RFC 1071 section 3's own example.
     #[test]
@@ -195,12 +192,35 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.1 and RFC 8200 section 8.1, byte by byte.
     #[test]
-    fn of_arrays_and_of_repetitions() {
+    fn pseudo_headers_of_both_versions() {
+        let end = |addr| Endpoint { addr, port: 1 };
+        let table = [
+            (Addr::v4([192, 0, 2, 1]), Addr::v4([255, 255, 255, 254])),
+            (
+                Addr::v6([0xff; 16]),
+                Addr::v6(core::array::from_fn(|at| at as u8)),
+            ),
+        ];
+        for (local, remote) in table {
+            let flow = Flow {
+                local: end(local),
+                remote: end(remote),
+            };
+            for len in [20, 255, 256, 1480, 0xffff] {
+                let mut bytes = [*local.octets(), *remote.octets()].concat();
+                bytes.extend((len as u32).to_be_bytes());
+                bytes.extend([0, 0, 0, 6]);
+                assert_eq!(pseudo_header(&flow, len), Sum::word(slow(&bytes)), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_repetitions() {
         let bytes: [u8; 16] = core::array::from_fn(|at| (at * 37 + 200) as u8);
         let one = Sum::of(&bytes);
-        assert_eq!(Sum::of_array(&bytes), one);
-        assert_eq!(Sum::of_array(&[0xff; 64]), Sum::of(&[0xff; 64]));
         for times in [0, 1, 2, 7, 4000] {
             let all = bytes.repeat(times);
             assert_eq!(one.times(times as u32), Sum::of(&all), "{times}");

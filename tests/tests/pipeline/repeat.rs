@@ -239,19 +239,13 @@ fn a_run_is_acknowledged_byte_by_byte() {
     let answer: Vec<u8> = sent.iter().flat_map(|frame| conn.take(frame)).collect();
     assert_eq!(answer, ping_answer().repeat(5));
     segment.seq = conn.numbers().0;
-    for at in 0..answer.len() as u32 {
+    let whole = answer.len() as u32;
+    for at in 0..=whole {
         segment.ack = first.wrapping_add(at);
         assert!(host.offer(&sidestep_tests::mem::frame(&segment)));
         host.run();
-        assert_eq!(
-            host.counter("snapshots", "pieces"),
-            2,
-            "the first, and a run of four"
-        );
-        if at >= ping_answer().len() as u32 {
-            break;
-        }
+        // The first, which was parsed, and a run of four.
+        let left = u64::from(at < whole / 5) + u64::from(at < whole);
+        assert_eq!(host.counter("snapshots", "pieces"), left, "{at} of {whole}");
     }
-    host.exchange(&[conn.ack()]);
-    assert_eq!(host.counter("snapshots", "pieces"), 0);
 }

@@ -44,10 +44,13 @@ pub(super) struct Answer {
     pub learned: bool,
 }
 
+/// What is known of a head whose bytes are in [`Repeats::heads`].
 #[derive(Clone, Copy)]
 struct Kept {
     /// That of [`Repeats`] when it was kept.
     epoch: u64,
+    /// [`hash`] of it.
+    hash: u64,
     fallback: Fallback,
     len: u16,
     answer: Option<Answer>,
@@ -72,6 +75,7 @@ impl Repeats {
     pub fn new() -> Self {
         let nothing = Kept {
             epoch: 0,
+            hash: 0,
             fallback: Fallback::None,
             len: 0,
             answer: None,
@@ -94,44 +98,38 @@ impl Repeats {
     /// The answer to the head that `unread` begins with, and the length of that, on a listener with `fallback` and not as
     /// the last of its connection.
     #[inline]
-    pub fn find(&mut self, unread: &[u8], fallback: Fallback) -> Option<(Answer, usize)> {
-        if let Some(found) = self.at(self.last, unread, fallback) {
-            return Some(found);
+    pub fn find(&mut self, unread: &[u8], fallback: Fallback) -> Option<(&Answer, usize)> {
+        if !self.is(self.last, unread, fallback) {
+            let hash = hash(unread)?;
+            let set = set(hash);
+            self.last = (set..set + WAYS)
+                .find(|&place| self.kept[place].hash == hash && self.is(place, unread, fallback))?;
         }
-        let set = set(unread)?;
-        for place in set..set + WAYS {
-            if let Some(found) = self.at(place, unread, fallback) {
-                self.last = place;
-                return Some(found);
-            }
-        }
-        None
+        let kept = &self.kept[self.last];
+        let answer = kept.answer.as_ref()?;
+        Some((answer, usize::from(kept.len)))
     }
 
+    /// Whether `unread` begins with the head at `place`.
     #[inline]
-    fn at(&self, place: usize, unread: &[u8], fallback: Fallback) -> Option<(Answer, usize)> {
+    fn is(&self, place: usize, unread: &[u8], fallback: Fallback) -> bool {
         let kept = &self.kept[place];
-        let len = usize::from(kept.len);
-        let is = kept.epoch == self.epoch
+        kept.epoch == self.epoch
             && kept.fallback == fallback
-            && unread.starts_with(&self.heads[place][..len]);
-        if is {
-            kept.answer.map(|answer| (answer, len))
-        } else {
-            None
-        }
+            && unread.starts_with(&self.heads[place][..usize::from(kept.len)])
     }
 
     /// From now on `head`, a whole one and nothing behind it, is known to get `answer`.
     pub fn keep(&mut self, head: &[u8], fallback: Fallback, answer: Answer) {
-        let Some(set) = set(head).filter(|_| head.len() <= LONGEST) else {
+        let Some(hash) = hash(head).filter(|_| head.len() <= LONGEST) else {
             return;
         };
-        let place = set + self.oldest;
+        let place = set(hash) + self.oldest;
         self.oldest = (self.oldest + 1) % WAYS;
         self.heads[place][..head.len()].copy_from_slice(head);
         self.kept[place] = Kept {
             epoch: self.epoch,
+            hash,
             fallback,
             len: head.len() as u16,
             answer: Some(answer),
@@ -140,10 +138,16 @@ impl Repeats {
     }
 }
 
-/// Where the heads begin whose request line has the hash of that of `unread`. Clients who make theirs meet only lose
-/// what could be gained here.
+/// Where the heads begin whose request line has this hash.
 #[inline]
-fn set(unread: &[u8]) -> Option<usize> {
+fn set(hash: u64) -> usize {
+    hash as usize % SETS * WAYS
+}
+
+/// A hash of the request line that `unread` begins with; `None`: there is none that could be kept. Clients who make
+/// theirs meet only lose what could be gained here: equal is what has the same bytes.
+#[inline]
+fn hash(unread: &[u8]) -> Option<u64> {
     // Any odd number with bits everywhere: this one is the golden ratio's.
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let line = memchr::memchr(b'\r', &unread[..unread.len().min(LONGEST)])?;
@@ -155,8 +159,7 @@ fn set(unread: &[u8]) -> Option<usize> {
             .wrapping_mul(SPREAD)
             .rotate_left(29)
     };
-    let hash = mix(words.iter().fold(0, mix), last);
-    Some(hash as usize % SETS * WAYS)
+    Some(mix(words.iter().fold(0, mix), last))
 }
 
 /// How often `unread` begins with its first `len` bytes, one behind the other; `most` counts.

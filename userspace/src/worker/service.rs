@@ -313,6 +313,7 @@ impl Service {
     }
 
     /// The same for each request: nearly all come for the same listener.
+    #[inline]
     fn usual_fallback(&mut self, local: &Endpoint) -> Fallback {
         match self.usual {
             Some((usual, fallback)) if usual == *local => fallback,
@@ -337,6 +338,7 @@ impl Service {
         }
         let fallback = self.usual_fallback(&io.flow().local);
         let (answer, len) = self.repeats.find(rest, fallback)?;
+        let answer = *answer;
         if answer.learned
             && !self
                 .generations
