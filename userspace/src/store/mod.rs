@@ -29,12 +29,9 @@ pub use build::{StoreError, check};
 pub use coding::Coding;
 pub use current::{Current, Reader};
 pub use live::{Live, Purge, Put, PutError, Reload, Scope, Summary};
-pub use load::{Loaded, Loader, of_sibling};
 pub use render::{ConnectionField, Form, Rendering, ResponseId};
-pub use resource::Resource;
 pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};
-pub use tree::Tree;
 pub use watch::{Keeper, Running, Watching};
 
 use crate::cache::{self, CacheId, Caches, LearnedId};
