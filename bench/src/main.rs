@@ -9,6 +9,7 @@ mod mem;
 mod peers;
 mod reflect;
 mod store;
+mod xdp;
 
 use clap::{Parser, Subcommand};
 use std::alloc::System;
@@ -46,6 +47,8 @@ enum Command {
     Reflect(reflect::Options),
     /// sidestep beside other servers under the same load; `cargo xtask bench` installs them; needs root
     Peers(peers::Options),
+    /// What the XDP program takes for each kind of frame; needs root
+    Xdp(xdp::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,5 +62,6 @@ fn main() -> ExitCode {
         Command::Crowd(options) => crowd::run(&options),
         Command::Reflect(options) => reflect::run(&options),
         Command::Peers(options) => peers::run(&options),
+        Command::Xdp(options) => xdp::run(&options),
     }
 }
