@@ -11,6 +11,12 @@ use std::process::{Command, Stdio};
 /// The share of the answers whose bodies are compared; the rest have the right status and length.
 const COMPARED: &str = "0.001";
 
+/// Addresses that it asks from when the ports of one are not enough.
+pub(super) const SOURCES: &str = "10.64.0.0/20";
+
+/// Connections that one address has ports for.
+const PORTS: u32 = 50_000;
+
 /// Whether this program has it.
 pub(super) fn available() -> bool {
     let mut help = Command::new(program());
@@ -33,6 +39,9 @@ pub(super) fn argv(
     option("interface", CLIENT_IF.to_owned());
     option("target", target.to_string());
     option("connections", workload.connections.to_string());
+    if workload.connections > PORTS {
+        option("sources", SOURCES.to_owned());
+    }
     option("depth", workload.depth.to_string());
     if let Some(requests) = workload.per_connection {
         option("requests-per-connection", requests.to_string());
@@ -81,4 +90,32 @@ pub(super) fn parse(done: &Finished) -> Result<Load, String> {
 fn program() -> String {
     let program = std::env::current_exe().expect("a path to this program");
     program.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_figures_are_read() {
+        let done = |stdout: &str| Finished {
+            status: Default::default(),
+            stdout: stdout.to_owned(),
+            stderr: "error: no such NIC".to_owned(),
+        };
+        let load = parse(&done(
+            r#"{"requests": 4000, "seconds": 2.0, "failed": {"reset": 2, "timeout": 1}, "wrong": 0, "retransmits": 5,
+                "latency_us": {"p50": 90.0, "p90": 95.0, "p99": 410.0, "p99_9": 800.5, "max": 1200.0},
+                "generator": {"cpu_seconds": 0.5, "busy": 0.25}}"#,
+        ));
+        let load = load.expect("figures");
+        assert_eq!(
+            (load.requests, load.seconds, load.failed),
+            (4000.0, 2.0, 3.0)
+        );
+        assert_eq!(load.latency, Some([90.0, 410.0, 800.5, 1200.0]));
+        assert_eq!((load.retransmits, load.busy), (Some(5.0), Some(0.25)));
+        let bad = parse(&done(""));
+        assert!(bad.is_err_and(|said| said.contains("no such NIC")));
+    }
 }

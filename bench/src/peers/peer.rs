@@ -342,7 +342,10 @@ impl Peer {
             let prefix = format!("{}-", name.to_lowercase());
             entries.flatten().flatten().find_map(|entry| {
                 let file = entry.file_name().to_str()?.to_lowercase();
-                let version = file.strip_prefix(&prefix)?.strip_suffix(".dist-info")?;
+                let rest = file.strip_prefix(&prefix)?;
+                // What pip built itself is described in an older way.
+                let old = || rest.strip_suffix(".egg-info")?.split('-').next();
+                let version = rest.strip_suffix(".dist-info").or_else(old)?;
                 Some(version.to_owned())
             })
         };

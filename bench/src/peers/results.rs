@@ -116,3 +116,22 @@ impl Results {
         peers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Spread;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let of = |values: &[f64]| Spread::of(values.iter().copied());
+        assert!(of(&[]).is_none());
+        for (values, want) in [
+            (&[3.0][..], [3.0, 3.0, 3.0]),
+            (&[9.0, 1.0, 2.0], [1.0, 2.0, 9.0]),
+            (&[4.0, 1.0, 10.0, 2.0], [1.0, 3.0, 10.0]),
+        ] {
+            let spread = of(values).expect("values");
+            assert_eq!([spread.least, spread.median, spread.most], want);
+        }
+    }
+}
