@@ -15,6 +15,8 @@ mod drain;
 mod hang;
 #[path = "life/nic.rs"]
 mod nic;
+#[path = "life/notify.rs"]
+mod notify;
 #[path = "life/reload.rs"]
 mod reload;
 #[path = "life/routes.rs"]

@@ -121,6 +121,11 @@ impl Troubles {
         self.lock().retain(|other| other != trouble);
     }
 
+    /// Those with this label are over.
+    pub fn end(&self, label: &str) {
+        self.lock().retain(|other| other.label() != label);
+    }
+
     /// All that there are.
     pub fn all(&self) -> Vec<Degraded> {
         self.lock().clone()

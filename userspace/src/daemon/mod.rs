@@ -52,7 +52,7 @@ pub struct Daemon {
     keeper: Arc<Keeper>,
     _in_step: Running,
     // Ends with the daemon.
-    _learner: Learner,
+    learner: Learner,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
     kernel_side: KernelSide,
@@ -149,11 +149,13 @@ impl Daemon {
             live: keeper.live().clone(),
         };
         let taps = Taps::new(workers.iter().map(Worker::tap));
-        let in_step = keeper.start().map_err(StartError::Thread)?;
+        let in_step = keeper
+            .start(worker::spare_cores(workers.len()))
+            .map_err(StartError::Thread)?;
         let mut daemon = Self {
             keeper,
             _in_step: in_step,
-            _learner: learner,
+            learner,
             steering,
             kernel_side,
             workers: Vec::with_capacity(workers.len()),
@@ -192,6 +194,9 @@ impl Daemon {
             interface: self.reader.nic.name.clone(),
             keeper: self.keeper.clone(),
             workers: workers.collect(),
+            learned: self.learner.purger(),
+            reader: self.reader.clone(),
+            metrics: Mutex::default(),
         }
     }
 
