@@ -21,7 +21,7 @@ mod wrk;
 use machine::Machine;
 use measure::Terms;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use peer::Peer;
+use peer::{Kind, Peer};
 use results::{Results, Spread, Table};
 use running::Manners;
 use sample::{Generator, Layout, Sample};
@@ -89,7 +89,7 @@ enum Generators {
 }
 
 const QUICK_WORKLOADS: [&str; 3] = ["plain", "pipelined-24", "1-request"];
-const QUICK_PEERS: [&str; 4] = ["sidestep", "nginx", "go", "japronto"];
+const QUICK_PEERS: [&str; 5] = ["sidestep", "reflector", "nginx", "go", "japronto"];
 
 /// How long the daemon is left alone to see what it takes then.
 const IDLE: Duration = Duration::from_secs(10);
@@ -252,7 +252,11 @@ impl Plan {
     /// behind, or needs much room, has some of its own: a connection in TIME-WAIT keeps its ports, and with sidestep the next
     /// one from there would be the kernel's.
     fn groups(&self, peer: &Peer) -> impl Iterator<Item = Vec<&'static Workload>> {
-        let fits = |w: &&&Workload| !w.large() || peer.unlimited();
+        let fits = |w: &&&Workload| match peer.kind {
+            // It answers nothing, and only our generator sends frames.
+            Kind::Reflector => w.key == "plain" && self.generators.contains(&Generator::Own),
+            _ => !w.large() || peer.unlimited(),
+        };
         let all = self.workloads.iter().filter(fits).copied();
         let (together, alone): (Vec<_>, Vec<_>) = all.partition(|w| !w.large() && w.hits() == 1.0);
         let alone: Vec<_> = alone.into_iter().map(|w| vec![w]).collect();

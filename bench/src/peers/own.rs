@@ -1,7 +1,7 @@
 //! `sidestep-bench load` as the generator: TCP of its own over AF_XDP, cheaper per request than any server.
 
+use super::measure::Job;
 use super::sample::Load;
-use super::workload::Workload;
 use serde_json::Value;
 use sidestep_tests::net::CLIENT_IF;
 use sidestep_tests::process::Finished;
@@ -17,6 +17,9 @@ pub(super) const SOURCES: &str = "10.64.0.0/20";
 /// Connections that one address has ports for.
 const PORTS: u32 = 50_000;
 
+/// Seconds that it asks before it measures.
+pub(super) const WARM_UP: f64 = 0.5;
+
 /// Whether this program has it.
 pub(super) fn available() -> bool {
     let mut help = Command::new(program());
@@ -26,18 +29,25 @@ pub(super) fn available() -> bool {
     help.status().is_ok_and(|status| status.success())
 }
 
-/// Its command line against `target` on `core`; `rate`: so many requests per second, answered or not.
-pub(super) fn argv(
-    target: SocketAddr,
-    workload: &Workload,
-    seconds: u64,
-    core: usize,
-    rate: Option<f64>,
-) -> Vec<String> {
-    let mut argv = vec![program(), "load".to_owned(), "--json".to_owned()];
+/// Its command line against `target` on `core`.
+pub(super) fn argv(target: SocketAddr, job: &Job, core: usize) -> Vec<String> {
+    // It ends with what is measured: what it took to close connections would be taken for a part of that.
+    let mut argv = ["load", "--json", "--abandon"].map(str::to_owned).to_vec();
+    argv.insert(0, program());
     let mut option = |name: &str, value: String| argv.extend([format!("--{name}"), value]);
+    let workload = job.workload;
     option("interface", CLIENT_IF.to_owned());
     option("target", target.to_string());
+    option("seconds", job.seconds.to_string());
+    option("warm-up", WARM_UP.to_string());
+    option("core", core.to_string());
+    for path in workload.paths() {
+        option("path", path);
+    }
+    if job.frames {
+        option("frames", workload.connections.to_string());
+        return argv;
+    }
     option("connections", workload.connections.to_string());
     if workload.connections > PORTS {
         option("sources", SOURCES.to_owned());
@@ -46,15 +56,9 @@ pub(super) fn argv(
     if let Some(requests) = workload.per_connection {
         option("requests-per-connection", requests.to_string());
     }
-    option("seconds", seconds.to_string());
-    option("warm-up", "0.5".to_owned());
-    option("core", core.to_string());
     option("verify", COMPARED.to_owned());
-    if let Some(rate) = rate {
+    if let Some(rate) = job.rate {
         option("rate", format!("{rate:.0}"));
-    }
-    for path in workload.paths() {
-        option("path", path);
     }
     argv
 }
@@ -80,7 +84,10 @@ pub(super) fn parse(done: &Finished) -> Result<Load, String> {
             number(latency, "p99_9")?,
             number(latency, "max")?,
         ]),
-        failed: failed.map_or(0.0, |all| all.values().filter_map(Value::as_f64).sum()),
+        failed: failed.map_or(0.0, |all| {
+            let counts = all.values().filter_map(Value::as_f64);
+            counts.fold(0.0, |sum, count| sum + count)
+        }),
         wrong: number(&all, "wrong")?,
         retransmits: all["retransmits"].as_f64(),
         busy: all["generator"]["busy"].as_f64(),
