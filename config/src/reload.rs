@@ -65,6 +65,14 @@ impl Config {
                 self.interface.busy_poll != new.interface.busy_poll,
             ),
             (
+                "[interface] spin",
+                self.interface.spin != new.interface.spin,
+            ),
+            (
+                "[interface] interrupts",
+                self.interface.interrupts != new.interface.interrupts,
+            ),
+            (
                 "[interface] umem_frames",
                 self.interface.umem_frames != new.interface.umem_frames,
             ),
@@ -130,6 +138,11 @@ mod tests {
             ("[interface]\nqueues = [0]", "[interface] queues"),
             ("[interface]\nmode = \"copy\"", "[interface] mode"),
             ("[interface]\nbusy_poll = true", "[interface] busy_poll"),
+            ("[interface]\nspin = \"0s\"", "[interface] spin"),
+            (
+                "[interface]\ninterrupts = \"suspended\"",
+                "[interface] interrupts",
+            ),
             ("[interface]\numem_frames = 4096", "[interface] umem_frames"),
             ("connections = 10", "[limits] connections"),
             (

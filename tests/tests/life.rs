@@ -13,6 +13,8 @@ mod doctor;
 mod drain;
 #[path = "life/hang.rs"]
 mod hang;
+#[path = "life/interrupts.rs"]
+mod interrupts;
 #[path = "life/nic.rs"]
 mod nic;
 #[path = "life/notify.rs"]

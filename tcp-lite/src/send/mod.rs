@@ -134,18 +134,21 @@ impl Snd {
         }
     }
 
-    /// Appends a piece of `len > 0` bytes to the queue, which holds at most `limit`.
+    /// Appends a piece of `len > 0` bytes to the queue, which holds at most `limit`, up to `times` times; how often.
     pub fn push<P: Copy>(
         &mut self,
         pieces: &mut Pieces<P>,
         piece: P,
         len: u32,
+        times: u16,
         limit: u16,
-    ) -> Result<(), Full> {
+    ) -> Result<u16, Full> {
         let una = self.una;
         let busy = self.busy.get_or_insert_with(|| pieces.spares.take(una));
-        let pushed = busy.queue.push(pieces, piece, len, limit);
-        self.rest_if_done(pieces);
+        let pushed = busy.queue.push(pieces, piece, len, times, limit);
+        if pushed.is_err() {
+            self.rest_if_done(pieces);
+        }
         pushed
     }
 

@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071) as a partial sum that pieces can be joined from.
 
-use crate::flow::Flow;
+use crate::flow::{Addr, Flow};
 
 /// A partial one's-complement sum of 16-bit big-endian words.
 ///
@@ -16,28 +16,47 @@ impl Sum {
     /// The sum of `bytes`; an odd last byte counts as if a zero byte followed.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Sum {
-        // Words are added in native order and swapped once at the end (RFC 1071 section 2(B)). The u64 cannot
-        // overflow: each step adds less than 2^32 and a slice has far fewer than 2^32 words of 4 bytes.
-        let mut words = bytes.chunks_exact(4);
+        // In little-endian order, swapped once at the end (RFC 1071 section 2(B)), and in words of 64 bits whose
+        // carries are counted apart: a processor adds a word and the carry of the one before in one instruction.
         let mut total = 0u64;
-        for w in &mut words {
-            total += u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
+        let mut carries = 0u64;
+        let (blocks, rest) = bytes.as_chunks::<64>();
+        for block in blocks {
+            let (words, _) = block.as_chunks::<8>();
+            let mut carry = false;
+            for word in words {
+                (total, carry) = total.carrying_add(u64::from_le_bytes(*word), carry);
+            }
+            carries += u64::from(carry);
         }
-        let mut tail = [0u8; 4];
-        let rest = words.remainder();
-        tail[..rest.len()].copy_from_slice(rest);
-        total += u64::from(u32::from_ne_bytes(tail));
-        Sum(u16::from_be(fold(total)))
+        let (words, rest) = rest.as_chunks::<8>();
+        for word in words {
+            let (sum, carry) = total.overflowing_add(u64::from_le_bytes(*word));
+            (total, carries) = (sum, carries + u64::from(carry));
+        }
+        let (sum, carry) = total.overflowing_add(last_word(rest));
+        (total, carries) = (sum, carries + u64::from(carry));
+        let (sum, carry) = total.overflowing_add(carries);
+        Sum(fold(sum).swap_bytes()).plus(Sum(u16::from(carry).swap_bytes()))
+    }
+
+    /// The sum of the same bytes `times` times, each at an even distance from the first.
+    #[must_use]
+    #[inline]
+    pub const fn times(self, times: u32) -> Sum {
+        Sum(fold(self.0 as u64 * times as u64))
     }
 
     /// The sum of one big-endian word.
     #[must_use]
+    #[inline]
     pub const fn word(w: u16) -> Sum {
         Sum(w)
     }
 
     /// The sum with another one of bytes at an even distance.
     #[must_use]
+    #[inline]
     pub const fn plus(self, other: Sum) -> Sum {
         let s = self.0 as u32 + other.0 as u32;
         Sum((s as u16).wrapping_add((s >> 16) as u16))
@@ -46,6 +65,7 @@ impl Sum {
     /// The sum with that of bytes which begin `offset` bytes behind where this one's begin: an odd distance swaps
     /// the halves of every word.
     #[must_use]
+    #[inline]
     pub const fn then(self, offset: usize, other: Sum) -> Sum {
         self.plus(if offset % 2 == 1 {
             Sum(other.0.swap_bytes())
@@ -56,34 +76,65 @@ impl Sum {
 
     /// The checksum field: the complement of the sum. Over bytes whose checksum field is right, this is 0.
     #[must_use]
+    #[inline]
     pub const fn finish(self) -> u16 {
         !self.0
     }
 }
 
-fn fold(mut total: u64) -> u16 {
-    while total > 0xffff {
-        total = (total & 0xffff) + (total >> 16);
+/// Up to seven bytes as a little-endian word.
+fn last_word(bytes: &[u8]) -> u64 {
+    let mut word = 0;
+    let mut at = 0;
+    let mut rest = bytes;
+    if let Some((four, behind)) = rest.split_first_chunk::<4>() {
+        (word, at, rest) = (u64::from(u32::from_le_bytes(*four)), 32, behind);
     }
-    total as u16
+    if let Some((two, behind)) = rest.split_first_chunk::<2>() {
+        word |= u64::from(u16::from_le_bytes(*two)) << at;
+        (at, rest) = (at + 16, behind);
+    }
+    if let [last, ..] = rest {
+        word |= u64::from(*last) << at;
+    }
+    word
+}
+
+/// All 16-bit words of `total` added, with their carries added in at the other end: each half of a rotation has the sum
+/// of both halves, and the upper one also the carry that came out of the lower.
+#[inline]
+const fn fold(total: u64) -> u16 {
+    let total = (total.wrapping_add(total.rotate_left(32)) >> 32) as u32;
+    (total.wrapping_add(total.rotate_left(16)) >> 16) as u16
 }
 
 /// The sum of the pseudo-header of a TCP segment of `tcp_len` bytes between the flow's ends, in either direction
 /// (RFC 9293 section 3.1, RFC 8200 section 8.1).
 #[must_use]
+#[inline]
 pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Sum {
-    const TCP: Sum = Sum::word(6);
+    const TCP: u32 = 6;
     // The v4-mapped prefix ffff adds nothing in one's-complement arithmetic, so one form serves both versions; the
     // length is a u32 in v6 and a u16 in v4 whose upper half would be 0.
-    Sum::of(flow.local.addr.octets())
-        .plus(Sum::of(flow.remote.addr.octets()))
-        .plus(Sum::of(&(tcp_len as u32).to_be_bytes()))
-        .plus(TCP)
+    let addresses = octet_words(&flow.local.addr) + octet_words(&flow.remote.addr);
+    let rest = u64::from((tcp_len as u32).swap_bytes()) + u64::from(TCP.swap_bytes());
+    Sum(fold(addresses + rest).swap_bytes())
+}
+
+/// The sum of the words of 32 bits of an address, in little-endian order.
+#[inline]
+fn octet_words(addr: &Addr) -> u64 {
+    let (words, _) = addr.octets().as_chunks::<4>();
+    let words = words
+        .iter()
+        .map(|word| u64::from(u32::from_le_bytes(*word)));
+    words.sum()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Sum;
+    use super::{Sum, pseudo_header};
+    use crate::flow::{Addr, Endpoint, Flow};
 
     /// RFC 1071 section 3's own example.
     #[test]
@@ -116,6 +167,65 @@ mod tests {
                 assert_eq!(joined, whole, "{cut} of {len}");
             }
         }
+    }
+
+    #[test]
+    fn of_all_lengths_and_of_the_largest_words() {
+        // 0xff throughout carries out of every addition.
+        for byte in [0xff, 0xfe, 0x80, 1] {
+            let bytes = [byte; 1500];
+            for len in 0..=bytes.len() {
+                let bytes = &bytes[..len];
+                assert_eq!(Sum::of(bytes), Sum::word(slow(bytes)), "{len} times {byte}");
+            }
+        }
+        let mut seed = 1u32;
+        let bytes: Vec<u8> = (0..1500)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8
+            })
+            .collect();
+        for len in 0..=bytes.len() {
+            let bytes = &bytes[..len];
+            assert_eq!(Sum::of(bytes), Sum::word(slow(bytes)), "{len}");
+        }
+    }
+
+    /// RFC 9293 section 3.1 and RFC 8200 section 8.1, byte by byte.
+    #[test]
+    fn pseudo_headers_of_both_versions() {
+        let end = |addr| Endpoint { addr, port: 1 };
+        let table = [
+            (Addr::v4([192, 0, 2, 1]), Addr::v4([255, 255, 255, 254])),
+            (
+                Addr::v6([0xff; 16]),
+                Addr::v6(core::array::from_fn(|at| at as u8)),
+            ),
+        ];
+        for (local, remote) in table {
+            let flow = Flow {
+                local: end(local),
+                remote: end(remote),
+            };
+            for len in [20, 255, 256, 1480, 0xffff] {
+                let mut bytes = [*local.octets(), *remote.octets()].concat();
+                bytes.extend((len as u32).to_be_bytes());
+                bytes.extend([0, 0, 0, 6]);
+                assert_eq!(pseudo_header(&flow, len), Sum::word(slow(&bytes)), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_repetitions() {
+        let bytes: [u8; 16] = core::array::from_fn(|at| (at * 37 + 200) as u8);
+        let one = Sum::of(&bytes);
+        for times in [0, 1, 2, 7, 4000] {
+            let all = bytes.repeat(times);
+            assert_eq!(one.times(times as u32), Sum::of(&all), "{times}");
+        }
+        assert_eq!(Sum::word(0xffff).times(u32::MAX), Sum::word(0xffff));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub use reload::{ReloadError, Reloader};
 pub use status::{CacheStatus, QueueStatus, Reader, RouteStatus, Status};
 
 use crate::cache::Learner;
+use crate::napi::PutOff;
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Keeper, Live, Running};
@@ -53,6 +54,8 @@ pub struct Daemon {
     _in_step: Running,
     // Ends with the daemon.
     learner: Learner,
+    // Puts the NIC's interrupts back.
+    _put_off: Option<PutOff>,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
     kernel_side: KernelSide,
@@ -127,6 +130,7 @@ impl Daemon {
             mode,
             listening,
             hugepages,
+            put_off,
             troubles,
         } = ladder::climb(config, &nic, keeper.live().current(), way_back)?;
 
@@ -156,6 +160,7 @@ impl Daemon {
             keeper,
             _in_step: in_step,
             learner,
+            _put_off: put_off,
             steering,
             kernel_side,
             workers: Vec::with_capacity(workers.len()),

@@ -1,8 +1,8 @@
 //! What the kernel and the process's privileges have to give.
 
-use super::{Check, Finding, Patient, genl, read};
+use super::{Check, Finding, Patient, read};
 use crate::xsk::{BindMode, chunk};
-use crate::{handoff, sys};
+use crate::{genl, handoff, sys};
 use nix::sys::resource::{Resource, getrlimit};
 use sidestep_config::Mode;
 use std::fs::OpenOptions;
