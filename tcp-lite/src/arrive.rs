@@ -1,6 +1,7 @@
 //! SEGMENT ARRIVES for a connection that exists (RFC 9293 section 3.10.7.4).
 
 mod data;
+mod predicted;
 
 use crate::app::{App, Arrival, Ecn, Out};
 use crate::connection::{Connection, Cx};
@@ -44,14 +45,18 @@ impl<'a> Segment<'a> {
             seq_len: view.seq_len(),
         }
     }
+
+    /// Does it ask for a new connection?
+    pub fn opens(&self) -> bool {
+        let flags = self.flags;
+        flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !flags.has(Flags::FIN)
+    }
 }
 
-/// Everything about a segment that can be wrong without knowing its connection.
+/// Everything about a segment that can be wrong without knowing its connection, but for its addresses: those of a
+/// connection that exists are right.
 pub(crate) fn check<'a, L>(seg: &Arrival<'a, L>) -> Result<Segment<'a>, DropReason> {
     let view = SegmentView::parse(seg.bytes).map_err(|_| DropReason::Malformed)?;
-    if !seg.flow.is_plausible() {
-        return Err(DropReason::OddAddress);
-    }
     if pseudo_header(&seg.flow, seg.bytes.len())
         .plus(Sum::of(seg.bytes))
         .finish()

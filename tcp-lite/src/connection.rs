@@ -17,12 +17,25 @@ use core::time::Duration;
 /// How soon a connection asks again for room in the stack's piece slab when no ACK of its own will make any.
 const RETRY: Duration = Duration::from_millis(10);
 
+/// Are segments predicted?
+#[cfg(test)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prediction {
+    On,
+    Off,
+}
+
 /// What all connections of a stack share.
 pub(crate) struct Shared<A: App> {
     pub config: Config,
     pub pieces: Pieces<A::Piece>,
     pub buffers: Buffers,
     pub counters: Counters,
+    /// Off only where tests compare with it.
+    #[cfg(test)]
+    pub prediction: Prediction,
+    #[cfg(test)]
+    pub predicted: u64,
     pub challenges: Limiter,
     pub resets: Limiter,
     /// New connections are the kernel's.
@@ -45,6 +58,8 @@ pub(crate) struct Connection<A: App> {
     pub link: A::Link,
     pub conn: A::Conn,
     pub deadline: Timer,
+    /// The stack's wheel rings for it by then.
+    pub wake: Timer,
     pub terms: Negotiated,
     pub rcv: Rcv,
     pub state: State,

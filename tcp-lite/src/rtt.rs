@@ -1,8 +1,7 @@
 //! Round-trip time and retransmission timeout (RFC 6298).
 
-use core::time::Duration;
-
 use crate::config::Config;
+use crate::time::micros;
 
 /// The estimator, in microseconds; 0 means not measured yet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,54 +88,60 @@ impl Rtt {
         self.least_and_backoff &= LEAST;
     }
 
-    pub fn rto(&self, config: &Config) -> Duration {
+    /// The retransmission timeout, µs.
+    pub fn rto(&self, config: &Config) -> u64 {
         let base = if self.srtt == 0 {
-            config.initial_rto
+            micros(config.initial_rto)
         } else {
             // Section 2.3 with the lower bound in the place of the clock's granularity G, as Linux has it: on a long
             // path without variance, an estimate of just SRTT would ring before every delayed ACK.
-            let variance = Duration::from_micros(4 * u64::from(self.rttvar));
-            Duration::from_micros(u64::from(self.srtt)) + variance.max(config.min_rto)
+            let variance = 4 * u64::from(self.rttvar);
+            u64::from(self.srtt) + variance.max(micros(config.min_rto))
         };
         base.saturating_mul(1 << self.timeouts().min(16))
-            .min(config.max_rto)
+            .min(micros(config.max_rto))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Duration, MAX_BACKOFF, Rtt};
+    use super::{Config, MAX_BACKOFF, Rtt};
+    use core::time::Duration;
+
+    fn rto(rtt: &Rtt, config: &Config) -> Duration {
+        Duration::from_micros(rtt.rto(config))
+    }
 
     #[test]
     fn rto_by_the_rfc() {
         let config = Config::default();
         let mut rtt = Rtt::default();
-        assert_eq!(rtt.rto(&config), Duration::from_secs(1));
+        assert_eq!(rto(&rtt, &config), Duration::from_secs(1));
         rtt.sample(400_000);
-        assert_eq!(rtt.rto(&config), Duration::from_millis(400 + 4 * 200));
+        assert_eq!(rto(&rtt, &config), Duration::from_millis(400 + 4 * 200));
         rtt.sample(400_000);
-        assert_eq!(rtt.rto(&config), Duration::from_millis(400 + 4 * 150));
+        assert_eq!(rto(&rtt, &config), Duration::from_millis(400 + 4 * 150));
         for _ in 0..100 {
             rtt.sample(50);
         }
-        let floor = rtt.rto(&config);
+        let floor = rto(&rtt, &config);
         assert!(
             floor > config.min_rto && floor < config.min_rto + Duration::from_micros(100),
             "{floor:?}"
         );
         for factor in [2, 4, 8] {
             rtt.back_off();
-            assert_eq!(rtt.rto(&config), floor * factor);
+            assert_eq!(rto(&rtt, &config), floor * factor);
         }
         rtt.least(7);
         for _ in 0..300 {
             rtt.back_off();
         }
-        assert_eq!(rtt.rto(&config), config.max_rto);
+        assert_eq!(rto(&rtt, &config), config.max_rto);
         rtt.least(9);
         assert_eq!((rtt.least_seen(), rtt.timeouts()), (7, MAX_BACKOFF));
         rtt.restore();
-        assert_eq!(rtt.rto(&config), floor);
+        assert_eq!(rto(&rtt, &config), floor);
         rtt.back_off();
         rtt.forget_least();
         assert_eq!((rtt.least_seen(), rtt.timeouts()), (0, 1));

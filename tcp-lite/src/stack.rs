@@ -6,6 +6,8 @@ mod listen;
 use crate::app::{App, Arrival, Disposition, Out};
 use crate::arrive::{Segment, check};
 use crate::config::Config;
+#[cfg(test)]
+use crate::connection::Prediction;
 use crate::connection::{Connection, Cx, Shared};
 use crate::cookie::{Check, Cookies};
 use crate::counters::{CloseReason, Counters, DropReason};
@@ -18,7 +20,7 @@ use crate::send::Pieces;
 use crate::seq::SeqNum;
 use crate::state::{Class, State};
 use crate::table::Table;
-use crate::time::Instant;
+use crate::time::{Instant, Timer};
 use crate::time_wait::TimeWaits;
 use crate::wheel::Wheel;
 use crate::wire::{Flags, Header, Options};
@@ -66,6 +68,10 @@ impl<A: App> Stack<A> {
                 pieces: Pieces::new(config.pieces),
                 buffers: Buffers::new(config.receive_budget),
                 counters: Counters::default(),
+                #[cfg(test)]
+                prediction: Prediction::On,
+                #[cfg(test)]
+                predicted: 0,
                 challenges: Limiter::new(config.challenge_acks_per_second, config.secret),
                 resets: Limiter::new(config.resets_per_second, reset_secret),
                 refusing: false,
@@ -106,12 +112,12 @@ impl<A: App> Stack<A> {
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
         let flags = segment.flags;
-        let begins_and_ends = flags.has(Flags::SYN.with(Flags::FIN));
-        let opens = flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !begins_and_ends;
         let Some(id) = self.table.find(&seg.flow) else {
-            return if opens {
+            return if !seg.flow.is_plausible() {
+                Disposition::Dropped(DropReason::OddAddress)
+            } else if segment.opens() {
                 self.accept(now, seg, segment, None, out)
-            } else if begins_and_ends {
+            } else if flags.has(Flags::SYN.with(Flags::FIN)) {
                 // No TCP sends both; a connection that exists answers it like any SYN.
                 Disposition::Dropped(DropReason::OddFlags)
             } else {
@@ -121,13 +127,27 @@ impl<A: App> Stack<A> {
         let Some(connection) = self.table.get_mut(id) else {
             return Disposition::Unknown;
         };
+        let mut cx = Cx {
+            now,
+            flow: &seg.flow,
+            shared: &mut self.shared,
+            app,
+            out,
+        };
+        if connection.on_predicted(segment, &mut cx) {
+            if connection.may_move(segment, Ok(())) {
+                connection.link = seg.link;
+            }
+            self.settle(id, Class::Live);
+            return Disposition::Handled;
+        }
         if connection.is_of_another(segment) {
             // Or of a cookie, sent before there was room for this half-open one.
             return self.by_cookie(now, seg, segment, app, out);
         }
         let before = connection.state.class();
         let timestamps = self.shared.config.timestamps;
-        if before == Class::TimeWait && opens && connection.may_be_replaced(segment, timestamps) {
+        if before == Class::TimeWait && segment.opens() && connection.may_be_replaced(segment, timestamps) {
             let last = connection.state.snd_nxt();
             self.end_time_wait(id);
             self.shared.counters.time_wait_recycled += 1;
@@ -149,15 +169,16 @@ impl<A: App> Stack<A> {
         if connection.may_move(segment, result) {
             connection.link = seg.link;
         }
-        self.settle(now, id, before);
+        self.settle(id, before);
         match result {
             Ok(()) => Disposition::Handled,
             Err(why) => Disposition::Dropped(why),
         }
     }
 
-    /// After every call into a connection that was of class `before`: books, timer, list of the touched.
-    fn settle(&mut self, now: Instant, id: u32, before: Class) {
+    /// After every call into a connection that was of class `before`: books, and the list of the touched; the flush sees to
+    /// its timer.
+    fn settle(&mut self, id: u32, before: Class) {
         let Some(connection) = self.table.get_mut(id) else {
             return;
         };
@@ -177,9 +198,6 @@ impl<A: App> Stack<A> {
         if !connection.touched {
             connection.touched = true;
             self.touched.push(id);
-        }
-        if let Some(tick) = connection.timer(now, &self.shared.config).tick(now) {
-            self.wheel.arm(id, tick);
         }
         if after == Class::TimeWait && before != Class::TimeWait {
             self.time_waits.push(id, &mut self.table);
@@ -236,7 +254,7 @@ impl<A: App> Stack<A> {
 
     /// ICMP "fragmentation needed" or "packet too big" quoted a segment of ours: `seq` is the quoted sequence number,
     /// `mtu` the next hop's IP MTU. Believed only for data outstanding (RFC 5927 section 6.2). True if the flow is known.
-    pub fn on_packet_too_big(&mut self, now: Instant, flow: &Flow, seq: SeqNum, mtu: u16) -> bool {
+    pub fn on_packet_too_big(&mut self, flow: &Flow, seq: SeqNum, mtu: u16) -> bool {
         let Some(id) = self.table.find(flow) else {
             return false;
         };
@@ -250,7 +268,7 @@ impl<A: App> Stack<A> {
         {
             snd.lower_mss(connection.terms.payload());
             self.shared.counters.path_mtu += 1;
-            self.settle(now, id, before);
+            self.settle(id, before);
         }
         true
     }
@@ -261,6 +279,7 @@ impl<A: App> Stack<A> {
             let Some((flow, connection)) = self.table.entry(id) else {
                 continue;
             };
+            connection.wake = Timer::OFF;
             let before = connection.state.class();
             if let State::TimeWait(wait) = &connection.state
                 && wait.until.is_due(now)
@@ -277,21 +296,23 @@ impl<A: App> Stack<A> {
                     out: &mut *out,
                 });
             }
-            self.settle(now, id, before);
+            self.settle(id, before);
         }
         self.flush(now, app, out);
     }
 
-    /// Sends everything that touched connections have to say: once per batch. What meets [`crate::Full`] stays queued
-    /// for the next flush.
+    /// Sends everything that touched connections have to say, and arms their timers: once per batch. What meets
+    /// [`crate::Full`] stays queued for the next flush.
     pub fn flush(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
         let mut waits = false;
-        self.touched.retain(|&id| {
+        let mut kept = 0;
+        for at in 0..self.touched.len() {
+            let id = self.touched[at];
             let Some((flow, connection)) = self.table.entry(id) else {
-                return false;
+                continue;
             };
             if !connection.touched {
-                return false;
+                continue;
             }
             let mut cx = Cx {
                 now,
@@ -302,11 +323,20 @@ impl<A: App> Stack<A> {
             };
             waits = waits || connection.output(&mut cx).is_err();
             connection.touched = waits;
-            if let Some(tick) = connection.timer(now, &self.shared.config).tick(now) {
+            let timer = connection.timer(now, &self.shared.config);
+            // The wheel is left alone while it rings early enough: nearly always, since most deadlines move back.
+            if timer.is_before(connection.wake)
+                && let Some(tick) = timer.tick(now)
+            {
                 self.wheel.arm(id, tick);
+                connection.wake = timer;
             }
-            waits
-        });
+            if waits {
+                self.touched[kept] = id;
+                kept += 1;
+            }
+        }
+        self.touched.truncate(kept);
         self.retry = waits.then_some(now + FLUSH_RETRY);
     }
 
@@ -334,7 +364,7 @@ impl<A: App> Stack<A> {
 
     /// Takes no new connections from now on; each that exists is closed behind what it has queued, with the next flush,
     /// but for those that are leaving.
-    pub fn drain(&mut self, now: Instant) {
+    pub fn drain(&mut self) {
         self.shared.refusing = true;
         self.shared.draining = true;
         for id in 0..self.table.slots() {
@@ -346,7 +376,7 @@ impl<A: App> Stack<A> {
             }
             let before = connection.state.class();
             connection.close(&mut self.shared);
-            self.settle(now, id, before);
+            self.settle(id, before);
         }
     }
 
@@ -369,7 +399,7 @@ impl<A: App> Stack<A> {
                 out: &mut *out,
             };
             connection.abort(CloseReason::Shutdown, &mut cx);
-            self.settle(now, id, before);
+            self.settle(id, before);
         }
     }
 
@@ -408,5 +438,21 @@ impl<A: App> Stack<A> {
 impl<A: App> Stack<A> {
     pub(crate) fn receive_budget_left(&self) -> usize {
         self.shared.buffers.left()
+    }
+
+    /// Leaves everything to the general path.
+    pub(crate) fn never_predict(&mut self) {
+        self.shared.prediction = Prediction::Off;
+    }
+
+    /// Segments that were predicted.
+    pub(crate) fn predicted(&self) -> u64 {
+        self.shared.predicted
+    }
+
+    /// What `see` makes of each connection.
+    pub(crate) fn pictures(&self, see: impl Fn(&Connection<A>) -> String) -> Vec<Option<String>> {
+        let slots = 0..self.table.slots();
+        slots.map(|id| self.table.get(id).map(&see)).collect()
     }
 }

@@ -43,8 +43,10 @@ impl Sub for Instant {
 }
 
 /// A duration in whole microseconds, capped at what an [`Instant`] can hold.
-pub(crate) fn micros(d: Duration) -> u64 {
-    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+pub(crate) const fn micros(d: Duration) -> u64 {
+    // `as_micros` has 128 bits; this is done several times for each segment.
+    let seconds = d.as_secs().saturating_mul(1_000_000);
+    seconds.saturating_add(d.subsec_micros() as u64)
 }
 
 /// The farthest that a [`Timer`] may lie ahead: 2^30 ms, 12 days. Two of them then compare right although they wrap, also
@@ -96,12 +98,13 @@ impl Timer {
 
     /// The earlier of two; `OFF` is later than all.
     pub fn min(self, other: Timer) -> Timer {
-        let earlier = self.0.wrapping_sub(other.0) as i32 <= 0;
-        if !other.is_set() || self.is_set() && earlier {
-            self
-        } else {
-            other
-        }
+        if other.is_before(self) { other } else { self }
+    }
+
+    /// Does it ring before `other`? `OFF` is later than all.
+    pub fn is_before(self, other: Timer) -> bool {
+        let earlier = (self.0.wrapping_sub(other.0) as i32) < 0;
+        self.is_set() && (earlier || !other.is_set())
     }
 }
 

@@ -33,6 +33,12 @@ impl Inbox {
         self.has_fin && self.fin == nxt
     }
 
+    /// Is nothing here, nothing known to be missing, and nobody waiting?
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.store.is_none() && !self.has_fin && !self.blocked && !self.retry.is_set()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.store.is_none()
     }

@@ -386,7 +386,6 @@ impl Snd {
     ) {
         let mss = self.mss();
         let Some(busy) = &mut self.busy else { return };
-        let (una, flight) = before;
         if busy.recovery.phase == Phase::Fast {
             let delivered = if self.sack {
                 news.delivered
@@ -408,6 +407,25 @@ impl Snd {
         if news.gone == 0 || news.ended || news.echo {
             return;
         }
+        // RFC 3465 section 2.3: after a timeout one ACK may cover what left the network long ago.
+        let acked = match busy.recovery.phase {
+            Phase::Timeout => news.gone.min(2 * mss),
+            Phase::Open | Phase::Fast => news.gone,
+        };
+        self.open_window(now, before, acked, config);
+    }
+
+    /// Outside of fast recovery `acked` bytes were acknowledged. `before`: `una` and what was outstanding before that.
+    pub(super) fn open_window(
+        &mut self,
+        now: Instant,
+        before: (SeqNum, u32),
+        acked: u32,
+        config: &Config,
+    ) {
+        let mss = self.mss();
+        let Some(busy) = &mut self.busy else { return };
+        let (una, flight) = before;
         // A window that was not used proves nothing; in slow start half of it is enough.
         let used = una.lt(busy.full)
             || self.congestion.in_slow_start() && flight.saturating_mul(2) >= self.congestion.cwnd;
@@ -415,11 +433,6 @@ impl Snd {
             busy.curve.pause();
             return;
         }
-        // RFC 3465 section 2.3: after a timeout one ACK may cover what left the network long ago.
-        let acked = match busy.recovery.phase {
-            Phase::Timeout => news.gone.min(2 * mss),
-            Phase::Open | Phase::Fast => news.gone,
-        };
         let growth = Growth {
             now,
             acked,
@@ -433,7 +446,7 @@ impl Snd {
     /// RFC 9293 section 3.10.7.4, fifth check: SND.WND from the newest segment only. The ACK tells first which of two is
     /// newer: a retransmission has a lower SEQ than what its sender said before, and its window must count, or `una`
     /// moves and takes the old window past what was ever offered. Linux (`tcp_may_update_window`) also goes by it.
-    fn update_window(&mut self, now: Instant, info: &AckInfo<'_>, config: &Config) {
+    pub(super) fn update_window(&mut self, now: Instant, info: &AckInfo<'_>, config: &Config) {
         if self.wl2.lt(info.ack) || self.wl2 == info.ack && self.wl1.le(info.seq) {
             if self.wnd == 0 && info.wnd > 0 {
                 // Probes sent into the closed window were most likely dropped there.

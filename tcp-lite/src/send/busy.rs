@@ -75,6 +75,16 @@ impl Busy {
         }
     }
 
+    /// As good as new, but for the memory of its list.
+    pub fn renew(&mut self, una: SeqNum) {
+        let mut sheet = core::mem::take(&mut self.sheet);
+        sheet.clear();
+        *self = Busy {
+            sheet,
+            ..Busy::new(una)
+        };
+    }
+
     /// Bytes in the network: what flies, less what duplicate ACKs said has left it.
     pub fn pipe(&self, mss: u32) -> u32 {
         let left = u32::from(self.duplicates).saturating_mul(mss);
@@ -99,12 +109,7 @@ impl Spares {
         let Some(mut spare) = self.boxes.pop() else {
             return Box::new(Busy::new(una));
         };
-        let mut sheet = core::mem::take(&mut spare.sheet);
-        sheet.clear();
-        *spare = Busy {
-            sheet,
-            ..Busy::new(una)
-        };
+        spare.renew(una);
         spare
     }
 

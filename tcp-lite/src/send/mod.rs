@@ -6,6 +6,7 @@ mod congestion;
 mod cubic;
 mod ecn;
 mod pace;
+mod predicted;
 mod queue;
 mod rack;
 mod recovery;
@@ -166,7 +167,7 @@ impl Snd {
     }
 
     /// Gives the box back when nothing is queued or outstanding.
-    fn rest_if_done<P>(&mut self, pieces: &mut Pieces<P>) {
+    pub fn rest_if_done<P>(&mut self, pieces: &mut Pieces<P>) {
         if !self.is_busy(false)
             && let Some(busy) = self.busy.take()
         {

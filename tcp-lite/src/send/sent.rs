@@ -108,9 +108,20 @@ impl Sheet {
         self.list.back()
     }
 
+    /// Are these `len` numbers all flying, and was each sent once?
+    pub fn is_untroubled(&self, len: u32) -> bool {
+        self.flying == len && self.list.iter().all(|sent| !sent.again)
+    }
+
+    /// The oldest first.
+    pub fn segments(&self) -> impl Iterator<Item = &Sent> {
+        self.list.iter()
+    }
+
     pub fn clear(&mut self) {
         self.list.clear();
         (self.flying, self.lost, self.sacked, self.sacked_segments) = (0, 0, 0, 0);
+        (self.lost_from, self.newest) = (SeqNum(0), (0, SeqNum(0)));
     }
 
     fn count(&mut self, fate: Fate, len: u32) {
@@ -172,6 +183,12 @@ impl Sheet {
             fate: Fate::Flying,
             again: false,
         };
+        if self.list.back().is_none_or(|last| last.end == seq) {
+            // New data.
+            self.count(Fate::Flying, sent.len());
+            self.list.push_back(sent);
+            return;
+        }
         let mut place = self.list.partition_point(|s| s.end.le(seq));
         if let Some(old) = self.list.get(place).copied() {
             sent.again = true;

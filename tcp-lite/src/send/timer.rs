@@ -8,7 +8,7 @@ use super::recovery::Phase;
 use super::{Snd, millis, stamp};
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::time::{Instant, Timer};
+use crate::time::{Instant, Timer, micros};
 
 /// Least time before a tail loss probe. Less takes a peer for silent that only waits for its processor (its round trip
 /// being that of an idle machine); more leaves a short path waiting for nothing.
@@ -161,14 +161,14 @@ impl Snd {
             }
             return;
         }
-        let trip = Duration::from_micros(srtt.into());
-        let mut wait = (2 * trip).max(MIN_PTO);
+        let trip = u64::from(srtt);
+        let mut wait = (2 * trip).max(micros(MIN_PTO));
         if busy.sheet.len() == 1 {
             // The delayed ACK is there one trip and the delay later; half a trip for its variance. A whole one as well,
             // as the RFC has it, would only hold up what is lost on a long path.
-            wait = wait.max(trip + trip / 2 + config.peer_ack_delay);
+            wait = wait.max(trip + trip / 2 + micros(config.peer_ack_delay));
         }
-        busy.early = Timer::at(now + wait).min(busy.rto);
+        busy.early = Timer::at(Instant(now.0 + wait)).min(busy.rto);
         busy.early_for = Early::Probe;
     }
 
@@ -177,7 +177,7 @@ impl Snd {
         let wait = self.rtt.rto(config);
         if let Some(busy) = &mut self.busy {
             let give_up = busy.progress + config.user_timeout;
-            busy.rto = Timer::at((now + wait).min(give_up));
+            busy.rto = Timer::at(Instant(now.0 + wait).min(give_up));
         }
     }
 

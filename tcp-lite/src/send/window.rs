@@ -189,7 +189,7 @@ impl Snd {
         }
         busy.progress = now;
         let pause = u64::from(millis(now).wrapping_sub(self.resting));
-        if self.una == self.nxt && u128::from(pause) > self.rtt.rto(config).as_millis() {
+        if self.una == self.nxt && pause > self.rtt.rto(config) / 1000 {
             self.congestion.restart(self.mss());
         }
         self.start_rto(now, config);

@@ -196,7 +196,6 @@ fn random_segments() {
             }
             if random(40) == 0 {
                 jar.stack.on_packet_too_big(
-                    jar.now,
                     &jar.flow.clone(),
                     crate::SeqNum(jar.iss),
                     600,
@@ -217,7 +216,7 @@ fn random_segments() {
             }
         }
         jar.out.room = usize::MAX;
-        jar.stack.drain(jar.now);
+        jar.stack.drain();
         jar.pass(Duration::from_secs(300));
         jar.assert_gone();
         assert_eq!(

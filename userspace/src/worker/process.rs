@@ -162,7 +162,7 @@ impl Pipeline {
             Ok(Packet::TooBig(news)) => {
                 if !self
                     .stack
-                    .on_packet_too_big(now, &news.flow, news.seq, news.mtu)
+                    .on_packet_too_big(&news.flow, news.seq, news.mtu)
                 {
                     let frame = frame.to_vec();
                     if let Some(frame) = self.pass_on(Stray { frame, hops }) {
@@ -405,8 +405,8 @@ impl Pipeline {
     }
 
     /// Closes what a drain has left, idle connections at once, busy ones once they are answered.
-    pub fn close(&mut self, now: Now) {
-        self.stack.drain(now.mono);
+    pub fn close(&mut self) {
+        self.stack.drain();
     }
 
     /// Resets every connection that is left.
