@@ -1,109 +1,198 @@
 //! Frame to frame without a kernel: what a request costs the worker itself.
 //!
-//! For instruction counts, which are the same on every run:
-//! `valgrind --tool=callgrind --toggle-collect='*MemHost*run*' sidestep-bench mem …`.
+//! Times depend on the machine; instructions do not. `cargo xtask instructions` counts those of [`counted`], through
+//! which go the batches that are measured, and no others.
 
+mod case;
+
+pub(crate) use case::Case;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use sidestep_tests::mem::{MemConn, MemHost};
 use stats_alloc::{Region, StatsAlloc};
 use std::alloc::System;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
-
-const CONFIG: &str = r#"
-[[listen]]
-address = "192.0.2.1"
-port = 80
-fallback = "none"
-[[site]]
-hosts = ["*"]
-[[site.response]]
-path = "/"
-content_type = "text/plain"
-body = "Hello, world"
-[limits]
-connections = 100_000
-"#;
-
-/// What wrk sends.
-const REQUEST: &str = "GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n";
 
 /// Frames a worker takes from its receive ring at a time.
 const BATCH: usize = 64;
 
-/// Batches that are run before anything is counted: tables grow to their working size in them.
-const WARM_UP: usize = 1_000;
-
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Requests in all
+    /// What is asked for
+    #[arg(long, value_enum, default_value_t = Case::Hello)]
+    case: Case,
+    /// Requests in all, of each thread
     #[arg(long, default_value_t = 2_000_000)]
     requests: usize,
-    /// Requests sent at once on a connection
+    /// Requests sent at once on a connection; their answers must fit its first window, ten segments
     #[arg(long, default_value_t = 1)]
     depth: usize,
     /// Connections, served in turn
     #[arg(long, default_value_t = 100)]
     connections: u16,
+    /// Batches that are run before anything is counted: tables grow to their working size in them
+    #[arg(long, default_value_t = 1000)]
+    warm_up: usize,
+    /// Workers, each with a core and connections of its own; more than 1 are compared with 1
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is a benchmark")]
-pub(crate) fn run(options: &Options, allocator: &'static StatsAlloc<System>) -> ExitCode {
-    let mut host = MemHost::new(CONFIG, 1024, 1024);
-    let to = SocketAddr::from(([192, 0, 2, 1], 80));
-    let mut conns: Vec<MemConn> = (0..options.connections)
-        .map(|n| MemConn::open(&mut host, ([192, 0, 2, 2], 1024 + n).into(), to))
-        .collect();
-    let requests = REQUEST.repeat(options.depth);
-    let per_batch = BATCH.min(conns.len()) * options.depth;
-    let batches = options.requests.div_ceil(per_batch);
-    let mut busy = Duration::ZERO;
-    let mut allocations = 0;
-    let mut bytes = 0;
-    let mut turn = 0;
-    for batch in 0..WARM_UP + batches {
-        for conn in 0..BATCH.min(conns.len()) {
-            let conn = (turn + conn) % conns.len();
-            assert!(host.offer(&conns[conn].data(requests.as_bytes())));
-        }
-        let before = Region::new(allocator);
-        let start = Instant::now();
-        host.run();
-        if batch >= WARM_UP {
-            busy += start.elapsed();
-            let change = before.change();
-            allocations += change.allocations + change.reallocations;
-        }
-        let mut place = turn;
-        let mut answered = 0;
-        host.take_sent(|frame| {
-            // Answers leave in the order in which the requests came.
-            let mut got = Vec::new();
-            while got.is_empty() && place < turn + BATCH {
-                got = conns[place % options.connections as usize].take(frame);
-                place += usize::from(got.is_empty());
-            }
-            answered += got.len();
-        });
-        assert!(answered > 0, "no answer to batch {batch}");
-        bytes += answered;
-        turn = (turn + BATCH) % conns.len();
-        host.advance(Duration::from_micros(50));
+/// What one worker did.
+struct Measured {
+    requests: usize,
+    busy: Duration,
+    allocations: usize,
+    bytes: usize,
+}
+
+impl Measured {
+    fn rate(&self) -> f64 {
+        self.requests as f64 / self.busy.as_secs_f64()
     }
-    let done = batches * per_batch;
+}
+
+pub(crate) fn run(options: &Options, allocator: &'static StatsAlloc<System>) -> ExitCode {
+    let alone = measure(options, allocator, || ());
+    let each = |count: f64| count / alone.requests as f64;
     println!(
-        "{done} requests, {} at once: {:.0} ns each, {:.2} million/s, {:.4} allocations each, {} MiB answered",
+        "{} requests, {} at once: {:.0} ns each, {:.2} million/s, {:.4} allocations each, {} MiB answered",
+        alone.requests,
         options.depth,
-        busy.as_nanos() as f64 / done as f64,
-        done as f64 / busy.as_secs_f64() / 1e6,
-        allocations as f64 / done as f64,
-        bytes >> 20
+        each(alone.busy.as_nanos() as f64),
+        alone.rate() / 1e6,
+        each(alone.allocations as f64),
+        alone.bytes >> 20
     );
-    if allocations == 0 {
+    if options.threads > 1 {
+        let together = side_by_side(options, allocator);
+        println!(
+            "{} threads: {:.2} million/s, {:.2} times one thread",
+            options.threads,
+            together / 1e6,
+            together / alone.rate()
+        );
+    }
+    if alone.allocations == 0 {
         ExitCode::SUCCESS
     } else {
         eprintln!("error: the data path allocates");
         ExitCode::FAILURE
     }
+}
+
+/// Requests per second of all threads together. What they allocate is not told apart, and so not looked at.
+fn side_by_side(options: &Options, allocator: &'static StatsAlloc<System>) -> f64 {
+    let start = Barrier::new(options.threads);
+    std::thread::scope(|scope| {
+        let worker = |core: usize| {
+            let start = &start;
+            scope.spawn(move || {
+                let mut cores = CpuSet::new();
+                let pinned = cores
+                    .set(core)
+                    .and_then(|()| sched_setaffinity(Pid::from_raw(0), &cores));
+                if let Err(error) = pinned {
+                    eprintln!("core {core}: {error}; the thread is not pinned");
+                }
+                measure(options, allocator, || {
+                    start.wait();
+                })
+            })
+        };
+        let workers: Vec<_> = (0..options.threads).map(worker).collect();
+        let done = workers.into_iter().map(|worker| worker.join());
+        done.map(|done| done.expect("a worker does not panic").rate())
+            .sum()
+    })
+}
+
+/// One batch that counts. Its name is what `cargo xtask instructions` looks for.
+#[inline(never)]
+fn counted(host: &mut MemHost, batches: &mut usize) {
+    host.run();
+    // A call that is the last thing may become a jump, behind which the name is lost.
+    *batches += 1;
+}
+
+/// Runs it; `warm` is called once between what does not count and what does.
+#[expect(clippy::disallowed_methods, reason = "this is a benchmark")]
+fn measure(
+    options: &Options,
+    allocator: &'static StatsAlloc<System>,
+    warm: impl FnOnce(),
+) -> Measured {
+    let mut host = MemHost::new(&options.case.config(), 1024, 1024);
+    let to = SocketAddr::from(([192, 0, 2, 1], 80));
+    let open = |host: &mut MemHost, n| MemConn::open(host, ([192, 0, 2, 2], 1024 + n).into(), to);
+    let mut first = open(&mut host, options.connections);
+    let requests = options.case.requests(&mut host, &mut first);
+    let lengths: Vec<usize> = requests
+        .iter()
+        .map(|request| first.request(&mut host, request.as_bytes()).len())
+        .collect();
+    let mut conns: Vec<MemConn> = (0..options.connections)
+        .map(|n| open(&mut host, n))
+        .collect();
+    let at_once = BATCH.min(conns.len());
+    let per_batch = at_once * options.depth;
+    let batches = options.requests.div_ceil(per_batch);
+    let mut warm = Some(warm);
+    let mut measured = Measured {
+        requests: batches * per_batch,
+        busy: Duration::ZERO,
+        allocations: 0,
+        bytes: 0,
+    };
+    let mut done = 0;
+    let mut turn = 0;
+    let mut next = (0..requests.len()).cycle();
+    for batch in 0..options.warm_up + batches {
+        let mut expected = 0;
+        for conn in turn..turn + at_once {
+            let mut data = String::new();
+            for request in next.by_ref().take(options.depth) {
+                data.push_str(&requests[request]);
+                expected += lengths[request];
+            }
+            let place = conn % conns.len();
+            assert!(host.offer(&conns[place].data(data.as_bytes())));
+        }
+        if batch < options.warm_up {
+            host.run();
+        } else {
+            if let Some(warm) = warm.take() {
+                warm();
+            }
+            let before = Region::new(allocator);
+            let start = Instant::now();
+            counted(&mut host, &mut done);
+            measured.busy += start.elapsed();
+            let change = before.change();
+            measured.allocations += change.allocations + change.reallocations;
+        }
+        let all = conns.len();
+        let mut place = turn;
+        let mut answered = 0;
+        host.take_sent(|frame| {
+            // Answers leave in the order in which the requests came.
+            let mut got = Vec::new();
+            while got.is_empty() && place < turn + at_once {
+                got = conns[place % all].take(frame);
+                place += usize::from(got.is_empty());
+            }
+            answered += got.len();
+        });
+        assert_eq!(answered, expected, "bytes answered in batch {batch}");
+        measured.bytes += answered;
+        turn = (turn + at_once) % all;
+        host.advance(Duration::from_micros(50));
+    }
+    assert_eq!(done, batches);
+    measured
 }

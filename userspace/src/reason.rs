@@ -249,11 +249,13 @@ pub enum NotStored {
     OriginError,
     /// As many fetches as may be are waiting for this origin.
     Busy,
+    /// The fetch has panicked, which is a fault of sidestep's own.
+    Panicked,
 }
 
 impl NotStored {
     /// Every variant; a variant's position is its [`index`](Self::index).
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Status,
         Self::Partial,
         Self::NoStore,
@@ -273,6 +275,7 @@ impl NotStored {
         Self::Unreachable,
         Self::OriginError,
         Self::Busy,
+        Self::Panicked,
     ];
 
     /// Position in [`ALL`](Self::ALL), for arrays of counters.
@@ -302,6 +305,7 @@ impl NotStored {
             Self::Unreachable => "unreachable",
             Self::OriginError => "origin_error",
             Self::Busy => "busy",
+            Self::Panicked => "panicked",
         }
     }
 }

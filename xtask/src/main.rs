@@ -2,6 +2,7 @@
 
 mod bpf;
 mod example;
+mod instructions;
 mod mutants;
 mod servers;
 mod setup;
@@ -21,6 +22,8 @@ cargo xtask <task>
   example NAME   set up, build and run one of examples/ behind sidestep; more arguments go to its server
   test           set up, then every check and every test
   soak           the long form: network tests, simulation, mutants
+  instructions [--update] [NAME]
+                 count the instructions per request; fails when there are more than the committed ones
   mutants        break one rule of TCP at a time: the simulation must notice
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
   setup          install the system packages that are missing
@@ -34,6 +37,10 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["soak"] => test::soak(),
         ["mutants"] => mutate(),
+        ["instructions"] => instructions::run(false, ""),
+        ["instructions", "--update"] => instructions::run(true, ""),
+        ["instructions", "--update", only] => instructions::run(true, only),
+        ["instructions", only] => instructions::run(false, only),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
         ["demo", ref rest @ ..] => demo(rest),

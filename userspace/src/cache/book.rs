@@ -62,6 +62,14 @@ impl Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FetchId(u64);
 
+#[cfg(test)]
+impl FetchId {
+    /// Any.
+    pub fn new(n: u64) -> Self {
+        Self(n)
+    }
+}
+
 /// What the origin is to be asked.
 #[derive(Clone)]
 pub struct Fetch {
@@ -89,6 +97,8 @@ pub enum FetchError {
     TooLarge,
     /// The URL is none that can be asked for.
     NotAsked,
+    /// It has panicked.
+    Panicked,
 }
 
 /// A fetch under way.
@@ -307,6 +317,7 @@ impl Book {
             FetchError::Unreachable => NotStored::Unreachable,
             FetchError::TooLarge => NotStored::TooLarge,
             FetchError::NotAsked => NotStored::Target,
+            FetchError::Panicked => NotStored::Panicked,
         })?;
         // RFC 5861, 4.
         if matches!(got.status, 500 | 502 | 503 | 504) {
@@ -381,7 +392,7 @@ impl Book {
             .and_then(|resource| resource.variant(flight.told.fields()))
             .map(|(_, learned)| learned.clone());
         let pause = match why {
-            NotStored::Unreachable | NotStored::OriginError => {
+            NotStored::Unreachable | NotStored::OriginError | NotStored::Panicked => {
                 if let Some(before) = before {
                     before.failing.store(true, Ordering::Relaxed);
                 }

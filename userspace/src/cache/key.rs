@@ -1,7 +1,8 @@
-//! What a learned answer is kept under: route, authority and target as the client wrote them, then the request fields
-//! that its origin says it depends on.
+//! What a learned answer is kept under: route, authority and target, then the request fields that its origin says it
+//! depends on.
 //!
-//! The target is taken as it is: two spellings of one path are two entries, and the origin is asked with exactly the
+//! The authority is in lower case and without the port that the scheme implies, which makes no difference (RFC 9110,
+//! 4.2.3): the same site is found for both, so the same answer has to be. The target is taken as it is: two spellings of one path are two entries, and the origin is asked with exactly the
 //! bytes of the client. RFC 3986, 6.2.2 would let some spellings be taken as one, for no more than memory saved. What
 //! purges and writes name is the path in the form that routes are found by, so that they reach every spelling.
 
@@ -29,12 +30,34 @@ impl CacheId {
     }
 }
 
+/// The port of an authority, with its colon; empty: it has none.
+pub fn port(authority: &[u8]) -> &[u8] {
+    let colon = authority.iter().rposition(|&b| b == b':');
+    colon
+        .map(|at| &authority[at..])
+        .filter(|port| port[1..].iter().all(u8::is_ascii_digit))
+        .unwrap_or_default()
+}
+
+/// An authority without its port.
+pub fn host(authority: &[u8]) -> &[u8] {
+    &authority[..authority.len() - port(authority).len()]
+}
+
+/// An authority without the port that `http` implies (RFC 9110, 4.2.1 and 4.2.3). An empty port is that one, too.
+pub fn without_default_port(authority: &[u8]) -> &[u8] {
+    match port(authority) {
+        b":" | b":80" => host(authority),
+        _ => authority,
+    }
+}
+
 /// What a request asks for, borrowed from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// The route of its path.
     pub route: CacheId,
-    /// Value of `Host`. Its case does not matter.
+    /// Value of `Host`, [without the default port](without_default_port). Its case does not matter.
     pub authority: &'a [u8],
     /// The path, as sent.
     pub path: &'a [u8],
@@ -113,7 +136,7 @@ impl Key {
         self.route
     }
 
-    /// Value of `Host`, in lower case.
+    /// Value of `Host`, in lower case and without the default port.
     pub fn authority(&self) -> &[u8] {
         &self.authority
     }

@@ -1,7 +1,8 @@
 //! The thread that learns: workers' words in, fetches out, overlays to publish.
 
-use super::book::{Book, Fetch, FetchError, FetchId, Told};
+use super::book::{Book, Fetch, Told};
 use super::fetch::Fetcher;
+use super::fetches::Fetches;
 use crate::store::{Live, Purge};
 use crate::worker::Clock;
 use crossbeam::channel;
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 /// Words of workers that wait to be heard. Each is a request head, some hundred bytes, 60 KiB at most; a worker that
 /// finds no room goes on, and the next such request is told of again. More only lets old ones wait.
@@ -92,13 +92,11 @@ impl Drop for Learner {
     }
 }
 
-type Done = (FetchId, Result<super::answer::Got, FetchError>);
-
 struct State {
     book: Book,
     live: Arc<Live>,
     fetcher: Fetcher,
-    fetches: JoinSet<Done>,
+    fetches: Fetches,
     clock: Clock,
     /// When changes are to be published.
     due: Option<tokio::time::Instant>,
@@ -110,7 +108,7 @@ impl State {
             book,
             live,
             fetcher: Fetcher::default(),
-            fetches: JoinSet::new(),
+            fetches: Fetches::default(),
             clock: Clock::start(),
             due: None,
         }
@@ -135,13 +133,10 @@ impl State {
                     Some(Order::Purge(purge, tell)) => self.purge(&purge, &tell),
                     Some(Order::Stop) | None => return,
                 },
-                Some(done) = self.fetches.join_next() => match done {
-                    Ok((id, result)) => {
-                        let next = self.book.done(self.clock.now().mono, id, result);
-                        self.spawn(next);
-                    }
-                    Err(e) => log::error!("a fetch failed: {e}"),
-                },
+                Some((id, result)) = self.fetches.next() => {
+                    let next = self.book.done(self.clock.now().mono, id, result);
+                    self.spawn(next);
+                }
                 () = publish => self.publish(),
             }
             if self.due.is_none() && self.book.take_changed() {
@@ -154,7 +149,7 @@ impl State {
         let version = self.book.caches().version();
         if told.caches.version() > version {
             // The configuration has changed: what was learned, and is being fetched, was for another one.
-            self.fetches = JoinSet::new();
+            self.fetches = Fetches::default();
             self.book = Book::new(told.caches.clone());
         } else if told.caches.version() < version {
             return;
@@ -187,7 +182,7 @@ impl State {
         for fetch in fetches {
             let fetcher = self.fetcher.clone();
             self.fetches
-                .spawn(async move { (fetch.id, fetcher.fetch(&fetch).await) });
+                .spawn(fetch.id, async move { fetcher.fetch(&fetch).await });
         }
     }
 }

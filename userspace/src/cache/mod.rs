@@ -7,6 +7,7 @@
 mod answer;
 mod book;
 mod fetch;
+mod fetches;
 mod key;
 mod learner;
 mod overlay;
@@ -16,7 +17,7 @@ mod shelf;
 mod stats;
 mod writes;
 
-pub use key::CacheId;
+pub use key::{CacheId, host};
 pub use learner::{Learner, Purger};
 pub use overlay::{Learned, LearnedId, Overlay};
 pub use routes::{Caches, Route};

@@ -1,7 +1,7 @@
 //! The cache routes of a configuration, and what workers and the fetcher share about them.
 
 use super::book::Told;
-use super::key::{Asked, CacheId};
+use super::key::{Asked, CacheId, host, without_default_port};
 use super::overlay::{Lookup, Overlay};
 use super::rules::Policy;
 use super::stats::{Event, RouteStats};
@@ -194,12 +194,12 @@ impl Caches {
         let Target::Resource { path, query } = head.target else {
             return None;
         };
-        // An absolute-form target may name another host than `Host`, and HTTP/1.0 none: those are rare, and what they
-        // would be kept under is not worth a thought.
+        // An absolute-form target may name another host or port than `Host`, and HTTP/1.0 none: those are rare, and what
+        // they would be kept under is not worth a thought. Of any other, this is where the host was read.
         let authority = head.fields.all("host").next()?;
-        let same = authority.get(..head.host.len()) == Some(head.host)
-            && matches!(authority.get(head.host.len()), None | Some(b':'));
-        (same && !authority.is_empty()).then_some(Asked {
+        let read_there = authority.as_ptr_range().start == head.host.as_ptr_range().start;
+        let authority = without_default_port(authority);
+        (read_there && !host(authority).is_empty()).then_some(Asked {
             route: id,
             authority,
             path,

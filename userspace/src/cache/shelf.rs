@@ -1,6 +1,6 @@
 //! What is learned, within its budget of memory, and how it is found again: by URL, by path, by tag.
 
-use super::key::Key;
+use super::key::{Key, host, without_default_port};
 use super::overlay::{Learned, LearnedId, Overlay, Resource};
 use super::routes::Caches;
 use crate::store::{Purge, Scope, canonical_path};
@@ -24,10 +24,11 @@ const SECOND_CHANCES: usize = 16;
 
 /// Whether `purge` means what is kept under `key` with `tags`.
 pub fn means(purge: &Purge, key: &Key, tags: &[Box<str>]) -> bool {
-    let host_is = |host: &str| {
-        let own = key.authority();
-        let name = own.strip_suffix(port(own)).unwrap_or(own);
-        own.eq_ignore_ascii_case(host.as_bytes()) || name.eq_ignore_ascii_case(host.as_bytes())
+    let host_is = |named: &str| {
+        // With a port it means that one alone, else all of them.
+        let (named, own) = (named.as_bytes(), key.authority());
+        own.eq_ignore_ascii_case(without_default_port(named))
+            || host(own).eq_ignore_ascii_case(named)
     };
     if !purge.host.as_deref().is_none_or(host_is) {
         return false;
@@ -48,15 +49,6 @@ pub fn means(purge: &Purge, key: &Key, tags: &[Box<str>]) -> bool {
         Scope::Tag(tag) => tags.iter().any(|own| **own == **tag),
         Scope::All => true,
     }
-}
-
-/// The port of an authority, with its colon.
-fn port(authority: &[u8]) -> &[u8] {
-    let colon = authority.iter().rposition(|&b| b == b':');
-    colon
-        .map(|at| &authority[at..])
-        .filter(|port| port[1..].iter().all(u8::is_ascii_digit))
-        .unwrap_or_default()
 }
 
 /// One answer as the eviction policy sees it.

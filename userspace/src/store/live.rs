@@ -335,12 +335,12 @@ fn layer(snapshot: &Snapshot, puts: &BTreeMap<Place, Kept>) -> Overlay {
     overlay
 }
 
-/// The site that is meant by `host`; empty: that of `*`, or the only one.
+/// The site that is meant by `host`, with or without a port; empty: that of `*`, or the only one.
 fn site(snapshot: &Snapshot, host: &str) -> Option<super::SiteIndex> {
     match (host, snapshot.base.sites.len()) {
         ("", 1) => Some(0),
         ("", _) => snapshot.base.any,
-        (host, _) => snapshot.base.site(host.as_bytes()),
+        (host, _) => snapshot.base.site(cache::host(host.as_bytes())),
     }
 }
 

@@ -374,16 +374,53 @@ fn what_is_purged_while_it_is_fetched_is_not_stored() {
 }
 
 #[test]
+fn fetches_that_panic_give_back_their_places() {
+    let mut bench = Bench::new();
+    let urls: Vec<String> = (0..AT_ONCE).map(|n| format!("/a/{n}")).collect();
+    let begin = |bench: &mut Bench| -> Vec<Fetch> {
+        urls.iter().filter_map(|url| bench.told(url, "")).collect()
+    };
+    for round in 1..=3 {
+        let fetches = begin(&mut bench);
+        assert_eq!(fetches.len(), AT_ONCE, "round {round}");
+        for fetch in fetches {
+            let next = bench
+                .book
+                .done(bench.now, fetch.id, Err(FetchError::Panicked));
+            assert_eq!(next.len(), 0);
+        }
+        // As if the origin had failed: not again at once.
+        assert_eq!(begin(&mut bench).len(), 0);
+        bench.now += FAILURE;
+    }
+    assert_eq!(
+        bench.counts(),
+        format!("fetched {0}, passed {0}, panicked {0}", 3 * AT_ONCE)
+    );
+}
+
+#[test]
 fn a_purge_for_one_host_leaves_the_others() {
     let mut bench = Bench::new();
     bench.learn("/a/1", "cache-control: max-age=10", "one");
-    for (host, gone) in [("example.com", 0), ("example", 0), ("EXAMPLE.org", 1)] {
+    let purge = |bench: &mut Bench, host: &str| {
         let purge = Purge {
             host: Some(host.into()),
             scope: Scope::All,
         };
-        assert_eq!(bench.book.purge(&purge), gone, "{host}");
+        bench.book.purge(&purge)
+    };
+    for (host, gone) in [
+        ("example.com", 0),
+        ("example", 0),
+        ("example.org:81", 0),
+        ("EXAMPLE.org", 1),
+    ] {
+        assert_eq!(purge(&mut bench, host), gone, "{host}");
     }
+    // It was kept without the port that `http` means anyway.
+    bench.learn("/a/1", "cache-control: max-age=10", "one");
+    assert_eq!(purge(&mut bench, "Example.org:80"), 1);
 }
 
 #[test]

@@ -46,6 +46,29 @@ fn a_key_is_host_and_target_and_nothing_else_is_the_same() {
 }
 
 #[test]
+fn the_port_that_http_means_anyway_makes_no_difference() {
+    // (as sent, as it is kept, its host)
+    let table = [
+        ("h", "h", "h"),
+        ("h:80", "h", "h"),
+        ("h:", "h", "h"),
+        ("h:81", "h:81", "h"),
+        ("h:8080", "h:8080", "h"),
+        ("h:443", "h:443", "h"),
+        ("192.0.2.1:80", "192.0.2.1", "192.0.2.1"),
+        ("[2001:db8::80]", "[2001:db8::80]", "[2001:db8::80]"),
+        ("[2001:db8::80]:80", "[2001:db8::80]", "[2001:db8::80]"),
+        ("[2001:db8::80]:81", "[2001:db8::80]:81", "[2001:db8::80]"),
+        (":80", "", ""),
+        ("", "", ""),
+    ];
+    for (sent, kept, name) in table {
+        assert_eq!(without_default_port(sent.as_bytes()), kept.as_bytes());
+        assert_eq!(host(sent.as_bytes()), name.as_bytes());
+    }
+}
+
+#[test]
 fn request_fields_are_the_same_when_their_lines_joined_are() {
     // (of the stored answer's request, of this one, the same)
     let table = [

@@ -52,8 +52,12 @@ fn what_goes_to_the_server_in_any_case() {
         ("HEAD /a/1 HTTP/1.1|Host: h:81", true),
         ("GET /a/1 HTTP/1.0|Host: h", true),
         ("GET /a/1 HTTP/1.0", false),
+        ("GET /a/1 HTTP/1.1|Host: h:80", true),
         ("GET /a/1 HTTP/1.1|Host:", false),
-        ("GET http://h/a/1 HTTP/1.1|Host: h", true),
+        ("GET /a/1 HTTP/1.1|Host: :80", false),
+        ("GET /a/1 HTTP/1.1|Host: :81", false),
+        ("GET http://h/a/1 HTTP/1.1|Host: h", false),
+        ("GET http://h:81/a/1 HTTP/1.1|Host: h", false),
         ("GET http://h/a/1 HTTP/1.1|Host: other", false),
         ("GET http://h/a/1 HTTP/1.1|Host: hh", false),
         ("GET /a/1 HTTP/1.1|Host: h|Cookie: a=b", false),
@@ -102,6 +106,29 @@ fn what_goes_to_the_server_in_any_case() {
         });
     }
     assert_eq!(unheard, 1);
+}
+
+#[test]
+fn one_site_is_asked_for_under_one_name() {
+    let (words, mut heard) = tokio::sync::mpsc::channel(8);
+    let snapshot = snapshot(CONFIG);
+    snapshot.caches().tell_to(words);
+    let mut key = |host: &str| {
+        let text = format!("GET /a/1 HTTP/1.1|Host: {host}");
+        let result = with_head(&snapshot, &text, |route, head| {
+            snapshot.learned(route, head, NOW)
+        });
+        assert_eq!(result, Err(NotOurs::Cached), "{text}");
+        heard.try_recv().expect("told").key
+    };
+    let one = key("h");
+    assert_eq!(one.authority(), b"h");
+    for same in ["h:80", "H:80", "h:"] {
+        assert_eq!(key(same), one, "{same}");
+    }
+    for other in ["h:81", "h:8080", "h."] {
+        assert_ne!(key(other), one, "{other}");
+    }
 }
 
 #[test]
