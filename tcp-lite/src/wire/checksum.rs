@@ -16,28 +16,59 @@ impl Sum {
     /// The sum of `bytes`; an odd last byte counts as if a zero byte followed.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Sum {
-        // Words are added in native order and swapped once at the end (RFC 1071 section 2(B)). The u64 cannot
-        // overflow: each step adds less than 2^32 and a slice has far fewer than 2^32 words of 4 bytes.
-        let mut words = bytes.chunks_exact(4);
+        // In little-endian order, swapped once at the end (RFC 1071 section 2(B)), and in words of 64 bits whose
+        // carries are counted apart: a processor adds a word and the carry of the one before in one instruction.
         let mut total = 0u64;
-        for w in &mut words {
-            total += u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
+        let mut carries = 0u64;
+        let (blocks, rest) = bytes.as_chunks::<64>();
+        for block in blocks {
+            let (words, _) = block.as_chunks::<8>();
+            let mut carry = false;
+            for word in words {
+                (total, carry) = total.carrying_add(u64::from_le_bytes(*word), carry);
+            }
+            carries += u64::from(carry);
         }
-        let mut tail = [0u8; 4];
-        let rest = words.remainder();
-        tail[..rest.len()].copy_from_slice(rest);
-        total += u64::from(u32::from_ne_bytes(tail));
-        Sum(u16::from_be(fold(total)))
+        let (words, rest) = rest.as_chunks::<8>();
+        for word in words {
+            let (sum, carry) = total.overflowing_add(u64::from_le_bytes(*word));
+            (total, carries) = (sum, carries + u64::from(carry));
+        }
+        let (sum, carry) = total.overflowing_add(last_word(rest));
+        (total, carries) = (sum, carries + u64::from(carry));
+        Sum(fold((total & 0xffff_ffff) + (total >> 32) + carries).swap_bytes())
+    }
+
+    /// The sum of `N` bytes, which is known where this is compiled: for addresses and the like.
+    #[must_use]
+    #[inline]
+    pub fn of_array<const N: usize>(bytes: &[u8; N]) -> Sum {
+        const { assert!(N % 4 == 0 && N <= 64) }
+        let (words, _) = bytes.as_chunks::<4>();
+        let total = words
+            .iter()
+            .map(|word| u64::from(u32::from_le_bytes(*word)))
+            .sum();
+        Sum(fold(total).swap_bytes())
+    }
+
+    /// The sum of the same bytes `times` times, each at an even distance from the first.
+    #[must_use]
+    #[inline]
+    pub const fn times(self, times: u32) -> Sum {
+        Sum(fold(self.0 as u64 * times as u64))
     }
 
     /// The sum of one big-endian word.
     #[must_use]
+    #[inline]
     pub const fn word(w: u16) -> Sum {
         Sum(w)
     }
 
     /// The sum with another one of bytes at an even distance.
     #[must_use]
+    #[inline]
     pub const fn plus(self, other: Sum) -> Sum {
         let s = self.0 as u32 + other.0 as u32;
         Sum((s as u16).wrapping_add((s >> 16) as u16))
@@ -46,6 +77,7 @@ impl Sum {
     /// The sum with that of bytes which begin `offset` bytes behind where this one's begin: an odd distance swaps
     /// the halves of every word.
     #[must_use]
+    #[inline]
     pub const fn then(self, offset: usize, other: Sum) -> Sum {
         self.plus(if offset % 2 == 1 {
             Sum(other.0.swap_bytes())
@@ -56,28 +88,50 @@ impl Sum {
 
     /// The checksum field: the complement of the sum. Over bytes whose checksum field is right, this is 0.
     #[must_use]
+    #[inline]
     pub const fn finish(self) -> u16 {
         !self.0
     }
 }
 
-fn fold(mut total: u64) -> u16 {
-    while total > 0xffff {
-        total = (total & 0xffff) + (total >> 16);
+/// Up to seven bytes as a little-endian word.
+fn last_word(bytes: &[u8]) -> u64 {
+    let mut word = 0;
+    let mut at = 0;
+    let mut rest = bytes;
+    if let Some((four, behind)) = rest.split_first_chunk::<4>() {
+        (word, at, rest) = (u64::from(u32::from_le_bytes(*four)), 32, behind);
     }
-    total as u16
+    if let Some((two, behind)) = rest.split_first_chunk::<2>() {
+        word |= u64::from(u16::from_le_bytes(*two)) << at;
+        (at, rest) = (at + 16, behind);
+    }
+    if let [last, ..] = rest {
+        word |= u64::from(*last) << at;
+    }
+    word
+}
+
+/// What is above 16 bits added in until nothing is: below 2^33, then 2^18, then 2^16 + 2, then 2^16.
+#[inline]
+const fn fold(total: u64) -> u16 {
+    let total = (total & 0xffff_ffff) + (total >> 32);
+    let total = (total & 0xffff) + (total >> 16);
+    let total = (total & 0xffff) + (total >> 16);
+    ((total & 0xffff) + (total >> 16)) as u16
 }
 
 /// The sum of the pseudo-header of a TCP segment of `tcp_len` bytes between the flow's ends, in either direction
 /// (RFC 9293 section 3.1, RFC 8200 section 8.1).
 #[must_use]
+#[inline]
 pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Sum {
     const TCP: Sum = Sum::word(6);
     // The v4-mapped prefix ffff adds nothing in one's-complement arithmetic, so one form serves both versions; the
     // length is a u32 in v6 and a u16 in v4 whose upper half would be 0.
-    Sum::of(flow.local.addr.octets())
-        .plus(Sum::of(flow.remote.addr.octets()))
-        .plus(Sum::of(&(tcp_len as u32).to_be_bytes()))
+    Sum::of_array(flow.local.addr.octets())
+        .plus(Sum::of_array(flow.remote.addr.octets()))
+        .plus(Sum::of_array(&(tcp_len as u32).to_be_bytes()))
         .plus(TCP)
 }
 
@@ -116,6 +170,42 @@ mod tests {
                 assert_eq!(joined, whole, "{cut} of {len}");
             }
         }
+    }
+
+    #[test]
+    fn of_all_lengths_and_of_the_largest_words() {
+        // 0xff throughout carries out of every addition.
+        for byte in [0xff, 0xfe, 0x80, 1] {
+            let bytes = [byte; 1500];
+            for len in 0..=bytes.len() {
+                let bytes = &bytes[..len];
+                assert_eq!(Sum::of(bytes), Sum::word(slow(bytes)), "{len} times {byte}");
+            }
+        }
+        let mut seed = 1u32;
+        let bytes: Vec<u8> = (0..1500)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8
+            })
+            .collect();
+        for len in 0..=bytes.len() {
+            let bytes = &bytes[..len];
+            assert_eq!(Sum::of(bytes), Sum::word(slow(bytes)), "{len}");
+        }
+    }
+
+    #[test]
+    fn of_arrays_and_of_repetitions() {
+        let bytes: [u8; 16] = core::array::from_fn(|at| (at * 37 + 200) as u8);
+        let one = Sum::of(&bytes);
+        assert_eq!(Sum::of_array(&bytes), one);
+        assert_eq!(Sum::of_array(&[0xff; 64]), Sum::of(&[0xff; 64]));
+        for times in [0, 1, 2, 7, 4000] {
+            let all = bytes.repeat(times);
+            assert_eq!(one.times(times as u32), Sum::of(&all), "{times}");
+        }
+        assert_eq!(Sum::word(0xffff).times(u32::MAX), Sum::word(0xffff));
     }
 
     #[test]
