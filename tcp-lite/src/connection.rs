@@ -1,7 +1,7 @@
 //! One connection: its parts, its end, and its talk with the application.
 
 use crate::app::{App, Io, Out, Wish};
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::counters::{CloseReason, Counters};
 use crate::flow::Flow;
 use crate::handshake::Negotiated;
@@ -27,7 +27,7 @@ pub(crate) enum Prediction {
 
 /// What all connections of a stack share.
 pub(crate) struct Shared<A: App> {
-    pub config: Config,
+    pub config: Settings,
     pub pieces: Pieces<A::Piece>,
     pub buffers: Buffers,
     pub counters: Counters,

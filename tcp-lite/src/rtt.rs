@@ -1,7 +1,6 @@
 //! Round-trip time and retransmission timeout (RFC 6298).
 
-use crate::config::Config;
-use crate::time::micros;
+use crate::config::Settings;
 
 /// The estimator, in microseconds; 0 means not measured yet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,32 +88,33 @@ impl Rtt {
     }
 
     /// The retransmission timeout, µs.
-    pub fn rto(&self, config: &Config) -> u64 {
+    pub fn rto(&self, config: &Settings) -> u64 {
         let base = if self.srtt == 0 {
-            micros(config.initial_rto)
+            config.micros.initial_rto
         } else {
             // Section 2.3 with the lower bound in the place of the clock's granularity G, as Linux has it: on a long
             // path without variance, an estimate of just SRTT would ring before every delayed ACK.
             let variance = 4 * u64::from(self.rttvar);
-            u64::from(self.srtt) + variance.max(micros(config.min_rto))
+            u64::from(self.srtt) + variance.max(config.micros.min_rto)
         };
         base.saturating_mul(1 << self.timeouts().min(16))
-            .min(micros(config.max_rto))
+            .min(config.micros.max_rto)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, MAX_BACKOFF, Rtt};
+    use super::{MAX_BACKOFF, Rtt, Settings};
+    use crate::config::Config;
     use core::time::Duration;
 
-    fn rto(rtt: &Rtt, config: &Config) -> Duration {
+    fn rto(rtt: &Rtt, config: &Settings) -> Duration {
         Duration::from_micros(rtt.rto(config))
     }
 
     #[test]
     fn rto_by_the_rfc() {
-        let config = Config::default();
+        let config = Settings::new(Config::default());
         let mut rtt = Rtt::default();
         assert_eq!(rto(&rtt, &config), Duration::from_secs(1));
         rtt.sample(400_000);
@@ -126,7 +126,8 @@ mod tests {
         }
         let floor = rto(&rtt, &config);
         assert!(
-            floor > config.min_rto && floor < config.min_rto + Duration::from_micros(100),
+            floor.as_micros() as u64 - config.micros.min_rto < 100
+                && floor.as_micros() as u64 > config.micros.min_rto,
             "{floor:?}"
         );
         for factor in [2, 4, 8] {
@@ -137,7 +138,7 @@ mod tests {
         for _ in 0..300 {
             rtt.back_off();
         }
-        assert_eq!(rto(&rtt, &config), config.max_rto);
+        assert_eq!(rtt.rto(&config), config.micros.max_rto);
         rtt.least(9);
         assert_eq!((rtt.least_seen(), rtt.timeouts()), (7, MAX_BACKOFF));
         rtt.restore();

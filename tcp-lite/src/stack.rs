@@ -5,7 +5,7 @@ mod listen;
 
 use crate::app::{App, Arrival, Disposition, Out};
 use crate::arrive::{Segment, check};
-use crate::config::Config;
+use crate::config::{Config, Settings};
 #[cfg(test)]
 use crate::connection::Prediction;
 use crate::connection::{Connection, Cx, Shared};
@@ -52,7 +52,7 @@ impl<A: App> Stack<A> {
     /// All tables are allocated here, and never grow.
     #[must_use]
     pub fn new(config: Config) -> Stack<A> {
-        let config = config.bounded();
+        let config = Settings::new(config);
         let mut reset_secret = config.secret;
         reset_secret[0] ^= 1;
         Stack {
@@ -147,7 +147,10 @@ impl<A: App> Stack<A> {
         }
         let before = connection.state.class();
         let timestamps = self.shared.config.timestamps;
-        if before == Class::TimeWait && segment.opens() && connection.may_be_replaced(segment, timestamps) {
+        if before == Class::TimeWait
+            && segment.opens()
+            && connection.may_be_replaced(segment, timestamps)
+        {
             let last = connection.state.snd_nxt();
             self.end_time_wait(id);
             self.shared.counters.time_wait_recycled += 1;

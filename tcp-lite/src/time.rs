@@ -13,6 +13,11 @@ impl Instant {
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// `micros` µs from `self`.
+    pub(crate) const fn later(self, micros: u64) -> Instant {
+        Instant(self.0.saturating_add(micros))
+    }
 }
 
 impl Add<Duration> for Instant {

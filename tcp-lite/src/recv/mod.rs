@@ -10,7 +10,7 @@ pub(crate) use store::Placed;
 
 use core::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::seq::SeqNum;
 use crate::time::{Instant, Timer, millis};
 use crate::wire::Timestamps;
@@ -205,14 +205,14 @@ impl Rcv {
 
     /// `RCV.NXT` moved over data: acknowledge the second full segment at once, else within the delay (RFC 9293
     /// section 3.8.6.3).
-    pub fn owe_ack(&mut self, now: Instant, payload: usize, config: &Config) {
+    pub fn owe_ack(&mut self, now: Instant, payload: usize, config: &Settings) {
         self.largest = self.largest.max(u16::try_from(payload).unwrap_or(u16::MAX));
         let second = self.nxt.since(self.last_ack) >= 2 * u32::from(self.largest);
         if second || self.quick > 0 {
             self.quick = self.quick.saturating_sub(1);
             self.ack_now = true;
         } else if !self.delayed.is_set() {
-            self.delayed = Timer::at(now + config.delayed_ack);
+            self.delayed = Timer::at(now.later(config.micros.delayed_ack));
         }
     }
 

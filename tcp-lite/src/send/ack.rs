@@ -5,7 +5,7 @@ use super::congestion::{Congestion, Growth};
 use super::recovery::Phase;
 use super::sent::{Sent, is_after};
 use super::{AckInfo, Acked, Snd, millis, stamp};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::counters::Counters;
 use crate::seq::SeqNum;
 use crate::time::{Instant, Timer};
@@ -41,7 +41,7 @@ impl Snd {
         now: Instant,
         info: &AckInfo<'_>,
         fin: bool,
-        config: &Config,
+        config: &Settings,
         counters: &mut Counters,
     ) -> Acked {
         if self.busy.is_none() || self.una == self.nxt {
@@ -237,7 +237,7 @@ impl Snd {
     pub(super) fn detect_losses(
         &mut self,
         now: Instant,
-        config: &Config,
+        config: &Settings,
         counters: &mut Counters,
     ) -> (Option<u32>, bool) {
         let situation = self.situation(now);
@@ -258,7 +258,7 @@ impl Snd {
         (wait, lost)
     }
 
-    fn begin_recovery(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
+    fn begin_recovery(&mut self, now: Instant, config: &Settings, counters: &mut Counters) {
         counters.fast_retransmits += 1;
         let mss = self.mss();
         let before = self.congestion;
@@ -277,7 +277,7 @@ impl Snd {
     }
 
     /// A loss: lowers `ssthresh`.
-    pub(super) fn lower_threshold(&mut self, config: &Config) {
+    pub(super) fn lower_threshold(&mut self, config: &Settings) {
         let (mss, flight) = (self.mss(), self.nxt.since(self.una));
         if let Some(busy) = &mut self.busy {
             // Inside of a recovery the window is below what it is on its way to.
@@ -307,7 +307,7 @@ impl Snd {
     }
 
     /// RFC 8985 section 7.4, `TLP_process_ack`: was it the probe that repaired a loss? Then the loss is answered for.
-    fn on_probe_acked(&mut self, info: &AckInfo<'_>, news: &News, now: Instant, config: &Config) {
+    fn on_probe_acked(&mut self, info: &AckInfo<'_>, news: &News, now: Instant, config: &Settings) {
         let Some(busy) = &mut self.busy else { return };
         let Some(probe) = busy.probe else { return };
         if self.una.lt(probe.end) {
@@ -334,7 +334,7 @@ impl Snd {
         now: Instant,
         info: &AckInfo<'_>,
         news: &News,
-        config: &Config,
+        config: &Settings,
         counters: &mut Counters,
     ) -> bool {
         let mss = self.mss();
@@ -382,7 +382,7 @@ impl Snd {
         before: (SeqNum, u32),
         news: &News,
         lost: bool,
-        config: &Config,
+        config: &Settings,
     ) {
         let mss = self.mss();
         let Some(busy) = &mut self.busy else { return };
@@ -421,7 +421,7 @@ impl Snd {
         now: Instant,
         before: (SeqNum, u32),
         acked: u32,
-        config: &Config,
+        config: &Settings,
     ) {
         let mss = self.mss();
         let Some(busy) = &mut self.busy else { return };
@@ -446,7 +446,7 @@ impl Snd {
     /// RFC 9293 section 3.10.7.4, fifth check: SND.WND from the newest segment only. The ACK tells first which of two is
     /// newer: a retransmission has a lower SEQ than what its sender said before, and its window must count, or `una`
     /// moves and takes the old window past what was ever offered. Linux (`tcp_may_update_window`) also goes by it.
-    pub(super) fn update_window(&mut self, now: Instant, info: &AckInfo<'_>, config: &Config) {
+    pub(super) fn update_window(&mut self, now: Instant, info: &AckInfo<'_>, config: &Settings) {
         if self.wl2.lt(info.ack) || self.wl2 == info.ack && self.wl1.le(info.seq) {
             if self.wnd == 0 && info.wnd > 0 {
                 // Probes sent into the closed window were most likely dropped there.

@@ -27,7 +27,7 @@ use congestion::Congestion;
 pub(crate) use queue::Pieces;
 use rack::Reordering;
 pub(crate) use timer::TimerVerdict;
-pub(crate) use window::Chunk;
+pub(crate) use window::{Chunk, Plain};
 
 /// Send sequence space (RFC 9293 section 3.3.1):
 ///

@@ -3,7 +3,7 @@
 
 use super::{AckInfo, Pieces, Snd, millis, stamp};
 use crate::app::App;
-use crate::config::Config;
+use crate::config::Settings;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 
@@ -27,21 +27,14 @@ impl Snd {
 
     /// Takes such an ACK; the pieces are still to be released.
     #[inline]
-    pub fn on_predicted_ack(
-        &mut self,
-        now: Instant,
-        info: &AckInfo<'_>,
-        config: &Config,
-    ) {
+    pub fn on_predicted_ack(&mut self, now: Instant, info: &AckInfo<'_>, config: &Settings) {
         if let Some(busy) = &mut self.busy {
             let at = stamp(now);
             let mut oldest = None;
             for sent in busy.sheet.segments() {
                 let age = sent.age(at);
                 oldest = oldest.or(Some(age));
-                self.carried = self
-                    .carried
-                    .max(sent.len().min(u32::from(self.mss)) as u16);
+                self.carried = self.carried.max(sent.len().min(u32::from(self.mss)) as u16);
                 self.rtt.least(age);
             }
             let before = (self.una, self.nxt.since(self.una));

@@ -3,7 +3,7 @@
 use super::pace::Rate;
 use super::sent::MAX_SEGMENTS;
 use super::{Pieces, Snd, millis, stamp};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 
@@ -19,7 +19,56 @@ pub(crate) struct Chunk {
     pub again: bool,
 }
 
+/// What goes out next, as far as that is plain to see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Plain {
+    /// New data.
+    Chunk(Chunk),
+    /// Nothing is left.
+    Done,
+    /// Something is, and [`Snd::next_chunk`] has to say what.
+    Unclear,
+}
+
 impl Snd {
+    /// Where nothing is amiss: new data that all windows have room for, what is left or a full segment; or nothing.
+    #[inline]
+    pub fn next_plain(&self) -> Plain {
+        let (sent, mss) = (self.nxt.since(self.una), self.mss());
+        let Some(busy) = &self.busy else {
+            return Plain::Done;
+        };
+        let troubled = busy.forced.is_some() || busy.sheet.has_lost() || !busy.recovery.is_open();
+        if troubled || self.rate().is_some() {
+            return Plain::Unclear;
+        }
+        let left = busy.queue.bytes().saturating_sub(sent);
+        if left == 0 {
+            return Plain::Done;
+        }
+        let len = left.min(mss);
+        let room = self.congestion.cwnd.saturating_sub(busy.pipe(mss));
+        if len > self.wnd.saturating_sub(sent) || len > room || busy.sheet.len() >= MAX_SEGMENTS {
+            return Plain::Unclear;
+        }
+        Plain::Chunk(Chunk {
+            seq: self.nxt,
+            len,
+            fin: false,
+            push: len == left,
+            again: false,
+        })
+    }
+
+    /// The chunk, which [`Snd::next_plain`] gave, was emitted. Behind the last one comes [`Snd::schedule_probe`].
+    #[inline]
+    pub fn sent_plain(&mut self, now: Instant, chunk: Chunk) {
+        if let Some(busy) = &mut self.busy {
+            self.nxt = chunk.seq + chunk.len;
+            busy.sheet.send(chunk.seq, self.nxt, stamp(now));
+        }
+    }
+
     /// The next segment that may go out, or nothing. `fin`: FIN stands behind the queue.
     pub fn next_chunk(&mut self, now: Instant, fin: bool) -> Option<Chunk> {
         let (una, mss) = (self.una, self.mss());
@@ -146,7 +195,7 @@ impl Snd {
     }
 
     /// The chunk was emitted.
-    pub fn sent(&mut self, now: Instant, chunk: Chunk, config: &Config) {
+    pub fn sent(&mut self, now: Instant, chunk: Chunk, config: &Settings) {
         let rate = self.rate();
         let Some(busy) = &mut self.busy else { return };
         let end = chunk.seq + chunk.len + u32::from(chunk.fin);
@@ -176,7 +225,7 @@ impl Snd {
         &mut self,
         now: Instant,
         fin: bool,
-        config: &Config,
+        config: &Settings,
         pieces: &mut Pieces<P>,
     ) {
         if !self.is_busy(fin) {

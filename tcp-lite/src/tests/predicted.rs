@@ -61,7 +61,11 @@ impl Pair {
         assert_eq!(with.app.log, without.app.log, "seed {seed}");
         assert_eq!(with.app.held, without.app.held, "seed {seed}");
         let (one, other) = (&with.stack, &without.stack);
-        assert_eq!(one.pictures(picture), other.pictures(picture), "seed {seed}");
+        assert_eq!(
+            one.pictures(picture),
+            other.pictures(picture),
+            "seed {seed}"
+        );
         let counters = |jar: &Jar| format!("{:?}", jar.stack.counters());
         assert_eq!(counters(with), counters(without), "seed {seed}");
         assert_eq!(one.next_deadline(), other.next_deadline(), "seed {seed}");
@@ -73,8 +77,18 @@ impl Pair {
 /// What a client says next: mostly what clients say.
 fn next_segment(peer: &mut Peer, now_ms: u32, mut random: impl FnMut(u64) -> u64) -> Seg {
     const TEXTS: [&str; 12] = [
-        "GET 1\n", "GET 100\n", "GET 999\n", "GET 1000\n", "GET 1001\n", "GET 2500\n",
-        "GET 3\nGET 0\nGET 40\n", "GET 40000\n", "GE", "WAIT 30\n", "x\n", "BYE\n",
+        "GET 1\n",
+        "GET 100\n",
+        "GET 999\n",
+        "GET 1000\n",
+        "GET 1001\n",
+        "GET 2500\n",
+        "GET 3\nGET 0\nGET 40\n",
+        "GET 40000\n",
+        "GE",
+        "WAIT 30\n",
+        "x\n",
+        "BYE\n",
     ];
     let odd = random(5) == 0;
     let flags = match random(60) {

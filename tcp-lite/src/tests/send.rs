@@ -304,10 +304,7 @@ fn path_mtu_is_lowered_for_outstanding_data_only() {
     assert_eq!((jar.app.held, jar.stack.counters().path_mtu), (0, 2));
     let mut other = jar.flow;
     other.remote.port = 9;
-    assert!(
-        !jar.stack
-            .on_packet_too_big(&other, crate::SeqNum(0), 600)
-    );
+    assert!(!jar.stack.on_packet_too_big(&other, crate::SeqNum(0), 600));
 }
 
 #[test]

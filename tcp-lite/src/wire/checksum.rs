@@ -59,6 +59,13 @@ impl Sum {
         Sum(fold(self.0 as u64 * times as u64))
     }
 
+    /// The sum of words of 32 bits, as they are in memory before they are written in network order.
+    #[must_use]
+    #[inline]
+    pub fn of_words(words: &[u32]) -> Sum {
+        Sum(fold(words.iter().map(|word| u64::from(*word)).sum()))
+    }
+
     /// The sum of one big-endian word.
     #[must_use]
     #[inline]

@@ -1,5 +1,6 @@
 //! TCP options: MSS, window scale, SACK-permitted, SACK, timestamps (RFC 9293 3.2, 7323, 2018).
 
+use super::checksum::Sum;
 use super::segment::Malformed;
 use crate::seq::SeqNum;
 
@@ -18,6 +19,23 @@ pub struct Timestamps {
     pub val: u32,
     /// TSecr: the echo of the receiver's clock.
     pub ecr: u32,
+}
+
+impl Timestamps {
+    /// Writes the option alone, padded, into 12 bytes; returns their sum.
+    #[inline]
+    pub(super) fn emit(self, field: &mut [u8]) -> Sum {
+        let words = [
+            u32::from_be_bytes([NOP, NOP, TIMESTAMPS, 10]),
+            self.val,
+            self.ecr,
+        ];
+        let (places, _) = field.as_chunks_mut::<4>();
+        for (place, word) in places.iter_mut().zip(words) {
+            *place = word.to_be_bytes();
+        }
+        Sum::of_words(&words)
+    }
 }
 
 /// Up to four SACK blocks `[left, right)`: all that fit an option field.
@@ -126,8 +144,17 @@ impl Options {
         }
     }
 
+    /// The timestamps, where there is no other option: what segments with data have, or none.
+    #[inline]
+    pub(super) fn only_timestamps(&self) -> Option<Timestamps> {
+        let bare = self.mss.is_none() && self.window_scale.is_none();
+        let alone = bare && !self.sack_permitted && self.sack.count == 0;
+        self.timestamps.filter(|_| alone)
+    }
+
     /// Bytes that [`Options::emit`] writes: a multiple of 4, at most 40 for every combination this stack sends.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         let sacks = self.sack.as_slice().len();
         self.mss.map_or(0, |_| 4)

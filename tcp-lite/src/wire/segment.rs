@@ -209,20 +209,33 @@ impl Header {
     pub fn emit(&self, flow: &Flow, buf: &mut [u8], payload: impl FnOnce(&mut [u8]) -> Sum) {
         let total = buf.len();
         let (header, data) = buf.split_at_mut(self.len());
-        header[0..2].copy_from_slice(&flow.local.port.to_be_bytes());
-        header[2..4].copy_from_slice(&flow.remote.port.to_be_bytes());
-        header[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
-        header[8..12].copy_from_slice(&self.ack.0.to_be_bytes());
-        header[12] = (header.len() as u8 / 4) << 4;
-        header[13] = self.flags.0;
-        header[14..16].copy_from_slice(&self.window.to_be_bytes());
-        header[16..20].fill(0); // checksum, urgent pointer
-        self.options.emit(&mut header[FIXED_LEN..]);
+        let offset = header.len() as u32 / 4;
+        let (fixed, field) = header
+            .split_first_chunk_mut::<FIXED_LEN>()
+            .expect("a header has at least 20 bytes");
+        let words = [
+            u32::from(flow.local.port) << 16 | u32::from(flow.remote.port),
+            self.seq.0,
+            self.ack.0,
+            offset << 28 | u32::from(self.flags.0) << 16 | u32::from(self.window),
+            0, // checksum, urgent pointer
+        ];
+        let (places, _) = fixed.as_chunks_mut::<4>();
+        for (place, word) in places.iter_mut().zip(words) {
+            *place = word.to_be_bytes();
+        }
+        // What was just written is summed as it is, not read again.
+        let sum = Sum::of_words(&words).plus(match self.options.only_timestamps() {
+            Some(ts) => ts.emit(field),
+            None if field.is_empty() => Sum::ZERO,
+            None => {
+                self.options.emit(field);
+                Sum::of(field)
+            }
+        });
         // A header is a multiple of 4 bytes, so the payload begins at an even place.
-        let sum = pseudo_header(flow, total)
-            .plus(payload(data))
-            .plus(Sum::of(header));
-        header[16..18].copy_from_slice(&sum.finish().to_be_bytes());
+        let sum = sum.plus(pseudo_header(flow, total)).plus(payload(data));
+        fixed[16..18].copy_from_slice(&sum.finish().to_be_bytes());
     }
 }
 

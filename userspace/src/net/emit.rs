@@ -103,17 +103,20 @@ fn headers<'a>(
 
 /// RFC 791. Never fragmented (DF), so that the identification may be 0 (RFC 6864 4.1).
 fn ipv4(ip: &mut [u8], flow: &Flow, ecn: Ecn, tcp_len: usize) {
-    ip[0] = 0x45;
-    ip[1] = ecn.bits();
-    ip[2..4].copy_from_slice(&((20 + tcp_len) as u16).to_be_bytes());
-    ip[4..8].copy_from_slice(&[0, 0, 0x40, 0]);
-    ip[8] = TTL;
-    ip[9] = etherparse::IpNumber::TCP.0;
-    ip[10..12].fill(0);
-    ip[12..16].copy_from_slice(&flow.local.addr.octets()[12..]);
-    ip[16..20].copy_from_slice(&flow.remote.addr.octets()[12..]);
-    let sum = Sum::of(ip).finish();
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    let [.., a, b, c, d] = *flow.local.addr.octets();
+    let [.., e, f, g, h] = *flow.remote.addr.octets();
+    let mut words = [
+        0x4500_0000 | u32::from(ecn.bits()) << 16 | u32::from((20 + tcp_len) as u16),
+        0x0000_4000,
+        u32::from(TTL) << 24 | u32::from(etherparse::IpNumber::TCP.0) << 16,
+        u32::from_be_bytes([a, b, c, d]),
+        u32::from_be_bytes([e, f, g, h]),
+    ];
+    words[2] |= u32::from(Sum::of_words(&words).finish());
+    let (places, _) = ip.as_chunks_mut::<4>();
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+    }
 }
 
 /// RFC 8200, flow label 0.

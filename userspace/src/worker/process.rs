@@ -144,11 +144,16 @@ impl Pipeline {
         M: Memory,
         R: Transmit<Frame = M::Frame>,
     {
+        let stray = || Stray {
+            frame: frame.to_vec(),
+            hops,
+        };
+        if let Some(segment) = net::plain(frame) {
+            self.segment(now, memory, ring, &segment, stray);
+            return;
+        }
         match net::parse(frame) {
-            Ok(Packet::Segment(segment)) => self.segment(now, memory, ring, &segment, || Stray {
-                frame: frame.to_vec(),
-                hops,
-            }),
+            Ok(Packet::Segment(segment)) => self.segment(now, memory, ring, &segment, stray),
             Ok(Packet::Fragment(fragment)) => {
                 match self.defrag.add(now, &fragment, frame, hops) {
                     Outcome::Kept => {}
@@ -160,10 +165,7 @@ impl Pipeline {
                 }
             }
             Ok(Packet::TooBig(news)) => {
-                if !self
-                    .stack
-                    .on_packet_too_big(&news.flow, news.seq, news.mtu)
-                {
+                if !self.stack.on_packet_too_big(&news.flow, news.seq, news.mtu) {
                     let frame = frame.to_vec();
                     if let Some(frame) = self.pass_on(Stray { frame, hops }) {
                         self.inject(frame);
