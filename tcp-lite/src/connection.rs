@@ -77,6 +77,7 @@ impl<A: App> Keyed for Connection<A> {
 
 impl<A: App> Connection<A> {
     /// The earliest of all its deadlines.
+    #[inline]
     pub fn timer(&self, now: Instant, config: &Config) -> Timer {
         self.state
             .timer()
@@ -99,10 +100,25 @@ impl<A: App> Connection<A> {
             return;
         };
         inbox.consumed(unread, used, &mut cx.shared.buffers);
-        let rest = lent.get(used..).unwrap_or(&[]);
+        let held = (held - used) as u32;
+        self.conclude(lent.get(used..).unwrap_or(&[]), held, wish, cx);
+    }
+
+    /// After `on_data`: keeps `rest`, what was lent and not consumed, with which `unread` bytes are held, and does what the
+    /// application wished.
+    pub fn conclude<O: Out<A::Link>>(
+        &mut self,
+        rest: &[u8],
+        unread: u32,
+        wish: Wish,
+        cx: &mut Cx<'_, A, O>,
+    ) {
+        let Some(inbox) = self.state.inbox() else {
+            return;
+        };
         let kept =
             rest.is_empty() || inbox.place(0, rest, &mut cx.shared.buffers) != Placed::NoRoom;
-        self.rcv.unread = (held - used) as u32;
+        self.rcv.unread = unread;
         self.rcv.starved = self.rcv.unread > 0 && !wish.blocked;
         self.grant(wish, cx);
         if !kept && self.state.inbox().is_some() {

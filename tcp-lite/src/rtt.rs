@@ -20,6 +20,7 @@ const LEAST: u32 = (1 << LEAST_BITS) - 1;
 const MAX_BACKOFF: u8 = 31;
 
 impl Rtt {
+    #[inline]
     pub fn sample(&mut self, rtt_micros: u32) {
         let r = rtt_micros.clamp(1, MAX_SAMPLE_MICROS);
         if self.srtt == 0 {
@@ -34,11 +35,13 @@ impl Rtt {
     }
 
     /// `SRTT` in µs; 0: not measured yet.
+    #[inline]
     pub fn smoothed(&self) -> u32 {
         self.srtt
     }
 
     /// A round trip that is sure to be one.
+    #[inline]
     pub fn least(&mut self, rtt_micros: u32) {
         let rtt = rtt_micros.clamp(1, MAX_SAMPLE_MICROS);
         let least = match self.least_seen() {
@@ -73,6 +76,7 @@ impl Rtt {
     }
 
     /// Did the timer ring since new data was last acknowledged?
+    #[inline]
     pub fn is_backed_off(&self) -> bool {
         self.timeouts() > 0
     }
@@ -83,11 +87,13 @@ impl Rtt {
     }
 
     /// New data was acknowledged.
+    #[inline]
     pub fn restore(&mut self) {
         self.least_and_backoff &= LEAST;
     }
 
     /// The retransmission timeout, µs.
+    #[inline]
     pub fn rto(&self, config: &Settings) -> u64 {
         let base = if self.srtt == 0 {
             config.micros.initial_rto

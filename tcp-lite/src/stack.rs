@@ -1,10 +1,11 @@
 //! The stack: finds the connection, lets it work, keeps the books.
 
+mod flush;
 mod leave;
 mod listen;
 
 use crate::app::{App, Arrival, Disposition, Out};
-use crate::arrive::{Segment, check};
+use crate::arrive::{Predicted, Segment, check, interpret, verify};
 use crate::config::{Config, Settings};
 #[cfg(test)]
 use crate::connection::Prediction;
@@ -18,18 +19,13 @@ use crate::output::reply;
 use crate::recv::Buffers;
 use crate::send::Pieces;
 use crate::seq::SeqNum;
-use crate::state::{Class, State};
+use crate::state::Class;
 use crate::table::Table;
-use crate::time::{Instant, Timer};
+use crate::time::Instant;
 use crate::time_wait::TimeWaits;
 use crate::wheel::Wheel;
 use crate::wire::{Flags, Header, Options};
-use core::time::Duration;
 use std::collections::VecDeque;
-
-/// How soon to flush again after the transmit side was full, when nothing else comes up. Shorter spins, longer delays
-/// answers that wait for nothing but a free frame.
-const FLUSH_RETRY: Duration = Duration::from_millis(1);
 
 /// A server-side TCP for all connections of one queue. It has no clock, no sockets and no threads: see the crate's
 /// documentation for which call does what.
@@ -91,10 +87,7 @@ impl<A: App> Stack<A> {
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
         self.shared.counters.segments_in += 1;
-        let disposition = match check(seg) {
-            Ok(segment) => self.dispatch(now, seg, &segment, app, out),
-            Err(why) => Disposition::Dropped(why),
-        };
+        let disposition = self.take(now, seg, app, out);
         match disposition {
             Disposition::Dropped(why) => self.shared.counters.count_drop(why),
             Disposition::Refused(why) => self.shared.counters.count_refusal(why),
@@ -103,16 +96,62 @@ impl<A: App> Stack<A> {
         disposition
     }
 
+    #[inline]
+    fn take(
+        &mut self,
+        now: Instant,
+        seg: &Arrival<'_, A::Link>,
+        app: &mut A,
+        out: &mut impl Out<A::Link>,
+    ) -> Disposition {
+        let view = match verify(seg) {
+            Ok(view) => view,
+            Err(why) => return Disposition::Dropped(why),
+        };
+        let found = self.table.find(&seg.flow);
+        if let Some(id) = found
+            && let Some(connection) = self.table.get_mut(id)
+        {
+            let mut cx = Cx {
+                now,
+                flow: &seg.flow,
+                shared: &mut self.shared,
+                app,
+                out,
+            };
+            match connection.on_predicted(&view, seg, &mut cx) {
+                Predicted::No => {}
+                Predicted::Stays => {
+                    if !connection.touched {
+                        connection.touched = true;
+                        self.touched.push(id);
+                    }
+                    return Disposition::Handled;
+                }
+                Predicted::Changed => {
+                    self.settle(id, Class::Live);
+                    return Disposition::Handled;
+                }
+            }
+        }
+        match interpret(&view, seg.ecn) {
+            Ok(segment) => self.dispatch(now, seg, &segment, found, app, out),
+            Err(why) => Disposition::Dropped(why),
+        }
+    }
+
+    /// What was not predicted. `found`: its connection.
     fn dispatch(
         &mut self,
         now: Instant,
         seg: &Arrival<'_, A::Link>,
         segment: &Segment<'_>,
+        found: Option<u32>,
         app: &mut A,
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
         let flags = segment.flags;
-        let Some(id) = self.table.find(&seg.flow) else {
+        let Some(id) = found else {
             return if !seg.flow.is_plausible() {
                 Disposition::Dropped(DropReason::OddAddress)
             } else if segment.opens() {
@@ -127,20 +166,6 @@ impl<A: App> Stack<A> {
         let Some(connection) = self.table.get_mut(id) else {
             return Disposition::Unknown;
         };
-        let mut cx = Cx {
-            now,
-            flow: &seg.flow,
-            shared: &mut self.shared,
-            app,
-            out,
-        };
-        if connection.on_predicted(segment, &mut cx) {
-            if connection.may_move(segment, Ok(())) {
-                connection.link = seg.link;
-            }
-            self.settle(id, Class::Live);
-            return Disposition::Handled;
-        }
         if connection.is_of_another(segment) {
             // Or of a cookie, sent before there was room for this half-open one.
             return self.by_cookie(now, seg, segment, app, out);
@@ -274,84 +299,6 @@ impl<A: App> Stack<A> {
             self.settle(id, before);
         }
         true
-    }
-
-    /// Does what is due by `now`, and flushes.
-    pub fn on_timers(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
-        while let Some(id) = self.wheel.pop(now) {
-            let Some((flow, connection)) = self.table.entry(id) else {
-                continue;
-            };
-            connection.wake = Timer::OFF;
-            let before = connection.state.class();
-            if let State::TimeWait(wait) = &connection.state
-                && wait.until.is_due(now)
-            {
-                self.end_time_wait(id);
-                continue;
-            }
-            if connection.timer(now, &self.shared.config).is_due(now) {
-                connection.on_timer(&mut Cx {
-                    now,
-                    flow: &flow,
-                    shared: &mut self.shared,
-                    app: &mut *app,
-                    out: &mut *out,
-                });
-            }
-            self.settle(id, before);
-        }
-        self.flush(now, app, out);
-    }
-
-    /// Sends everything that touched connections have to say, and arms their timers: once per batch. What meets
-    /// [`crate::Full`] stays queued for the next flush.
-    pub fn flush(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
-        let mut waits = false;
-        let mut kept = 0;
-        for at in 0..self.touched.len() {
-            let id = self.touched[at];
-            let Some((flow, connection)) = self.table.entry(id) else {
-                continue;
-            };
-            if !connection.touched {
-                continue;
-            }
-            let mut cx = Cx {
-                now,
-                flow: &flow,
-                shared: &mut self.shared,
-                app: &mut *app,
-                out: &mut *out,
-            };
-            waits = waits || connection.output(&mut cx).is_err();
-            connection.touched = waits;
-            let timer = connection.timer(now, &self.shared.config);
-            // The wheel is left alone while it rings early enough: nearly always, since most deadlines move back.
-            if timer.is_before(connection.wake)
-                && let Some(tick) = timer.tick(now)
-            {
-                self.wheel.arm(id, tick);
-                connection.wake = timer;
-            }
-            if waits {
-                self.touched[kept] = id;
-                kept += 1;
-            }
-        }
-        self.touched.truncate(kept);
-        self.retry = waits.then_some(now + FLUSH_RETRY);
-    }
-
-    /// When [`Stack::on_timers`] has something to do, at the latest; it may turn out to be nothing. At once (time 0) if
-    /// connections were touched and not flushed.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
-        let unflushed = (!self.touched.is_empty()).then_some(Instant(0));
-        match (self.wheel.next(), self.retry.or(unflushed)) {
-            (Some(timer), Some(flush)) => Some(timer.min(flush)),
-            (timer, flush) => timer.or(flush),
-        }
     }
 
     /// Is there a connection of this flow, half-open and TIME-WAIT included?

@@ -59,6 +59,7 @@ impl<T: Keyed> Table<T> {
         self.slots.len() as u32
     }
 
+    #[cfg(test)]
     pub fn get(&self, id: u32) -> Option<&T> {
         match self.slots.get(id as usize) {
             Some(Slot::Used(value)) => Some(value),
@@ -66,6 +67,7 @@ impl<T: Keyed> Table<T> {
         }
     }
 
+    #[inline]
     pub fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         match self.slots.get_mut(id as usize) {
             Some(Slot::Used(value)) => Some(value),
@@ -74,6 +76,7 @@ impl<T: Keyed> Table<T> {
     }
 
     /// With its flow.
+    #[inline]
     pub fn entry(&mut self, id: u32) -> Option<(Flow, &mut T)> {
         match self.slots.get_mut(id as usize) {
             Some(Slot::Used(value)) => Some((self.locals.flow(value.key()), value)),
@@ -81,6 +84,7 @@ impl<T: Keyed> Table<T> {
         }
     }
 
+    #[inline]
     pub fn find(&self, flow: &Flow) -> Option<u32> {
         self.search(flow).map(|(_, id)| id)
     }
@@ -159,6 +163,7 @@ impl<T: Keyed> Table<T> {
     }
 
     /// The index place of `flow` and the slot it names.
+    #[inline]
     fn search(&self, flow: &Flow) -> Option<(usize, u32)> {
         let hash = self.scatter.hash(flow);
         let mut at = self.home(hash);
@@ -169,9 +174,8 @@ impl<T: Keyed> Table<T> {
             }
             let id = (place as u32).wrapping_sub(1);
             if (place >> 32) as u32 == hash
-                && self
-                    .get(id)
-                    .is_some_and(|value| self.locals.is_of(value.key(), flow))
+                && let Some(Slot::Used(value)) = self.slots.get(id as usize)
+                && self.locals.is_of(value.key(), flow)
             {
                 return Some((at, id));
             }

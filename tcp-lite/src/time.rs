@@ -67,12 +67,14 @@ impl Timer {
     pub const OFF: Timer = Timer(0);
 
     /// `when` is at most [`LONGEST`] from now.
+    #[inline]
     pub fn at(when: Instant) -> Timer {
         // One of 2^32 numbers means "none": then it rings 1 ms later.
         Timer(((when.0.saturating_add(999) / 1000) as u32).max(1))
     }
 
     /// At `when`, or [`LONGEST`] from now if that is earlier.
+    #[inline]
     pub fn within(now: Instant, when: Instant) -> Timer {
         Timer::at(when.min(now + LONGEST))
     }
@@ -86,11 +88,13 @@ impl Timer {
         self != Timer::OFF
     }
 
+    #[inline]
     pub fn is_due(self, now: Instant) -> bool {
         self.is_set() && self.ahead(now) <= 0
     }
 
     /// The wheel's tick for it, behind that of `now`.
+    #[inline]
     pub fn tick(self, now: Instant) -> Option<u64> {
         let tick = (now.0 / 1000) + u64::from(self.ahead(now).max(1).unsigned_abs());
         self.is_set().then_some(tick)
@@ -102,14 +106,15 @@ impl Timer {
     }
 
     /// The earlier of two; `OFF` is later than all.
+    #[inline]
     pub fn min(self, other: Timer) -> Timer {
         if other.is_before(self) { other } else { self }
     }
 
     /// Does it ring before `other`? `OFF` is later than all.
+    #[inline]
     pub fn is_before(self, other: Timer) -> bool {
-        let earlier = (self.0.wrapping_sub(other.0) as i32) < 0;
-        self.is_set() && (earlier || !other.is_set())
+        self.is_set() && (!other.is_set() || (self.0.wrapping_sub(other.0) as i32) < 0)
     }
 }
 

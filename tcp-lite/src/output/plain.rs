@@ -1,13 +1,14 @@
 //! An answer goes out where nothing is amiss: what `output.rs` comes down to then. It stops as soon as that is not so, and
 //! leaves the rest to the general path.
 
+use super::timestamps;
 use crate::app::{App, Ecn, Full, Out};
 #[cfg(test)]
 use crate::connection::Prediction;
 use crate::connection::{Connection, Cx};
 use crate::send::{Chunk, Plain};
 use crate::state::State;
-use crate::wire::Flags;
+use crate::wire::{DataHeader, Flags};
 
 impl<A: App> Connection<A> {
     /// Sends what is plain to see. True if that was all; false if the general path has to go on.
@@ -32,15 +33,21 @@ impl<A: App> Connection<A> {
                 State::Established { snd, .. } => snd.next_plain(),
                 _ => Plain::Unclear,
             };
-            match next {
-                Plain::Chunk(chunk) => sent = self.send_plain(chunk, cx),
+            let last = match next {
+                Plain::Chunk(chunk) => {
+                    sent = self.send_plain(chunk, cx);
+                    chunk.push
+                }
                 Plain::Done => break true,
                 Plain::Unclear => break false,
-            }
+            };
             if sent.is_err() {
                 break false;
             }
             any = true;
+            if last {
+                break true;
+            }
         };
         if any {
             self.rcv.acked();
@@ -63,15 +70,20 @@ impl<A: App> Connection<A> {
         cx: &mut Cx<'_, A, O>,
     ) -> Result<(), Full> {
         let ect = self.terms.ecn;
-        let header = {
-            let cwr = ect && matches!(&self.state, State::Established { snd, .. } if snd.cwr);
-            let flags = Flags::ACK
-                .with_if(chunk.push, Flags::PSH)
-                .with_if(cwr, Flags::CWR);
-            self.header(chunk.seq, flags, cx)
-        };
         let State::Established { snd, .. } = &mut self.state else {
             return Ok(());
+        };
+        let flags = Flags::ACK
+            .with_if(chunk.push, Flags::PSH)
+            .with_if(ect && snd.cwr, Flags::CWR)
+            .with_if(self.rcv.ece, Flags::ECE);
+        let (mss, shift) = (self.terms.payload(), self.terms.rcv_shift);
+        let header = DataHeader {
+            seq: chunk.seq,
+            ack: self.rcv.ack(),
+            flags,
+            window: self.rcv.offer(mss, shift, &cx.shared.config),
+            timestamps: timestamps(cx.now, &self.terms, &self.rcv),
         };
         let at = chunk.seq.since(snd.una);
         let shared = &mut *cx.shared;

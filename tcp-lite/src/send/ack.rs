@@ -1,7 +1,7 @@
 //! An ACK comes in: what it delivered, what that says about losses, and what window it leaves.
 
 use super::busy::Early;
-use super::congestion::{Congestion, Growth};
+use super::congestion::Congestion;
 use super::recovery::Phase;
 use super::sent::{Sent, is_after};
 use super::{AckInfo, Acked, Snd, millis, stamp};
@@ -16,19 +16,19 @@ const DUP_ACKS: u16 = 3;
 
 /// What one ACK delivered.
 #[derive(Default)]
-struct News {
+pub(super) struct News {
     /// `snd_una` moved by this much.
-    gone: u32,
+    pub gone: u32,
     /// Sequence numbers not known to be delivered before (`DeliveredData` of PRR).
-    delivered: u32,
+    pub delivered: u32,
     /// The round trip of the oldest segment acknowledged, unless something was sent twice (Karn).
     rtt: Option<u32>,
     /// It reports a duplicate (RFC 2883).
     dsack: bool,
     /// It is the last one of a recovery, or showed that there was no need of it.
-    ended: bool,
+    pub ended: bool,
     /// It echoes a mark.
-    echo: bool,
+    pub echo: bool,
     /// It delivered something that was sent once, before the recovery began; something that was first sent since.
     original: bool,
     above: bool,
@@ -375,77 +375,10 @@ impl Snd {
         true
     }
 
-    /// The congestion window after the ACK. `before`: `una` and what was outstanding before it.
-    fn adapt_window(
-        &mut self,
-        now: Instant,
-        before: (SeqNum, u32),
-        news: &News,
-        lost: bool,
-        config: &Settings,
-    ) {
-        let mss = self.mss();
-        let Some(busy) = &mut self.busy else { return };
-        if busy.recovery.phase == Phase::Fast {
-            let delivered = if self.sack {
-                news.delivered
-            } else if news.gone > 0 {
-                mss.min(news.gone)
-            } else {
-                // RFC 9937 section 6.2: a duplicate stands for one segment.
-                mss
-            };
-            if delivered > 0 || lost {
-                let safe = news.gone > 0 && !lost;
-                let pipe = busy.pipe(mss);
-                let ssthresh = self.congestion.ssthresh;
-                self.congestion.cwnd = busy.recovery.window(delivered, pipe, ssthresh, mss, safe);
-            }
-            return;
-        }
-        // RFC 3168 section 6.1.2: no growth by an ACK that echoes a mark.
-        if news.gone == 0 || news.ended || news.echo {
-            return;
-        }
-        // RFC 3465 section 2.3: after a timeout one ACK may cover what left the network long ago.
-        let acked = match busy.recovery.phase {
-            Phase::Timeout => news.gone.min(2 * mss),
-            Phase::Open | Phase::Fast => news.gone,
-        };
-        self.open_window(now, before, acked, config);
-    }
-
-    /// Outside of fast recovery `acked` bytes were acknowledged. `before`: `una` and what was outstanding before that.
-    pub(super) fn open_window(
-        &mut self,
-        now: Instant,
-        before: (SeqNum, u32),
-        acked: u32,
-        config: &Settings,
-    ) {
-        let mss = self.mss();
-        let Some(busy) = &mut self.busy else { return };
-        let (una, flight) = before;
-        // A window that was not used proves nothing; in slow start half of it is enough.
-        let used = una.lt(busy.full)
-            || self.congestion.in_slow_start() && flight.saturating_mul(2) >= self.congestion.cwnd;
-        if !used {
-            busy.curve.pause();
-            return;
-        }
-        let growth = Growth {
-            now,
-            acked,
-            mss,
-            srtt: self.rtt.smoothed(),
-        };
-        self.congestion
-            .grow(config.congestion, &mut busy.curve, &growth);
-    }
-
     /// RFC 9293 section 3.10.7.4, fifth check: SND.WND from the newest segment only. The ACK tells first which of two is
     /// newer: a retransmission has a lower SEQ than what its sender said before, and its window must count, or `una`
     /// moves and takes the old window past what was ever offered. Linux (`tcp_may_update_window`) also goes by it.
+    #[inline]
     pub(super) fn update_window(&mut self, now: Instant, info: &AckInfo<'_>, config: &Settings) {
         if self.wl2.lt(info.ack) || self.wl2 == info.ack && self.wl1.le(info.seq) {
             if self.wnd == 0 && info.wnd > 0 {

@@ -76,13 +76,37 @@ impl Busy {
     }
 
     /// As good as new, but for the memory of its list.
+    #[inline]
     pub fn renew(&mut self, una: SeqNum) {
-        let mut sheet = core::mem::take(&mut self.sheet);
-        sheet.clear();
-        *self = Busy {
+        // One by one: a new box copied over this one takes twice as long, and this is done for each answer.
+        let Busy {
+            queue,
             sheet,
-            ..Busy::new(una)
-        };
+            recovery,
+            rack,
+            curve,
+            pace,
+            rto,
+            early,
+            early_for,
+            progress,
+            forced,
+            probe,
+            full,
+            duplicates,
+        } = self;
+        sheet.clear();
+        *queue = SendQueue::EMPTY;
+        *recovery = Recovery::NONE;
+        *rack = Rack::default();
+        *curve = Curve::default();
+        *pace = Pace::NONE;
+        (*rto, *early, *early_for) = (Timer::OFF, Timer::OFF, Early::Probe);
+        *progress = Instant(0);
+        *forced = None;
+        *probe = None;
+        *full = una;
+        *duplicates = 0;
     }
 
     /// Bytes in the network: what flies, less what duplicate ACKs said has left it.

@@ -5,6 +5,7 @@ mod busy;
 mod congestion;
 mod cubic;
 mod ecn;
+mod growth;
 mod pace;
 mod predicted;
 mod queue;
@@ -136,6 +137,7 @@ impl Snd {
     }
 
     /// Appends a piece of `len > 0` bytes to the queue, which holds at most `limit`.
+    #[inline]
     pub fn push<P: Copy>(
         &mut self,
         pieces: &mut Pieces<P>,
@@ -167,6 +169,7 @@ impl Snd {
     }
 
     /// Gives the box back when nothing is queued or outstanding.
+    #[inline]
     pub fn rest_if_done<P>(&mut self, pieces: &mut Pieces<P>) {
         if !self.is_busy(false)
             && let Some(busy) = self.busy.take()
@@ -176,6 +179,7 @@ impl Snd {
     }
 
     /// Writes bytes `[at, at + buf.len())`, counted from `una`, all of them queued. Returns their sum.
+    #[inline]
     pub fn fill<A: App>(
         &mut self,
         pieces: &Pieces<A::Piece>,
@@ -217,6 +221,7 @@ impl Snd {
     }
 
     /// The earliest of its timers.
+    #[inline]
     pub fn timer(&self) -> Timer {
         self.busy.as_ref().map_or(Timer::OFF, |busy| {
             busy.rto.min(busy.early).min(busy.pace.timer)
@@ -260,6 +265,7 @@ impl Snd {
     }
 
     /// Something is queued or outstanding.
+    #[inline]
     pub fn is_busy(&self, fin: bool) -> bool {
         fin || self.has_queued() || self.una != self.nxt
     }

@@ -30,19 +30,18 @@ impl Snd {
     pub fn on_predicted_ack(&mut self, now: Instant, info: &AckInfo<'_>, config: &Settings) {
         if let Some(busy) = &mut self.busy {
             let at = stamp(now);
-            let mut oldest = None;
-            for sent in busy.sheet.segments() {
-                let age = sent.age(at);
-                oldest = oldest.or(Some(age));
-                self.carried = self.carried.max(sent.len().min(u32::from(self.mss)) as u16);
-                self.rtt.least(age);
+            let longest = busy.sheet.longest().min(u32::from(self.mss));
+            self.carried = self.carried.max(longest as u16);
+            // Of segments that were sent once each, the last has the shortest round trip.
+            if let Some(last) = busy.sheet.last() {
+                self.rtt.least(last.age(at));
+            }
+            if let Some(first) = busy.sheet.first() {
+                self.rtt.sample(first.age(at));
             }
             let before = (self.una, self.nxt.since(self.una));
             self.una = info.ack;
             self.ecn_end = self.ecn_end.max(info.ack - 1);
-            if let Some(rtt) = oldest {
-                self.rtt.sample(rtt);
-            }
             self.rtt.restore();
             self.open_window(now, before, before.1, config);
             self.resting = millis(now);

@@ -173,6 +173,7 @@ impl Snd {
     }
 
     /// RFC 6298 section 5, with the user timeout before it.
+    #[inline]
     pub(super) fn start_rto(&mut self, now: Instant, config: &Settings) {
         let wait = self.rtt.rto(config);
         if let Some(busy) = &mut self.busy {

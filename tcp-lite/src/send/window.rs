@@ -221,6 +221,7 @@ impl Snd {
 
     /// Before output: whatever is queued or outstanding has the timer running, also when no window lets it out
     /// (then it is the persist timer).
+    #[inline]
     pub fn keep_timer<P>(
         &mut self,
         now: Instant,

@@ -16,27 +16,7 @@ impl Sum {
     /// The sum of `bytes`; an odd last byte counts as if a zero byte followed.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Sum {
-        // In little-endian order, swapped once at the end (RFC 1071 section 2(B)), and in words of 64 bits whose
-        // carries are counted apart: a processor adds a word and the carry of the one before in one instruction.
-        let mut total = 0u64;
-        let mut carries = 0u64;
-        let (blocks, rest) = bytes.as_chunks::<64>();
-        for block in blocks {
-            let (words, _) = block.as_chunks::<8>();
-            let mut carry = false;
-            for word in words {
-                (total, carry) = total.carrying_add(u64::from_le_bytes(*word), carry);
-            }
-            carries += u64::from(carry);
-        }
-        let (words, rest) = rest.as_chunks::<8>();
-        for word in words {
-            let (sum, carry) = total.overflowing_add(u64::from_le_bytes(*word));
-            (total, carries) = (sum, carries + u64::from(carry));
-        }
-        let (sum, carry) = total.overflowing_add(last_word(rest));
-        (total, carries) = (sum, carries + u64::from(carry));
-        Sum(fold((total & 0xffff_ffff) + (total >> 32) + carries).swap_bytes())
+        Sum(fold(total(bytes)).swap_bytes())
     }
 
     /// The sum of `N` bytes, which is known where this is compiled: for addresses and the like.
@@ -99,6 +79,74 @@ impl Sum {
     pub const fn finish(self) -> u16 {
         !self.0
     }
+}
+
+/// A sum in the making: words as they lie in memory, whose carries are added in once, at the end.
+#[derive(Clone, Copy)]
+pub(crate) struct Total(u64);
+
+impl Total {
+    /// Begins with the pseudo-header: see [`pseudo_header`].
+    #[inline]
+    pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Total {
+        let mut total = Total(u64::from((tcp_len as u16).swap_bytes()) + (6 << 8));
+        for addr in [flow.local.addr, flow.remote.addr] {
+            let (words, _) = addr.octets().as_chunks::<4>();
+            for word in words {
+                total.add(*word);
+            }
+        }
+        total
+    }
+
+    /// Bytes at an even distance from what was added before.
+    #[inline]
+    pub fn add(&mut self, word: [u8; 4]) {
+        self.0 += u64::from(u32::from_le_bytes(word));
+    }
+
+    /// The same, already summed.
+    #[inline]
+    pub fn add_sum(&mut self, sum: Sum) {
+        self.0 += u64::from(sum.0.swap_bytes());
+    }
+
+    /// The same, however many.
+    #[inline]
+    pub fn add_all(&mut self, bytes: &[u8]) {
+        self.0 += total(bytes);
+    }
+
+    /// The sum.
+    #[inline]
+    pub fn sum(self) -> Sum {
+        Sum(fold(self.0).swap_bytes())
+    }
+}
+
+/// The sum of `bytes` as words in the order of memory, below 2^34.
+fn total(bytes: &[u8]) -> u64 {
+    // In little-endian order, swapped once at the end (RFC 1071 section 2(B)), and in words of 64 bits whose
+    // carries are counted apart: a processor adds a word and the carry of the one before in one instruction.
+    let mut total = 0u64;
+    let mut carries = 0u64;
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        let mut carry = false;
+        for word in words {
+            (total, carry) = total.carrying_add(u64::from_le_bytes(*word), carry);
+        }
+        carries += u64::from(carry);
+    }
+    let (words, rest) = rest.as_chunks::<8>();
+    for word in words {
+        let (sum, carry) = total.overflowing_add(u64::from_le_bytes(*word));
+        (total, carries) = (sum, carries + u64::from(carry));
+    }
+    let (sum, carry) = total.overflowing_add(last_word(rest));
+    (total, carries) = (sum, carries + u64::from(carry));
+    (total & 0xffff_ffff) + (total >> 32) + carries
 }
 
 /// Up to seven bytes as a little-endian word.

@@ -1,6 +1,5 @@
 //! TCP options: MSS, window scale, SACK-permitted, SACK, timestamps (RFC 9293 3.2, 7323, 2018).
 
-use super::checksum::Sum;
 use super::segment::Malformed;
 use crate::seq::SeqNum;
 
@@ -22,19 +21,16 @@ pub struct Timestamps {
 }
 
 impl Timestamps {
-    /// Writes the option alone, padded, into 12 bytes; returns their sum.
+    /// What stands before the values where the option is alone: two bytes of padding, its kind and length.
+    pub(super) const KIND_PADDED: u32 = u32::from_be_bytes([NOP, NOP, TIMESTAMPS, 10]);
+
+    /// Out of an option field that has them so (RFC 7323 appendix A), and nothing else.
     #[inline]
-    pub(super) fn emit(self, field: &mut [u8]) -> Sum {
-        let words = [
-            u32::from_be_bytes([NOP, NOP, TIMESTAMPS, 10]),
-            self.val,
-            self.ecr,
-        ];
-        let (places, _) = field.as_chunks_mut::<4>();
-        for (place, word) in places.iter_mut().zip(words) {
-            *place = word.to_be_bytes();
-        }
-        Sum::of_words(&words)
+    pub(super) fn alone(field: &[u8]) -> Option<Timestamps> {
+        let field = <&[u8; Options::TIMESTAMPS_LEN]>::try_from(field).ok()?;
+        let (words, _) = field.as_chunks::<4>();
+        let [kind, val, ecr] = [words[0], words[1], words[2]].map(u32::from_be_bytes);
+        (kind == Self::KIND_PADDED).then_some(Timestamps { val, ecr })
     }
 }
 
@@ -97,13 +93,8 @@ impl Options {
     pub fn parse(mut field: &[u8]) -> Result<Options, Malformed> {
         let mut options = Options::default();
         // Nearly every segment of a connection with timestamps looks like this.
-        if let [NOP, NOP, TIMESTAMPS, 10, rest @ ..] = field
-            && rest.len() == 8
-        {
-            options.timestamps = Some(Timestamps {
-                val: be32(rest),
-                ecr: be32(&rest[4..]),
-            });
+        if let Some(ts) = Timestamps::alone(field) {
+            options.timestamps = Some(ts);
             return Ok(options);
         }
         while let [kind, rest @ ..] = field {
@@ -142,14 +133,6 @@ impl Options {
             }
             _ => {}
         }
-    }
-
-    /// The timestamps, where there is no other option: what segments with data have, or none.
-    #[inline]
-    pub(super) fn only_timestamps(&self) -> Option<Timestamps> {
-        let bare = self.mss.is_none() && self.window_scale.is_none();
-        let alone = bare && !self.sack_permitted && self.sack.count == 0;
-        self.timestamps.filter(|_| alone)
     }
 
     /// Bytes that [`Options::emit`] writes: a multiple of 4, at most 40 for every combination this stack sends.
