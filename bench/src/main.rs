@@ -4,6 +4,7 @@ mod apps;
 mod goodput;
 mod handoff;
 mod mem;
+mod peers;
 mod store;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Command {
     Store(store::Options),
     /// What a handoff costs, beside the server alone; needs root
     Handoff(handoff::Options),
+    /// sidestep beside other servers under the same load; `cargo xtask bench` installs them; needs root
+    Peers(peers::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,5 +46,6 @@ fn main() -> ExitCode {
         Command::Apps(options) => apps::run(&options),
         Command::Store(options) => store::run(&options),
         Command::Handoff(options) => handoff::run(&options),
+        Command::Peers(options) => peers::run(&options),
     }
 }

@@ -108,7 +108,7 @@ fn measure(options: &Options) -> io::Result<()> {
         (after - before) >> 20,
         summary.bytes >> 20
     );
-    let running = keeper.start()?;
+    let running = keeper.start(None)?;
     let begun = Instant::now();
     let same = |config: &Config| Ok::<_, sidestep::store::StoreError>(config.clone());
     keeper.change(same).map_err(io::Error::other)?;

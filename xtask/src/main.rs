@@ -1,5 +1,6 @@
 //! Project automation: `cargo xtask <task>`.
 
+mod bench;
 mod bpf;
 mod example;
 mod instructions;
@@ -26,6 +27,7 @@ cargo xtask <task>
                  count the instructions per request; fails when there are more than the committed ones
   mutants        break one rule of TCP at a time: the simulation must notice
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
+  bench [...]    sidestep beside other servers, which it installs; the options of `sidestep-bench peers`, e.g. --quick
   setup          install the system packages that are missing
   servers        install the servers that the compatibility test puts behind sidestep
 ";
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ["instructions", only] => instructions::run(false, only),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
+        ["bench", ref rest @ ..] => bench::run(rest),
         ["demo", ref rest @ ..] => demo(rest),
         ["example", name, ref rest @ ..] => example::run(name, rest),
         ["bpf"] => rebuild(false),

@@ -69,6 +69,14 @@ fn browser() -> Result<()> {
 /// # Errors
 /// A package cannot be had.
 pub fn environment(wanted: &Path, venv: &Path) -> Result<()> {
+    environment_of(Path::new("/usr/bin/python3"), wanted, venv)
+}
+
+/// The same with another Python than the system's.
+///
+/// # Errors
+/// As [`environment`].
+pub fn environment_of(base: &Path, wanted: &Path, venv: &Path) -> Result<()> {
     let (python, made_from) = (venv.join("bin/python"), venv.join("requirements.txt"));
     let list = fs::read(wanted).with_context(|| format!("cannot read {}", wanted.display()))?;
     // It starts no more when the system's Python has moved on to another version.
@@ -76,7 +84,7 @@ pub fn environment(wanted: &Path, venv: &Path) -> Result<()> {
     if starts && fs::read(&made_from).is_ok_and(|had| had == list) {
         return Ok(());
     }
-    let mut make = Command::new("/usr/bin/python3");
+    let mut make = Command::new(base);
     make.args(["-m", "venv", "--clear"]).arg(venv);
     must(make)?;
     let mut install = Command::new(&python);
@@ -114,7 +122,10 @@ fn node(target: &Path) -> Result<()> {
 }
 
 /// Go looks itself whether anything is to be done. Nothing is downloaded: the one module comes from the distribution.
-fn go(source: &Path, target: &Path, program: &str) -> Result<()> {
+///
+/// # Errors
+/// It does not build.
+pub fn go(source: &Path, target: &Path, program: &str) -> Result<()> {
     let mut build = Command::new("go");
     build
         .current_dir(source)
@@ -128,12 +139,17 @@ fn go(source: &Path, target: &Path, program: &str) -> Result<()> {
     must(build)
 }
 
-fn quiet(command: &mut Command) -> bool {
+/// Whether `command` can be run and succeeds.
+pub fn quiet(command: &mut Command) -> bool {
     let command = command.stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
-fn must(command: Command) -> Result<()> {
+/// Runs a command that has to succeed.
+///
+/// # Errors
+/// It does not.
+pub fn must(command: Command) -> Result<()> {
     let shown = crate::show(&command);
     if !step::run("servers", command)? {
         bail!("failed: {shown}");

@@ -149,7 +149,9 @@ impl Daemon {
             live: keeper.live().clone(),
         };
         let taps = Taps::new(workers.iter().map(Worker::tap));
-        let in_step = keeper.start().map_err(StartError::Thread)?;
+        let in_step = keeper
+            .start(worker::spare_cores(workers.len()))
+            .map_err(StartError::Thread)?;
         let mut daemon = Self {
             keeper,
             _in_step: in_step,

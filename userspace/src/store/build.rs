@@ -1,9 +1,11 @@
 //! Builds a snapshot from a configuration.
 
-use super::load::{Loaded, Loader};
+use super::load::{Before, Loaded, Loader};
+use super::paths::Paths;
 use super::resource::{self, Resource};
 use super::routes::{Register, RouteId, RouteName};
 use super::tree::{Content, Tree};
+use super::walk::Directory;
 use super::{
     Base, ByteMap, Found, LayoutError, Prefix, PrefixKind, Response, ResponseId, SiteIndex,
     SiteTable, Snapshot, Variants,
@@ -14,8 +16,7 @@ use crate::cache::{self, Caches};
 use crate::http::{ALLOW, Status};
 use foldhash::fast::FixedState;
 use sidestep_config::{CachePath, CacheRoute, Config, HostPattern, Site, StaticRoute};
-use std::collections::HashMap;
-use std::hash::BuildHasher as _;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -77,7 +78,7 @@ impl Snapshot {
     /// # Errors
     /// A root that cannot be read; an answer or a number of answers beyond what ids and offsets can name.
     pub fn build(config: &Config) -> Result<Self, StoreError> {
-        Self::build_with(config, &Loader::new(None), Builder::default())
+        Self::build_with(config, &Loader::new(None, None), &Listed::default())
     }
 
     /// The same, sharing each response that is in `self` already.
@@ -85,19 +86,24 @@ impl Snapshot {
     /// # Errors
     /// Those of [`Snapshot::build`].
     pub fn rebuild(&self, config: &Config) -> Result<Self, StoreError> {
-        let known = self.all().map(|known| (hash(known), known.clone()));
-        let builder = Builder {
-            known: known.collect(),
-            ..Builder::default()
-        };
-        Self::build_with(config, &Loader::new(Some(self)), builder)
+        Self::build_with(config, &Loader::new(Some(self), None), &Listed::default())
     }
 
-    fn build_with(
+    /// The same with `loader`. What of the trees is in `listed` is not listed again.
+    pub(super) fn build_with(
         config: &Config,
         loader: &Loader<'_>,
-        mut builder: Builder,
+        listed: &Listed,
     ) -> Result<Self, StoreError> {
+        loader.run(|| Self::build_here(config, loader, listed))
+    }
+
+    fn build_here(
+        config: &Config,
+        loader: &Loader<'_>,
+        listed: &Listed,
+    ) -> Result<Self, StoreError> {
+        let mut builder = Builder::default();
         for status in Status::ALL {
             builder.refusal(status)?;
         }
@@ -125,7 +131,7 @@ impl Snapshot {
                     }
                 }
             }
-            base.sites.push(builder.site(loader, site)?);
+            base.sites.push(builder.site(loader, listed, index, site)?);
         }
         base.bytes = builder
             .responses
@@ -133,6 +139,7 @@ impl Snapshot {
             .map(|r| r.bytes().len() as u64)
             .sum();
         base.responses = builder.responses;
+        base.responses.shrink_to_fit();
         base.variants = builder.variants;
         base.not_found = builder.not_found;
         base.routes = builder.routes.names().into();
@@ -159,14 +166,11 @@ fn caches(config: &Config, names: &[RouteName], caches: &HashMap<RouteId, CacheR
     Caches::new(config.limits.cache_memory, routes)
 }
 
-fn hash(response: &Response) -> u64 {
-    FixedState::default().hash_one(response.bytes())
-}
+/// The directories of static trees, by the positions of their sites, and of their routes in those.
+pub(super) type Listed = BTreeMap<(SiteIndex, usize), Vec<Directory>>;
 
 #[derive(Default)]
 struct Builder {
-    /// Responses that there are already, by their hash.
-    known: HashMap<u64, Response, FixedState>,
     responses: Vec<Response>,
     variants: Variants,
     not_found: HashMap<RouteId, ResponseId, FixedState>,
@@ -181,11 +185,7 @@ impl Builder {
         if Layer::of(ResponseId(id)).is_some() {
             return Err(StoreError::TooMany);
         }
-        let known = (!self.known.is_empty()).then(|| self.known.get(&hash(&response)));
-        self.responses.push(match known.flatten() {
-            Some(known) if *known == response => known.clone(),
-            _ => response,
-        });
+        self.responses.push(response);
         Ok(ResponseId(id))
     }
 
@@ -215,7 +215,13 @@ impl Builder {
         self.add(answer.map_err(|why| StoreError::layout(b"", why))?)
     }
 
-    fn site(&mut self, loader: &Loader<'_>, site: &Site) -> Result<SiteTable, StoreError> {
+    fn site(
+        &mut self,
+        loader: &Loader<'_>,
+        listed: &Listed,
+        index: SiteIndex,
+        site: &Site,
+    ) -> Result<SiteTable, StoreError> {
         let mut table = SiteTable::default();
         let host = site.hosts.first().map(ToString::to_string);
         let host = host.as_deref().unwrap_or_default();
@@ -224,18 +230,14 @@ impl Builder {
             let body = route.body.as_bytes();
             let answer = resource::answer(route.status, &route.content_type, &route.headers, body);
             let id = self.add(answer.map_err(|why| StoreError::layout(&route.path, why))?)?;
-            table
-                .paths
-                .insert(route.path.as_slice().into(), (at, Found::Response(id)));
+            table.paths.insert(&route.path, at, Found::Response(id))?;
         }
         for route in &site.caches {
             match &route.path {
                 CachePath::Exact(path) => {
                     let at = self.routes.add(host, path, false);
                     self.caches.insert(at, route.clone());
-                    table
-                        .paths
-                        .insert(path.as_slice().into(), (at, Found::Cached));
+                    table.paths.insert(path, at, Found::Cached)?;
                 }
                 CachePath::Prefix(prefix) => {
                     let at = self.routes.add(host, prefix, true);
@@ -261,8 +263,10 @@ impl Builder {
         table
             .prefixes
             .sort_by_key(|prefix| std::cmp::Reverse(prefix.path.len()));
-        for (route, &at) in statics() {
-            self.tree(loader, &mut table, route, at)?;
+        let before = loader.before(&site.hosts);
+        for (n, (route, &at)) in statics().enumerate() {
+            let listed = listed.get(&(index, n));
+            self.tree(loader, listed, before, &mut table, route, at)?;
             self.page_of_404(route, at)?;
         }
         // Last, because the path of a root without its slash lies outside of it: what another route has there goes
@@ -272,46 +276,63 @@ impl Builder {
             let learned = table
                 .owner(outside)
                 .is_some_and(|prefix| prefix.kind == PrefixKind::Cached);
-            if !learned && table.paths.contains_key(route.path.as_slice()) {
-                self.redirect(&mut table, &route.path, at)?;
+            if !learned && table.paths.contains(&route.path) {
+                self.redirect(&mut table.paths, &route.path, at)?;
             }
         }
+        table.paths.shrink();
         Ok(table)
     }
 
     fn tree(
         &mut self,
         loader: &Loader<'_>,
+        listed: Option<&Vec<Directory>>,
+        before: Option<Before<'_>>,
         table: &mut SiteTable,
         route: &StaticRoute,
         at: RouteId,
     ) -> Result<(), StoreError> {
         let tree = Tree::open(route)?;
-        let mut index_suffix = route.index.clone().into_bytes();
-        index_suffix.insert(0, b'/');
-        // What lies under a longer prefix belongs to that one.
-        let is_own = |name: &Vec<u8>| {
-            let path = [route.path.as_slice(), name].concat();
-            let owner = table.owner(&path);
-            owner.is_some_and(|prefix| *prefix.path == *route.path)
+        let own;
+        let directories = match listed {
+            Some(listed) => listed,
+            None => {
+                own = loader.list(&tree, &());
+                &own
+            }
         };
-        let names: Vec<_> = tree.names().filter(is_own).collect();
-        loader.all(&tree, &names, |name, loaded| {
-            let path = [route.path.as_slice(), name].concat();
+        let SiteTable { paths, prefixes } = table;
+        let files = directories.iter().map(Directory::len).sum();
+        let beginnings = directories
+            .iter()
+            .map(|d| d.len() * (route.path.len() + d.path.len()));
+        let names = directories.iter().map(Directory::bytes);
+        paths.reserve(files, beginnings.chain(names).sum());
+        self.responses.reserve(files);
+        // What lies under a longer prefix belongs to that one.
+        let others = prefixes.iter().filter(|p| p.path.len() > route.path.len());
+        let others: Vec<&[u8]> = others
+            .map(|prefix| &*prefix.path)
+            .filter(|path| path.starts_with(&route.path))
+            .collect();
+        let is_own = |path: &[u8]| !others.iter().any(|other| path.starts_with(other));
+        let mut path = route.path.clone();
+        let index_suffix = [b"/", route.index.as_bytes()].concat();
+        loader.all(&tree, directories, before, is_own, |name, loaded| {
+            path.truncate(route.path.len());
+            path.extend_from_slice(name);
             let found = match loaded {
                 Loaded::TooLarge => Found::TooLarge,
                 Loaded::Resource(resource) => Found::Response(self.add_resource(resource)?),
             };
-            // `or_insert`: inline responses and cached paths are there already, and go first.
-            table
-                .paths
-                .entry(path.as_slice().into())
-                .or_insert((at, found));
+            // Inline responses and cached paths are there already, and go first.
+            paths.insert(&path, at, found)?;
             if path.ends_with(&index_suffix) {
                 let directory = &path[..path.len() - route.index.len()];
-                table.paths.entry(directory.into()).or_insert((at, found));
+                paths.insert(directory, at, found)?;
                 if directory != route.path {
-                    self.redirect(table, directory, at)?;
+                    self.redirect(paths, directory, at)?;
                 }
             }
             Ok(())
@@ -324,7 +345,7 @@ impl Builder {
             return Ok(());
         };
         let name = page.as_os_str().as_bytes();
-        match Tree::open(route)?.read(name) {
+        match Tree::open(route)?.read(name, Vec::new()) {
             Ok(Content::File(file)) => {
                 let answer = resource::not_found(route, name, &file.body);
                 let id = self.add(answer.map_err(|why| StoreError::layout(name, why))?)?;
@@ -341,20 +362,19 @@ impl Builder {
     /// Redirects the path of `directory` without its final slash, unless something else is there.
     fn redirect(
         &mut self,
-        table: &mut SiteTable,
+        paths: &mut Paths,
         directory: &[u8],
         at: RouteId,
     ) -> Result<(), StoreError> {
         let Some(path) = directory.strip_suffix(b"/").filter(|path| !path.is_empty()) else {
             return Ok(());
         };
-        if table.paths.contains_key(path) {
+        if paths.contains(path) {
             return Ok(());
         }
         let location = path::encode(directory);
         let answer = resource::redirect(&location);
         let id = self.add(answer.map_err(|why| StoreError::layout(path, why))?)?;
-        table.paths.insert(path.into(), (at, Found::Redirect(id)));
-        Ok(())
+        paths.insert(path, at, Found::Redirect(id))
     }
 }

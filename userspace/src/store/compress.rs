@@ -8,7 +8,7 @@ use std::io::{self, Read, Write as _};
 /// Below this, content is not compressed: with its head it leaves in one segment of an Ethernet either way (1,460
 /// bytes), and clients would only have work from it. Far above, pages of a few KiB would take more segments than they
 /// need.
-const MIN: usize = 1024;
+pub(super) const MIN: usize = 1024;
 
 /// How hard each coding tries, once for each file that is loaded. 18 MB of 2,148 pages, scripts and texts of 1 to 64 KiB
 /// took one core 0.26 s with gzip 6 (to 32.4 %), 0.93 s with brotli 5 (30.3 %) and 0.27 s with zstd 6 (32.3 %):

@@ -13,6 +13,7 @@ mod load;
 mod media;
 mod overlay;
 mod path;
+mod paths;
 mod refresh;
 mod render;
 mod resource;
@@ -21,6 +22,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walk;
 mod watch;
 
 pub use build::{StoreError, check};
@@ -41,6 +43,8 @@ use crate::reason::NotOurs;
 use crate::worker::Now;
 use foldhash::fast::FixedState;
 use overlay::{Layer, Overlay};
+use paths::Paths;
+use sidestep_config::HostPattern;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -94,7 +98,7 @@ type Variants = HashMap<ResponseId, Box<[(Coding, ResponseId)]>, FixedState>;
 #[derive(Default)]
 struct SiteTable {
     /// Inline responses, cached paths, and each file under the path that leads to it.
-    paths: ByteMap<(RouteId, Found)>,
+    paths: Paths,
     /// Prefixes of static trees and cached paths, the longest first. A path belongs to the first one it begins with,
     /// and to no other even if it is missing there.
     prefixes: Vec<Prefix>,
@@ -114,7 +118,7 @@ enum PrefixKind {
 
 impl SiteTable {
     fn find(&self, key: &[u8]) -> (RouteId, Found) {
-        if let Some(&found) = self.paths.get(key) {
+        if let Some(found) = self.paths.get(key) {
             return found;
         }
         match self.owner(key) {
@@ -276,14 +280,11 @@ impl Snapshot {
         self.response(rendering.id).fill(rendering, offset, buf);
     }
 
-    /// The files of the base that there are variants of: the entity tag of each, and its content in other codings.
-    fn coded(&self) -> impl Iterator<Item = (&[u8], Vec<(Coding, &[u8])>)> {
-        self.base.variants.iter().filter_map(|(&id, variants)| {
-            let coded = variants
-                .iter()
-                .map(|&(coding, id)| (coding, self.response(id).body()));
-            Some((self.validators(id).etag?, coded.collect()))
-        })
+    /// What `key` leads to but for what was put in front of it.
+    fn loaded(&self, site: SiteIndex, key: &[u8]) -> Option<Found> {
+        let changed = self.files.find(site, key);
+        let found = changed.or_else(|| self.base.sites[site as usize].paths.get(key));
+        found.map(|(_, found)| found)
     }
 
     /// How many responses there are, refusals included.
@@ -300,14 +301,18 @@ impl Snapshot {
             Some(Layer::Learned) => self.learned.response(LearnedId(id.0 & !overlay::LAYER)),
         }
     }
-
-    /// Every response of files and the configuration.
-    fn all(&self) -> impl Iterator<Item = &Response> {
-        self.base.responses.iter().chain(self.files.all())
-    }
 }
 
 impl Base {
+    /// The site of this very pattern.
+    fn site_of(&self, pattern: &HostPattern) -> Option<SiteIndex> {
+        match pattern {
+            HostPattern::Any => self.any,
+            HostPattern::Exact(name) => self.exact.get(name.as_bytes()).copied(),
+            HostPattern::Suffix(suffix) => self.suffixes.get(suffix.as_bytes()).copied(),
+        }
+    }
+
     /// The site of the most specific pattern: the exact name, else the longest suffix, else `*`.
     fn site(&self, host: &[u8]) -> Option<SiteIndex> {
         let mut scratch = [0; MAX_HOST];

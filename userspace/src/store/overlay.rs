@@ -117,11 +117,6 @@ impl Overlay {
         &self.changed(id).variants
     }
 
-    /// All of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Response> {
-        self.responses.iter().map(|changed| &changed.response)
-    }
-
     /// How many paths have changed.
     pub(super) fn len(&self) -> usize {
         self.sites.values().map(|paths| paths.size()).sum()

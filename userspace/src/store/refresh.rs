@@ -80,8 +80,8 @@ impl Snapshot {
         };
         let begin = [route.path.as_slice(), dir].concat();
         let table = &self.base.sites[site as usize];
-        let base = table.paths.iter().map(|(key, &(route, _))| (key, route));
-        let keys = base.chain(self.files.keys(site));
+        let changed = self.files.keys(site).map(|(key, route)| (&**key, route));
+        let keys = table.paths.iter().chain(changed);
         keys.filter(|(key, route)| *route == id && key.starts_with(&begin))
             .map(|(key, _)| {
                 let mut name = key[route.path.len()..].to_vec();
@@ -108,7 +108,7 @@ impl Snapshot {
         let id = prefix.route;
         let table = &self.base.sites[site as usize];
         // Another route has it: inline, learned, or a longer prefix.
-        let others = table.paths.get(&*key).is_some_and(|(own, _)| *own != id)
+        let others = table.paths.get(&key).is_some_and(|(own, _)| own != id)
             || table.owner(&key).is_none_or(|owner| owner.route != id);
         if others {
             return Ok(None);

@@ -1,16 +1,17 @@
 //! Reads a directory tree.
 
 use super::StoreError;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use sidestep_config::StaticRoute;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
-use std::time::UNIX_EPOCH;
-use walkdir::{DirEntry, WalkDir};
 
 /// The tree of a static route.
 pub struct Tree<'r> {
@@ -82,68 +83,71 @@ impl<'r> Tree<'r> {
         &self.root
     }
 
-    /// The path from the root, without leading slash, of everything that may be served, in order. What cannot be listed
-    /// is logged.
-    pub fn names(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.names_in(b"")
+    /// Whether a name is one that is served.
+    pub(super) fn shows(&self, name: &[u8]) -> bool {
+        self.route.hidden || !is_hidden(OsStr::from_bytes(name))
     }
 
-    /// The same of what is in the directory `dir`, a path from the root, and below it.
-    pub(super) fn names_in(&self, dir: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-        self.entries(dir).filter_map(|entry| {
-            let name = entry.path().strip_prefix(&self.root).ok()?;
-            let is_file = entry.file_type().is_file();
-            is_file.then(|| name.as_os_str().as_bytes().to_vec())
-        })
-    }
-
-    /// The directory `dir`, a path from the root, and everything in it and below it that is not hidden.
-    pub(super) fn entries(&self, dir: &[u8]) -> impl Iterator<Item = DirEntry> {
-        WalkDir::new(self.root.join(OsStr::from_bytes(dir)))
-            .follow_links(true)
-            .sort_by_file_name()
-            .into_iter()
-            .filter_entry(|entry| {
-                let shown = self.route.hidden || !is_hidden(entry.file_name());
-                entry.path() == self.root || (shown && self.stays_within(entry))
-            })
-            .filter_map(|entry| {
-                let log = |e: &_| log::warn!("left out of the static tree: {e}");
-                entry.inspect_err(log).ok()
-            })
-    }
-
-    /// So that what lies outside is not even listed. What counts is what [`Tree::read`] opens.
-    fn stays_within(&self, entry: &DirEntry) -> bool {
-        if self.route.follow_symlinks || !entry.path_is_symlink() {
-            return true;
+    /// Whether what was opened lies where it may.
+    pub(super) fn has(&self, opened: BorrowedFd<'_>) -> io::Result<bool> {
+        if self.route.follow_symlinks {
+            return Ok(true);
         }
-        let target = entry.path().canonicalize();
-        let stays = target.is_ok_and(|target| target.starts_with(&self.root));
+        let path = fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
+        Ok(path.starts_with(&self.root))
+    }
+
+    /// Whether the link `path` may be followed; else that is said. So that what lies outside is not even listed. What
+    /// counts is what [`Tree::read`] opens.
+    pub(super) fn stays_within(&self, path: &Path) -> bool {
+        let target = |path: &Path| path.canonicalize();
+        let stays = self.route.follow_symlinks
+            || target(path).is_ok_and(|target| target.starts_with(&self.root));
         if !stays {
             log::warn!(
                 "{} is a link out of the static root: left out",
-                entry.path().display()
+                path.display()
             );
         }
         stays
     }
 
-    /// Reads the file called `name`, a path from the root.
+    /// Reads the file called `name`, a path from the root, into `buffer`, which is emptied first.
     ///
     /// # Errors
     /// It is not to be served.
-    pub fn read(&self, name: &[u8]) -> Result<Content, LeftOut> {
+    pub fn read(&self, name: &[u8], buffer: Vec<u8>) -> Result<Content, LeftOut> {
         let name = Path::new(OsStr::from_bytes(name));
         for part in name.components() {
             match part {
-                Component::Normal(part) if self.route.hidden || !is_hidden(part) => {}
+                Component::Normal(part) if self.shows(part.as_bytes()) => {}
                 Component::Normal(_) => return Err(LeftOut::Hidden),
                 _ => return Err(LeftOut::Outside),
             }
         }
+        let path = self.root.join(name);
+        self.settled(buffer, || {
+            // Without O_NONBLOCK a pipe would wait for somebody to write.
+            let file = fs::OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(&path)?;
+            // Of the file that was opened, so that no link can be put in between.
+            match self.has(file.as_fd())? {
+                true => Ok(file),
+                false => Err(LeftOut::Outside),
+            }
+        })
+    }
+
+    /// Reads what `open` opens until nobody writes to it meanwhile.
+    fn settled(
+        &self,
+        mut buffer: Vec<u8>,
+        open: impl Fn() -> Result<fs::File, LeftOut>,
+    ) -> Result<Content, LeftOut> {
         for _ in 0..READS {
-            if let Some(content) = self.read_once(&self.root.join(name))? {
+            if let Some(content) = self.read_once(open()?, &mut buffer)? {
                 return Ok(content);
             }
         }
@@ -151,39 +155,90 @@ impl<'r> Tree<'r> {
     }
 
     /// `None` if the file was written to meanwhile: half of it may be old.
-    fn read_once(&self, path: &Path) -> Result<Option<Content>, LeftOut> {
-        // Without O_NONBLOCK a pipe would wait for somebody to write.
-        let mut file = fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)?;
+    fn read_once(
+        &self,
+        mut file: fs::File,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<Content>, LeftOut> {
         let before = file.metadata()?;
         if !before.is_file() {
             return Err(LeftOut::NotAFile);
         }
-        // Of the file that was opened, so that no link can be put in between.
-        let opened = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        if !self.route.follow_symlinks && !opened.starts_with(&self.root) {
-            return Err(LeftOut::Outside);
-        }
-        let max = self.route.max_object;
-        if before.len() > max {
+        if before.len() > self.route.max_object {
             return Ok(Some(Content::TooLarge));
         }
-        let mut body = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0) + 1);
-        (&mut file).take(max + 1).read_to_end(&mut body)?;
+        // `max_object` is bounded by what a response can be.
+        buffer.resize(usize::try_from(before.len()).unwrap_or(0), 0);
+        let mut len = 0;
+        while len < buffer.len() {
+            match file.read(&mut buffer[len..]) {
+                Ok(0) => break,
+                Ok(more) => len += more,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        // What has grown or shrunk since has another length now.
         let after = file.metadata()?;
-        let stamp = |m: &fs::Metadata| (m.len(), m.mtime(), m.mtime_nsec(), m.ctime_nsec());
-        if stamp(&before) != stamp(&after) || body.len() as u64 != after.len() {
+        let stamp = |m: &fs::Metadata| {
+            let nanoseconds = (m.mtime_nsec(), m.ctime_nsec());
+            (m.len(), m.mtime(), m.ctime(), nanoseconds)
+        };
+        if stamp(&before) != stamp(&after) || len != buffer.len() {
             return Ok(None);
         }
-        let modified = after.modified()?.duration_since(UNIX_EPOCH);
         Ok(Some(Content::File(File {
-            body,
-            modified: modified
-                .ok()
-                .and_then(|since| u32::try_from(since.as_secs()).ok()),
+            body: std::mem::take(buffer),
+            modified: u32::try_from(after.mtime()).ok(),
         })))
+    }
+}
+
+/// A directory of a tree, to read many of its files.
+pub(super) struct Folder<'t> {
+    tree: &'t Tree<'t>,
+    path: &'t [u8],
+    /// `None`: it cannot be opened any more, which each of its files will say.
+    dir: Option<OwnedFd>,
+}
+
+impl<'t> Folder<'t> {
+    /// The directory `path`, a path from the root: empty, or with a slash at its end. One that [`walk`](super::walk)
+    /// has found: its name is not looked at again.
+    pub(super) fn open(tree: &'t Tree<'t>, path: &'t [u8]) -> Self {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let full = tree.root.join(OsStr::from_bytes(path));
+        let dir = nix::fcntl::open(&full, flags, Mode::empty()).ok();
+        let dir = dir.filter(|dir| tree.has(dir.as_fd()).unwrap_or(false));
+        Self { tree, path, dir }
+    }
+
+    /// As [`Tree::read`], of a name in the directory.
+    ///
+    /// # Errors
+    /// It is not to be served.
+    pub(super) fn read(&self, name: &[u8], buffer: Vec<u8>) -> Result<Content, LeftOut> {
+        let slowly = |buffer| self.tree.read(&[self.path, name].concat(), buffer);
+        let Some(dir) = &self.dir else {
+            return slowly(buffer);
+        };
+        // What is no link lies where its directory does, and that was looked at.
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let open = || match openat(dir, name, flags, Mode::empty()) {
+            Ok(file) => Ok(Some(fs::File::from(file))),
+            Err(Errno::ELOOP) => Ok(None),
+            Err(e) => Err(LeftOut::from(io::Error::from(e))),
+        };
+        match open()? {
+            None => slowly(buffer),
+            Some(first) => {
+                let first = std::cell::Cell::new(Some(first));
+                self.tree.settled(buffer, || match first.take() {
+                    Some(file) => Ok(file),
+                    None => open()?.ok_or(LeftOut::Changing),
+                })
+            }
+        }
     }
 }
 

@@ -318,6 +318,19 @@ impl Worker {
     }
 }
 
+/// The cores that the calling thread may run on and that none of so many workers is [pinned](pin) to; `None`: there are
+/// none, or that cannot be told.
+pub fn spare_cores(workers: usize) -> Option<CpuSet> {
+    let allowed = nix::sched::sched_getaffinity(Pid::from_raw(0)).ok()?;
+    let cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
+    let mut spare = CpuSet::new();
+    let mut any = false;
+    for core in cores.skip(workers) {
+        any |= spare.set(core).is_ok();
+    }
+    any.then_some(spare)
+}
+
 /// Pins the calling thread to the `n`th (round robin) of the cores that it may run on.
 ///
 /// # Errors

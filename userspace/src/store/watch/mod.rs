@@ -6,11 +6,13 @@
 
 mod notes;
 
-use super::load::Loader;
+use super::load::{Loader, stand_back};
 use super::refresh::{self, Unsettled};
 use super::tree::Tree;
+use super::walk::Directory;
 use super::{Live, Snapshot, StoreError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CpuSet;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags as Mask, InotifyEvent};
 use notes::{Notes, Place};
@@ -102,6 +104,8 @@ struct Kept {
     pending: BTreeMap<(At, Vec<u8>), Instant>,
     rescan: Option<Rescan>,
     watching: Watching,
+    /// Cores without workers, where files are read while there are workers.
+    spare: Option<CpuSet>,
 }
 
 /// All trees are to be read again.
@@ -117,13 +121,16 @@ impl Keeper {
     /// # Errors
     /// Those of [`Snapshot::build`].
     pub fn open(config: &Config) -> Result<Self, StoreError> {
-        let notes = Notes::open(config);
-        let live = Arc::new(Live::new(Snapshot::build(config)?));
+        let loader = Loader::new(None, None);
+        let (notes, listed) = loader.run(|| Notes::open(config, &loader));
+        let snapshot = Snapshot::build_with(config, &loader, &listed)?;
+        let live = Arc::new(Live::new(snapshot));
         let mut kept = Kept {
             config: config.clone(),
             pending: BTreeMap::new(),
             rescan: None,
             watching: Watching::default(),
+            spare: None,
             notes,
         };
         kept.look_at_limit(&live, Duration::ZERO);
@@ -158,15 +165,20 @@ impl Keeper {
         Ok(())
     }
 
-    /// Keeps the store in step, on a thread of its own, until the result is dropped.
+    /// Keeps the store in step, on a thread of its own, until the result is dropped. From now on files are read on the
+    /// cores of `spare`, if there are any.
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub fn start(self: &Arc<Self>) -> io::Result<Running> {
+    pub fn start(self: &Arc<Self>, spare: Option<CpuSet>) -> io::Result<Running> {
+        self.lock().spare = spare;
         let keeper = self.clone();
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || keeper.run())?;
+            .spawn(move || {
+                stand_back(spare);
+                keeper.run();
+            })?;
         Ok(Running {
             keeper: self.clone(),
             thread: Some(thread),
@@ -328,8 +340,8 @@ impl Kept {
             && let Ok(tree) = Tree::open(&route)
         {
             // Watched first: what is made meanwhile is either found or told.
-            self.notes.add(at, &tree, dir);
-            names.extend(tree.names_in(dir));
+            let directories = self.notes.add(at, &tree, dir);
+            names.extend(directories.iter().flat_map(Directory::names));
             if self.notes.is_linked(at) {
                 self.read_all_again(now, SETTLE);
             }
@@ -400,8 +412,10 @@ impl Kept {
     #[expect(clippy::disallowed_methods, reason = "loads files, not packets")]
     fn read(&mut self, live: &Live, config: Config) -> Result<(), StoreError> {
         let begun = Instant::now();
-        let notes = Notes::open(&config);
-        let snapshot = live.current().get().rebuild(&config).inspect_err(|e| {
+        let last = live.current().get();
+        let loader = Loader::new(Some(&last), self.spare);
+        let (notes, listed) = loader.run(|| Notes::open(&config, &loader));
+        let snapshot = Snapshot::build_with(&config, &loader, &listed).inspect_err(|e| {
             let error = Some(e.to_string());
             if self.watching.error != error {
                 log::error!("{e}; what was read before is kept");

@@ -1,14 +1,16 @@
 //! What inotify(7) is told to watch: every directory of every static tree, and where links lead.
 
 use super::At;
+use crate::store::build::Listed;
+use crate::store::load::Loader;
 use crate::store::tree::Tree;
+use crate::store::walk::{Directory, Observer, walk};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use sidestep_config::Config;
 use std::collections::{HashMap, HashSet};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const EVENTS: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MODIFY)
@@ -41,8 +43,8 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Watches the trees of `config`, as far as they can be.
-    pub(super) fn open(config: &Config) -> Self {
+    /// Watches the trees of `config`, as far as they can be, and lists them on the way.
+    pub(super) fn open(config: &Config, loader: &Loader<'_>) -> (Self, Listed) {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC);
         let mut notes = Self {
             limit: inotify
@@ -53,12 +55,15 @@ impl Notes {
             places: HashMap::new(),
             linked: HashSet::new(),
         };
+        let mut listed = Listed::new();
         for (at, route) in At::all(config) {
+            // One that cannot be opened is an error to who reads it.
             if let Ok(tree) = Tree::open(route) {
-                notes.add(at, &tree, b"");
+                let adding = notes.adding(at);
+                listed.insert((at.site, at.route), loader.list(&tree, &adding));
             }
         }
-        notes
+        (notes, listed)
     }
 
     /// To be polled.
@@ -112,29 +117,16 @@ impl Notes {
         all
     }
 
-    /// Watches the directory `dir` of `tree` and all below it.
-    pub(super) fn add(&mut self, at: At, tree: &Tree<'_>, dir: &[u8]) {
-        for entry in tree.entries(dir) {
-            let path = entry.path();
-            if entry.path_is_symlink() {
-                self.linked.insert(at);
-                if let Ok(target) = path.canonicalize()
-                    && let Some(parent) = target.parent()
-                {
-                    self.watch(parent, Place::Target);
-                }
-            }
-            if !entry.file_type().is_dir() {
-                continue;
-            }
-            let Ok(name) = path.strip_prefix(tree.root()) else {
-                continue;
-            };
-            let mut name = name.as_os_str().as_bytes().to_vec();
-            if !name.is_empty() {
-                name.push(b'/');
-            }
-            self.watch(path, Place::Within(at, name));
+    /// Watches the directory `dir` of `tree` and all below it, and lists them.
+    pub(super) fn add(&mut self, at: At, tree: &Tree<'_>, dir: &[u8]) -> Vec<Directory> {
+        let adding = self.adding(at);
+        walk(tree, dir, None, &adding)
+    }
+
+    fn adding(&mut self, at: At) -> Adding<'_> {
+        Adding {
+            notes: Mutex::new(self),
+            at,
         }
     }
 
@@ -173,5 +165,34 @@ impl Notes {
             }
             !places.is_empty()
         });
+    }
+}
+
+/// Watches what a walk finds.
+struct Adding<'n> {
+    notes: Mutex<&'n mut Notes>,
+    at: At,
+}
+
+impl<'n> Adding<'n> {
+    fn notes(&self) -> MutexGuard<'_, &'n mut Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Adding<'_> {
+    fn directory(&self, path: &Path, name: &[u8]) {
+        self.notes()
+            .watch(path, Place::Within(self.at, name.to_vec()));
+    }
+
+    fn link(&self, path: &Path) {
+        let mut notes = self.notes();
+        notes.linked.insert(self.at);
+        if let Ok(target) = path.canonicalize()
+            && let Some(parent) = target.parent()
+        {
+            notes.watch(parent, Place::Target);
+        }
     }
 }

@@ -31,7 +31,7 @@ fn tended(more: impl Fn(&Path) -> String) -> Tended {
     Tended {
         root,
         config,
-        _running: keeper.start().unwrap(),
+        _running: keeper.start(None).unwrap(),
         keeper,
     }
 }
@@ -41,8 +41,9 @@ fn all(snapshot: &Snapshot) -> BTreeMap<Vec<u8>, String> {
     let table = &snapshot.base.sites[0];
     let keys = table
         .paths
-        .keys()
-        .chain(snapshot.files.keys(0).map(|(key, _)| key));
+        .iter()
+        .map(|(key, _)| key)
+        .chain(snapshot.files.keys(0).map(|(key, _)| &**key));
     keys.filter_map(|key| {
         let text = |id| {
             let response = snapshot.response(id);

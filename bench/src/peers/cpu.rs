@@ -1,0 +1,213 @@
+//! What the cores did, and what processes took.
+
+use serde::Serialize;
+use sidestep_tests::clock::{now, poll_for};
+use sidestep_tests::net::Host;
+use sidestep_tests::process::{self, Finished, Process};
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// How often the cores are looked at while a generator runs.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What of a generator's time is left out at both ends: there it starts, connects and prints.
+const MARGIN: f64 = 0.04;
+
+/// Time beyond its own that a generator may take to start and end, and for what hangs.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Ticks per second of /proc/stat (`USER_HZ`, the same on every Linux of today).
+const TICKS: f64 = 100.0;
+
+/// Seconds of one core since boot, or between two looks, out of /proc/stat: ticks of 10 ms that the kernel samples.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Core {
+    pub user: f64,
+    pub system: f64,
+    /// Interrupts of both kinds.
+    pub softirq: f64,
+    /// With time that the hypervisor gave to others.
+    pub idle: f64,
+}
+
+impl Core {
+    pub(super) fn busy(&self) -> f64 {
+        self.user + self.system + self.softirq
+    }
+
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            user: self.user - before.user,
+            system: self.system - before.system,
+            softirq: self.softirq - before.softirq,
+            idle: self.idle - before.idle,
+        }
+    }
+
+    /// Shares in per cent: user, system, softirq, idle.
+    pub(super) fn shares(&self) -> [f64; 4] {
+        let all = (self.busy() + self.idle).max(f64::MIN_POSITIVE);
+        [self.user, self.system, self.softirq, self.idle].map(|part| 100.0 * part / all)
+    }
+}
+
+/// The cores `wanted`, in this order.
+pub(super) fn cores(wanted: [usize; 2]) -> [Core; 2] {
+    let text = fs::read_to_string("/proc/stat").expect("/proc/stat");
+    wanted.map(|core| {
+        let name = format!("cpu{core} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
+        let ticks: Vec<f64> = line
+            .unwrap_or_else(|| panic!("no core {core}"))
+            .split_whitespace()
+            .map(|number| number.parse::<f64>().expect("a number") / TICKS)
+            .collect();
+        // proc_stat(5): user nice system idle iowait irq softirq steal.
+        Core {
+            user: ticks[0] + ticks[1],
+            system: ticks[2],
+            softirq: ticks[5] + ticks[6],
+            idle: ticks[3] + ticks[4] + ticks[7],
+        }
+    })
+}
+
+/// What a measurement took, out of the middle of the generator's time.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Spent {
+    /// Seconds that it is of.
+    pub seconds: f64,
+    /// The server's core and the generator's.
+    pub cores: [Core; 2],
+    /// Processor seconds of all processes on the server's host.
+    pub server: f64,
+    /// Processor seconds of the generator's process.
+    pub generator: f64,
+    /// Processor seconds of the kernel's own threads for softirqs on the two cores.
+    pub ksoftirqd: [f64; 2],
+}
+
+/// Who is watched while a generator runs. Processes by themselves, and not only their cores: what else runs on the machine
+/// must not count.
+pub(super) struct Watch {
+    cores: [usize; 2],
+    server: Vec<u32>,
+    ksoftirqd: [Option<u32>; 2],
+}
+
+impl Watch {
+    /// Watches all that runs on `host`.
+    pub(super) fn new(host: &Host, cores: [usize; 2]) -> Self {
+        let mut pids = Command::new("ip");
+        pids.args(["netns", "pids", host.name()]);
+        let text = process::must(pids, GRACE);
+        Self {
+            cores,
+            server: text.lines().filter_map(|id| id.parse().ok()).collect(),
+            ksoftirqd: cores.map(ksoftirqd),
+        }
+    }
+
+    /// Waits for the end of a generator that runs for so many `seconds` at last.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub(super) fn until_end(
+        &self,
+        mut generator: Process,
+        seconds: u64,
+    ) -> Result<(Finished, Spent), String> {
+        let start = now();
+        let id = generator.id();
+        let look = || (now(), self.look((now() - start).as_secs_f64(), id));
+        let mut looks = vec![look()];
+        let time = Duration::from_secs(seconds);
+        let ended = poll_for(time + GRACE, || {
+            if looks.last().is_none_or(|last| now() - last.0 >= LOOK_EVERY) {
+                looks.push(look());
+            }
+            (!generator.running()).then(now)
+        });
+        let end = ended.ok_or_else(|| format!("does not end: {}", generator.stderr()))?;
+        let before = |share: f64| {
+            let at = end - time.mul_f64(share);
+            let look = looks.iter().rev().find(|look| look.0 <= at);
+            look.unwrap_or(&looks[0]).1
+        };
+        let spent = before(MARGIN).since(&before(1.0 - MARGIN));
+        Ok((generator.finish(GRACE), spent))
+    }
+
+    fn look(&self, seconds: f64, generator: u32) -> Spent {
+        Spent {
+            seconds,
+            cores: cores(self.cores),
+            server: self.server.iter().map(|&id| run_time(id)).sum(),
+            generator: run_time(generator),
+            ksoftirqd: self.ksoftirqd.map(|id| id.map_or(0.0, run_time)),
+        }
+    }
+}
+
+impl Spent {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            seconds: self.seconds - before.seconds,
+            cores: [0, 1].map(|n| self.cores[n].since(&before.cores[n])),
+            server: self.server - before.server,
+            generator: self.generator - before.generator,
+            ksoftirqd: [0, 1].map(|n| self.ksoftirqd[n] - before.ksoftirqd[n]),
+        }
+    }
+}
+
+/// Whether this kernel keeps softirqs out of the times of processes (`CONFIG_IRQ_TIME_ACCOUNTING`): then they are only in
+/// those of the cores, else in those of whom they interrupted.
+pub(super) fn softirqs_apart() -> bool {
+    static APART: LazyLock<bool> = LazyLock::new(|| {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut look = Command::new("zgrep");
+        look.args(["-qs", "^CONFIG_IRQ_TIME_ACCOUNTING=y", "/proc/config.gz"])
+            .arg(format!("/boot/config-{}", release.trim()))
+            .stderr(Stdio::null());
+        look.status().is_ok_and(|status| status.success())
+    });
+    *APART
+}
+
+/// Processor seconds of all threads of a process so far, to the hundredth; none of one that is gone.
+fn run_time(id: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // proc_pid_stat(5): utime and stime are fields 14 and 15; the name, the second, may have spaces in it.
+    let behind_name = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let fields = behind_name.split(' ').skip(11).take(2);
+    fields
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / TICKS
+}
+
+/// The kernel's thread that runs softirqs on `core` when there are many.
+fn ksoftirqd(core: usize) -> Option<u32> {
+    let name = format!("ksoftirqd/{core}\n");
+    let mut all = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {
+        let id = entry.file_name().to_str()?.parse::<u32>().ok()?;
+        Some((id, fs::read_to_string(entry.path().join("comm")).ok()?))
+    });
+    all.find(|(_, comm)| *comm == name).map(|(id, _)| id)
+}
+
+/// Processor seconds of all threads of a process that runs, to the nanosecond.
+pub(super) fn of_process(id: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("the threads of a process");
+    let nanoseconds = tasks.map(|task| {
+        let path = task.expect("a thread").path().join("schedstat");
+        // A thread may end in between.
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let first = text.split(' ').next().and_then(|n| n.parse::<f64>().ok());
+        first.unwrap_or(0.0)
+    });
+    nanoseconds.sum::<f64>() / 1e9
+}

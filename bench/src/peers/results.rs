@@ -1,0 +1,118 @@
+//! All samples, and the medians that tables are made of.
+
+use super::sample::{Generator, Layout, Sample};
+
+/// Median, least and most of what the runs gave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    /// `None` when there is nothing.
+    pub(super) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut all: Vec<f64> = values.collect();
+        all.sort_unstable_by(f64::total_cmp);
+        let (least, most) = (*all.first()?, *all.last()?);
+        let middle = all.len() / 2;
+        let median = match all.len() % 2 {
+            1 => all[middle],
+            _ => f64::midpoint(all[middle - 1], all[middle]),
+        };
+        Some(Self {
+            median,
+            least,
+            most,
+        })
+    }
+}
+
+/// One place in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Table {
+    pub workload: &'static str,
+    pub layout: Layout,
+    pub generator: Generator,
+}
+
+/// Everything measured so far.
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    pub samples: Vec<Sample>,
+}
+
+impl Results {
+    /// The runs of one peer in one table.
+    pub(super) fn of<'a>(
+        &'a self,
+        table: Table,
+        peer: &'a str,
+    ) -> impl Iterator<Item = &'a Sample> {
+        self.samples.iter().filter(move |sample| {
+            sample.peer == peer
+                && sample.workload == table.workload
+                && sample.layout == table.layout
+                && sample.generator == table.generator
+        })
+    }
+
+    /// A figure of one peer in one table.
+    pub(super) fn spread(
+        &self,
+        table: Table,
+        peer: &str,
+        figure: impl Fn(&Sample) -> f64,
+    ) -> Option<Spread> {
+        Spread::of(self.of(table, peer).map(figure))
+    }
+
+    pub(super) fn median(
+        &self,
+        table: Table,
+        peer: &str,
+        figure: impl Fn(&Sample) -> f64,
+    ) -> Option<f64> {
+        self.spread(table, peer, figure).map(|spread| spread.median)
+    }
+
+    /// The generator's own microseconds per request in this workload: what it took for the peer with the most requests per
+    /// second, with two cores, where it can be told apart.
+    pub(super) fn generators_own(&self, table: Table) -> Option<f64> {
+        let two = Table {
+            layout: Layout::Two,
+            ..table
+        };
+        let rate = |peer: &str| self.median(two, peer, Sample::rate).unwrap_or(0.0);
+        let peers = self.peers(two).into_iter();
+        let fastest = peers.max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
+        let own = Spread::of(self.of(two, fastest).filter_map(Sample::own));
+        own.map(|spread| spread.median)
+    }
+
+    /// Microseconds of processor time per request of everything that is not the generator.
+    pub(super) fn cost(&self, table: Table, peer: &str) -> Option<f64> {
+        match table.layout {
+            Layout::Two => self.median(table, peer, |s| s.whole() - s.own().unwrap_or(0.0)),
+            Layout::Same => {
+                let whole = self.median(table, peer, Sample::whole)?;
+                Some(whole - self.generators_own(table)?)
+            }
+        }
+    }
+
+    /// The peers of a table, in the order in which they were measured first.
+    pub(super) fn peers(&self, table: Table) -> Vec<&str> {
+        let mut peers: Vec<&str> = Vec::new();
+        for sample in &self.samples {
+            let here = sample.workload == table.workload
+                && sample.layout == table.layout
+                && sample.generator == table.generator;
+            if here && !peers.contains(&&sample.peer[..]) {
+                peers.push(&sample.peer);
+            }
+        }
+        peers
+    }
+}
