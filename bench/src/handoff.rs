@@ -21,8 +21,11 @@ use std::time::Duration;
 const PORT: u16 = 80;
 const ALONE_PORT: u16 = 8080;
 
-/// A fast server, beside which every microsecond shows, and one that does something.
+/// A fast server, beside which every microsecond shows, and one that does something. The others get a row each.
 const SERVERS: [Kind; 2] = [Kind::Nginx, Kind::Uvicorn];
+
+/// Layouts of that row: where differences are differences in work, and as a client on another host would have it.
+const ROWS: &[Layout] = LAYOUTS.split_at(2).0;
 
 /// What to run; `cargo xtask servers` gets the servers.
 #[derive(Debug, clap::Args)]
@@ -39,9 +42,22 @@ pub(crate) struct Options {
     /// Only the layout in which all share the first core
     #[arg(long)]
     one_core: bool,
+    /// Only these servers: nginx, uvicorn, gunicorn …
+    #[arg(long = "server", value_parser = kind)]
+    servers: Vec<Kind>,
     /// Writes the tables into this document, between its two lines that say so
     #[arg(long)]
     doc: Option<PathBuf>,
+}
+
+/// A server by its name in lower case.
+fn kind(name: &str) -> Result<Kind, String> {
+    let named = |kind: &Kind| format!("{kind:?}").to_lowercase();
+    let mut kinds = Kind::ALL.into_iter();
+    kinds.find(|kind| named(kind) == name).ok_or_else(|| {
+        let known: Vec<String> = Kind::ALL.iter().map(named).collect();
+        format!("the servers are: {}", known.join(", "))
+    })
 }
 
 /// Which of the two cores everybody is on.
@@ -152,9 +168,25 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         true => &LAYOUTS[..1],
         false => &LAYOUTS[..],
     };
-    for kind in SERVERS {
+    let wanted = |kind: &Kind| options.servers.is_empty() || options.servers.contains(kind);
+    for kind in SERVERS.into_iter().filter(wanted) {
         for layout in layouts {
             let section = measured(options, kind, layout);
+            println!("{section}");
+            report += &section;
+        }
+    }
+    let others = |kind: &Kind| !SERVERS.contains(kind) && wanted(kind);
+    for layout in &layouts[..layouts.len().min(ROWS.len())] {
+        let mut section = String::new();
+        for kind in Kind::ALL.into_iter().filter(others) {
+            section += &row(options, kind, layout);
+        }
+        if !section.is_empty() {
+            let section = format!(
+                "### Other servers, {}\n\n{ROW_HEAD}{section}\n",
+                layout.name
+            );
             println!("{section}");
             report += &section;
         }
@@ -167,6 +199,53 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 
 /// All of one server in one layout.
 fn measured(options: &Options, kind: Kind, layout: &Layout) -> String {
+    staged(options, kind, layout, |targets, worker| {
+        let mut text = format!(
+            "### {} {}, {}\n\n",
+            kind.name(),
+            kind.version(),
+            layout.name
+        );
+        text += Times::HEAD;
+        for way in REQUESTS.iter().chain(&CONNECTIONS) {
+            text += &latencies(targets, way, options.connections).row(way.name);
+        }
+        let [mut all, mut first] = mixed(targets, options.connections / 4);
+        text += &all.row("mixed keep-alive load: all misses");
+        text += &first.row("mixed keep-alive load: first miss of each connection");
+        text += "\n";
+        if layout.client == layout.server && layout.client == layout.worker {
+            text += &rate_table(options, targets, worker);
+        }
+        text
+    })
+}
+
+const ROW_HEAD: &str = "| server | miss as first request: alone, p50, µs | with sidestep | ratio | connection of 1 miss: alone | with sidestep | ratio \
+                        | all misses of a mixed load: ratio |\n|---|---|---|---|---|---|---|---|\n";
+
+/// What matters most of one server in one layout.
+fn row(options: &Options, kind: Kind, layout: &Layout) -> String {
+    staged(options, kind, layout, |targets, _| {
+        let mut text = format!("| {} {} |", kind.name(), kind.version());
+        for way in [&REQUESTS[0], &CONNECTIONS[0]] {
+            let [with, alone] = latencies(targets, way, options.connections).medians();
+            write!(text, " {alone:.0} | {with:.0} | {:.2} |", with / alone).expect("text grows");
+        }
+        let [mut all, _] = mixed(targets, options.connections / 4);
+        let [with, alone] = all.medians();
+        writeln!(text, " {:.2} |", with / alone).expect("text grows");
+        text
+    })
+}
+
+/// Brings up a server twice and sidestep, and lets `measure` look at them; it is told where the worker's times are.
+fn staged(
+    options: &Options,
+    kind: Kind,
+    layout: &Layout,
+    measure: impl FnOnce(Targets, &Path) -> String + Send,
+) -> String {
     let before = sched_getaffinity(Pid::from_raw(0)).expect("the cores of this process");
     let on = |core: usize| {
         let mut cores = CpuSet::new();
@@ -188,29 +267,10 @@ fn measured(options: &Options, kind: Kind, layout: &Layout) -> String {
     };
     on(layout.client);
     let worker = worker_of(daemon.id());
-    let section = net.client.enter(|| {
-        let mut text = format!(
-            "### {} {}, {}\n\n",
-            kind.name(),
-            kind.version(),
-            layout.name
-        );
-        text += Times::HEAD;
-        for way in REQUESTS.iter().chain(&CONNECTIONS) {
-            text += &latencies(targets, way, options.connections).row(way.name);
-        }
-        let [mut all, mut first] = mixed(targets, options.connections / 4);
-        text += &all.row("mixed keep-alive load: all misses");
-        text += &first.row("mixed keep-alive load: first miss of each connection");
-        text += "\n";
-        if layout.client == layout.server && layout.client == layout.worker {
-            text += &rate_table(options, targets, &worker);
-        }
-        text
-    });
+    let text = net.client.enter(|| measure(targets, &worker));
     daemon.stop();
     sched_setaffinity(Pid::from_raw(0), &before).expect("the cores as they were");
-    section
+    text
 }
 
 fn rate_table(options: &Options, targets: Targets, worker: &Path) -> String {

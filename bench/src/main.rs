@@ -3,9 +3,11 @@
 mod apps;
 mod goodput;
 mod handoff;
+mod load;
 mod mem;
 mod peers;
 mod store;
+mod xdp;
 
 use clap::{Parser, Subcommand};
 use std::alloc::System;
@@ -35,8 +37,12 @@ enum Command {
     Store(store::Options),
     /// What a handoff costs, beside the server alone; needs root
     Handoff(handoff::Options),
+    /// Requests over AF_XDP with a TCP of its own: 1 to 10,000,000 connections; needs root
+    Load(Box<load::Options>),
     /// sidestep beside other servers under the same load; `cargo xtask bench` installs them; needs root
     Peers(peers::Options),
+    /// What the XDP program takes for each kind of frame; needs root
+    Xdp(xdp::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         Command::Apps(options) => apps::run(&options),
         Command::Store(options) => store::run(&options),
         Command::Handoff(options) => handoff::run(&options),
+        Command::Load(options) => load::run(&options),
         Command::Peers(options) => peers::run(&options),
+        Command::Xdp(options) => xdp::run(&options),
     }
 }

@@ -6,7 +6,7 @@ mod site;
 use crate::error::{ConfigError, Report};
 use crate::value::{Queues, Size, Span, show_size};
 use crate::{
-    Config, Control, Fallback, FallbackMode, Interface, Limits, Listen, ListenAddress,
+    Config, Control, Fallback, FallbackMode, Interface, Interrupts, Limits, Listen, ListenAddress,
     ProxyProtocol, raw,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,6 +22,12 @@ const UMEM_FRAMES: RangeInclusive<i64> = 256..=1 << 20;
 const CONNECTIONS: RangeInclusive<i64> = 1..=100_000_000;
 /// Bounds the timeouts. Zero would close every connection at once; over a day they protect nothing.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+/// Bounds `spin`. A worker learns where it does not pay, but each try may take this long from others on its core; no
+/// wake-up takes a millisecond.
+const SPIN: Duration = Duration::from_millis(1);
+/// `spin` by default: what the wake-up of an idle core takes under a hypervisor. On bare metal, and by a longer sleep of
+/// the core, it is less.
+const SPIN_DEFAULT: Duration = Duration::from_micros(50);
 /// Bounds `limits.cache_memory`. Below a mebibyte hardly an answer fits; above a tebibyte it is a slip.
 const CACHE_MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 /// Longest interface name: IFNAMSIZ - 1 (linux/if.h).
@@ -115,13 +121,43 @@ fn interface(raw: raw::Interface, report: &mut Report<'_>) -> Interface {
             format!("write {}", umem_frames.next_power_of_two()),
         );
     }
+    let busy_poll = raw.busy_poll.unwrap_or(false);
+    let interrupts = interrupts(raw.interrupts, busy_poll, report);
     Interface {
         name,
         queues: raw.queues.unwrap_or(Queues::All),
         mode: raw.mode.unwrap_or_default(),
-        busy_poll: raw.busy_poll.unwrap_or(false),
+        busy_poll,
+        spin: longest(raw.spin, SPIN_DEFAULT, SPIN, "spin", report),
+        interrupts,
         umem_frames,
     }
+}
+
+/// Who has put off a NIC's interrupts has to look at it.
+fn interrupts(
+    raw: Option<Spanned<Interrupts>>,
+    busy_poll: bool,
+    report: &mut Report<'_>,
+) -> Interrupts {
+    let Some(raw) = raw else {
+        return Interrupts::default();
+    };
+    let wrong = match (raw.get_ref(), busy_poll) {
+        (Interrupts::Deferred, false) => (
+            "nobody would look at the queues: with interrupts = \"deferred\" the worker must not sleep",
+            "add busy_poll = true, or write interrupts = \"suspended\"",
+        ),
+        (Interrupts::Suspended, true) => (
+            "a worker that never sleeps would never let suspended interrupts come back",
+            "write interrupts = \"deferred\", or busy_poll = false",
+        ),
+        (Interrupts::On, _) | (Interrupts::Deferred, true) | (Interrupts::Suspended, false) => {
+            return raw.into_inner();
+        }
+    };
+    report.add(raw.span(), wrong.0, wrong.1);
+    raw.into_inner()
 }
 
 fn listeners(raw: Vec<Spanned<raw::Listen>>, report: &mut Report<'_>) -> Vec<Listen> {

@@ -48,6 +48,10 @@ pub struct Interface {
     pub mode: Mode,
     /// Spin instead of sleeping in poll(2) when idle.
     pub busy_poll: bool,
+    /// How long a worker looks for the next frame at most before it sleeps, where frames mostly come within that time.
+    pub spin: Duration,
+    /// What becomes of the interrupts of the queues.
+    pub interrupts: Interrupts,
     /// Frames per queue; a power of two.
     pub umem_frames: u32,
 }
@@ -65,6 +69,19 @@ pub enum Mode {
     Copy,
     /// XDP after the kernel has made its own buffer; works on every driver.
     Generic,
+}
+
+/// What becomes of the interrupts of queues that get a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interrupts {
+    /// They come as the driver has them.
+    #[default]
+    On,
+    /// They are put off for as long as the worker looks at the queue itself; only with `busy_poll`.
+    Deferred,
+    /// They are suspended while the worker is busy, and come back when it sleeps; only without `busy_poll`.
+    Suspended,
 }
 
 /// `[[listen]]`

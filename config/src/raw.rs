@@ -1,7 +1,7 @@
 //! The file as written: the schema of DESIGN.md 9 with the place of each value, before any check across values.
 
 use crate::value::{Size, Span};
-use crate::{Compress, Fallback, FallbackMode, Mode, ProxyProtocol, Queues, Ttl};
+use crate::{Compress, Fallback, FallbackMode, Interrupts, Mode, ProxyProtocol, Queues, Ttl};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -28,6 +28,8 @@ pub(crate) struct Interface {
     pub(crate) queues: Option<Queues>,
     pub(crate) mode: Option<Mode>,
     pub(crate) busy_poll: Option<bool>,
+    pub(crate) spin: Option<Spanned<Span>>,
+    pub(crate) interrupts: Option<Spanned<Interrupts>>,
     pub(crate) umem_frames: Option<Spanned<i64>>,
 }
 

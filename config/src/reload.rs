@@ -10,6 +10,10 @@ pub struct Changes {
     pub sites: bool,
     /// Limits of heads, requests and times.
     pub limits: bool,
+    /// Memory for learned answers.
+    pub cache_memory: bool,
+    /// Where the metrics page is.
+    pub metrics: bool,
 }
 
 /// Keys that differ and that only an attach can change.
@@ -61,6 +65,14 @@ impl Config {
                 self.interface.busy_poll != new.interface.busy_poll,
             ),
             (
+                "[interface] spin",
+                self.interface.spin != new.interface.spin,
+            ),
+            (
+                "[interface] interrupts",
+                self.interface.interrupts != new.interface.interrupts,
+            ),
+            (
                 "[interface] umem_frames",
                 self.interface.umem_frames != new.interface.umem_frames,
             ),
@@ -69,12 +81,7 @@ impl Config {
                 "[limits] connections",
                 limits.connections != new.limits.connections,
             ),
-            (
-                "[limits] cache_memory",
-                limits.cache_memory != new.limits.cache_memory,
-            ),
             ("[control] socket", control.socket != new.control.socket),
-            ("[control] metrics", control.metrics != new.control.metrics),
         ];
         let stuck: Vec<_> = keys.iter().filter(|key| key.1).map(|key| key.0).collect();
         if !stuck.is_empty() {
@@ -83,6 +90,8 @@ impl Config {
         Ok(Changes {
             sites: *sites != new.sites,
             limits: *limits != new.limits,
+            cache_memory: limits.cache_memory != new.limits.cache_memory,
+            metrics: control.metrics != new.control.metrics,
         })
     }
 }
@@ -113,20 +122,34 @@ mod tests {
             can(&base.replace("9s", "8s")),
             Ok(Changes { limits, ..none })
         );
+        let changes = Changes {
+            limits,
+            cache_memory: true,
+            ..none
+        };
+        assert_eq!(can(&format!("{base}cache_memory = \"1MiB\"")), Ok(changes));
+        let metrics = true;
+        assert_eq!(
+            can(&format!("{base}[control]\nmetrics = \"127.0.0.1:1\"")),
+            Ok(Changes { metrics, ..none })
+        );
         for (text, key) in [
             ("[interface]\nname = \"eth1\"", "[interface] name"),
             ("[interface]\nqueues = [0]", "[interface] queues"),
             ("[interface]\nmode = \"copy\"", "[interface] mode"),
             ("[interface]\nbusy_poll = true", "[interface] busy_poll"),
+            ("[interface]\nspin = \"0s\"", "[interface] spin"),
+            (
+                "[interface]\ninterrupts = \"suspended\"",
+                "[interface] interrupts",
+            ),
             ("[interface]\numem_frames = 4096", "[interface] umem_frames"),
             ("connections = 10", "[limits] connections"),
-            ("cache_memory = \"1MiB\"", "[limits] cache_memory"),
             (
                 "[[listen]]\naddress = \"192.0.2.1\"\nport = 81",
                 "[[listen]]",
             ),
             ("[control]\nsocket = \"/x\"", "[control] socket"),
-            ("[control]\nmetrics = \"127.0.0.1:1\"", "[control] metrics"),
         ] {
             let refused = can(&format!("{base}{text}")).unwrap_err();
             assert_eq!(refused.0, [key], "{text}");

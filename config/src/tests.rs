@@ -24,6 +24,8 @@ fn everything_has_a_default() {
             queues: Queues::All,
             mode: Mode::Auto,
             busy_poll: false,
+            spin: Duration::from_micros(50),
+            interrupts: Interrupts::On,
             umem_frames: 8192
         }
     );
@@ -92,6 +94,8 @@ fn the_schema_of_the_design_parses() {
         queues = [1, 0]
         mode = "zero-copy"
         busy_poll = true
+        spin = "20us"
+        interrupts = "deferred"
         umem_frames = 4096
         [[listen]]
         address = "192.0.2.10"
@@ -147,6 +151,8 @@ fn the_schema_of_the_design_parses() {
     let config = Config::load(&file).unwrap();
     assert_eq!(config.interface.queues, Queues::List(vec![0, 1]));
     assert_eq!(config.interface.mode, Mode::ZeroCopy);
+    assert_eq!(config.interface.spin, Duration::from_micros(20));
+    assert_eq!(config.interface.interrupts, Interrupts::Deferred);
     assert_eq!(
         config.listen[1].address,
         ListenAddress::Ip("2001:db8::1".parse().unwrap())
@@ -198,7 +204,7 @@ fn an_error_has_place_and_fix() {
     assert_eq!(
         message(with("[interface]\n  colour = 1")),
         "t.toml:2:3: unknown key `colour`\n  help: the keys here are: \
-         `name`, `queues`, `mode`, `busy_poll`, `umem_frames`"
+         `name`, `queues`, `mode`, `busy_poll`, `spin`, `interrupts`, `umem_frames`"
     );
     assert_eq!(
         message(with("[limits]\nheader_bytes = \"64KB\"")),
@@ -279,6 +285,20 @@ fn general_keys_are_checked() {
         ("[interface]\nqueues = [-1]", "2:11: invalid value"),
         ("[interface]\nmode = \"fast\"", "unknown variant `fast`"),
         ("[interface]\nbusy_poll = 1", "invalid type"),
+        (
+            "[interface]\nspin = \"2ms\"",
+            "write a duration of at most 1ms",
+        ),
+        ("[interface]\nspin = true", "invalid type"),
+        ("[interface]\ninterrupts = \"off\"", "unknown variant `off`"),
+        (
+            "[interface]\ninterrupts = \"deferred\"",
+            "2:14: nobody would look at the queues",
+        ),
+        (
+            "[interface]\nbusy_poll = true\ninterrupts = \"suspended\"",
+            "3:14: a worker that never sleeps",
+        ),
         (
             "[interface]\numem_frames = 3000",
             "not a power of two\n  help: write 4096",

@@ -52,7 +52,7 @@ pub struct Daemon<'net> {
 }
 
 impl<'net> Daemon<'net> {
-    /// Attaches to the host's NIC with `config`, a complete TOML text without `[control]`, and waits until it
+    /// Attaches to the host's NIC with `config`, a complete TOML text but for its control socket, and waits until it
     /// is ready.
     ///
     /// # Panics
@@ -399,7 +399,11 @@ fn write_config(config: &str) -> TempDir {
 
 fn write_config_to(files: &Path, config: &str) {
     let socket = files.join("control.sock");
-    let text = format!("{config}\n[control]\nsocket = \"{}\"\n", socket.display());
+    let socket = format!("[control]\nsocket = \"{}\"\n", socket.display());
+    let text = match config.contains("[control]\n") {
+        true => config.replace("[control]\n", &socket),
+        false => format!("{config}\n{socket}"),
+    };
     std::fs::write(files.join("config.toml"), text)
         .unwrap_or_else(|error| panic!("cannot write the config: {error}"));
 }

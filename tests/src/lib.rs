@@ -9,6 +9,7 @@ pub mod crowd;
 pub mod daemon;
 pub mod example;
 pub mod freeze;
+pub mod guest;
 pub mod http;
 pub mod link;
 pub mod listener;

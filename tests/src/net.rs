@@ -25,6 +25,8 @@ pub const PREFIX: &str = "ss-";
 pub const SERVER_IF: &str = "ss-srv";
 /// The client's NIC.
 pub const CLIENT_IF: &str = "ss-cli";
+/// The client's NIC when the server is a virtual machine: a TAP device.
+pub const TAP_IF: &str = "ss-tap";
 /// The server's IPv4 address.
 pub const SERVER_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The client kernel's IPv4 address.
@@ -162,6 +164,8 @@ impl Net {
                 }
             }
         }
+        as_on_a_wire(&server, SERVER_IF);
+        as_on_a_wire(&client, CLIENT_IF);
         let server = Host::configure(server, SERVER_IF, SERVER_MAC, SERVER_V4, SERVER_V6);
         let client = Host::configure(client, CLIENT_IF, CLIENT_MAC, CLIENT_V4, CLIENT_V6);
         let mut net = Self {
@@ -223,6 +227,22 @@ pub struct Host {
 }
 
 impl Host {
+    /// A client whose NIC is a TAP device with `queues` queues, for QEMU to open. Its checksum and segmentation offloads stay
+    /// on: each frame says what is left to do, and the emulated NIC does it.
+    ///
+    /// # Panics
+    /// Without root, or when a command of the set-up fails.
+    pub fn behind_tap(queues: u32) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let namespace = Namespace::new(format!("{PREFIX}{}-{number}-t", std::process::id()));
+        let mut add = vec!["tuntap", "add", "dev", TAP_IF, "mode", "tap", "vnet_hdr"];
+        if queues > 1 {
+            add.push("multi_queue");
+        }
+        namespace.ip(&add);
+        Self::configure(namespace, TAP_IF, CLIENT_MAC, CLIENT_V4, CLIENT_V6)
+    }
+
     fn configure(
         namespace: Namespace,
         device: &'static str,
@@ -233,10 +253,6 @@ impl Host {
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         namespace.ip(&["link", "set", "lo", "up"]);
         namespace.ip(&["link", "set", device, "address", &mac]);
-        // Frames carry whole checksums and never exceed the MTU, as on a wire.
-        namespace.must(&[
-            "ethtool", "-K", device, "tx", "off", "gso", "off", "gro", "off",
-        ]);
         namespace.enter(|| {
             sysctl("net/ipv6/conf/default/accept_dad", "0");
             sysctl(&format!("net/ipv6/conf/{device}/accept_dad"), "0");
@@ -337,6 +353,11 @@ impl Host {
     }
 }
 
+/// The server's addresses with `port`: IPv4, then IPv6.
+pub fn server_addresses(port: u16) -> [SocketAddr; 2] {
+    [(SERVER_V4, port).into(), (SERVER_V6, port).into()]
+}
+
 struct Namespace {
     name: String,
     file: File,
@@ -390,7 +411,7 @@ impl Drop for Namespace {
             let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         };
         // The devices go by name first: an open socket keeps a nameless namespace, and its devices, alive.
-        for device in [SERVER_IF, CLIENT_IF, LINK_SERVER_IF, LINK_CLIENT_IF] {
+        for device in [SERVER_IF, CLIENT_IF, LINK_SERVER_IF, LINK_CLIENT_IF, TAP_IF] {
             if self.enter(|| nix::net::if_::if_nametoindex(device)).is_ok() {
                 quietly(ip(&["-n", &self.name, "link", "del", device]));
             }
@@ -426,6 +447,13 @@ fn veth(a: &Namespace, a_if: &str, b: &Namespace, b_if: &str, queues: u32) {
             end.must(&["ethtool", "-L", device, "rx", n, "tx", n]);
         }
     }
+}
+
+/// Frames carry whole checksums and never exceed the MTU.
+fn as_on_a_wire(host: &Namespace, device: &str) {
+    host.must(&[
+        "ethtool", "-K", device, "tx", "off", "gso", "off", "gro", "off",
+    ]);
 }
 
 /// Keeps the kernel in the middle from sending anything of its own.

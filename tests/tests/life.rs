@@ -13,8 +13,12 @@ mod doctor;
 mod drain;
 #[path = "life/hang.rs"]
 mod hang;
+#[path = "life/interrupts.rs"]
+mod interrupts;
 #[path = "life/nic.rs"]
 mod nic;
+#[path = "life/notify.rs"]
+mod notify;
 #[path = "life/reload.rs"]
 mod reload;
 #[path = "life/routes.rs"]

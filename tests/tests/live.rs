@@ -4,7 +4,7 @@
 mod replaced;
 
 use nix::sys::signal::Signal;
-use sidestep_tests::clock::{PATIENCE, wait_for};
+use sidestep_tests::clock::{PATIENCE, now, wait_for};
 use sidestep_tests::daemon::Daemon;
 use sidestep_tests::http::{Answer, Client};
 use sidestep_tests::net::{Net, Plan};
@@ -87,6 +87,62 @@ fn limits_change_with_a_reload() {
         let status = get(&mut client(&net), &long).status;
         matches!(status, 414 | 431).then_some(())
     });
+}
+
+#[test]
+fn the_metrics_page_and_the_memory_of_the_cache_change_with_a_reload() {
+    let (net, site) = (Net::new(), Site::new("none"));
+    let daemon = Daemon::start(&net.server, &site.config());
+    let page = |port: u16| {
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let argv = ["curl", "--silent", "--max-time", "10", &url].map(str::to_owned);
+        net.server.run(&argv, PATIENCE).stdout
+    };
+    let reload = |more: &str| {
+        daemon.rewrite(&(site.config() + more));
+        daemon.control(&["reload"])
+    };
+    assert!(page(9469).contains("sidestep_http"), "{}", page(9469));
+    let done = reload("[limits]\ncache_memory = \"2MiB\"\n");
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let done = reload("[control]\nmetrics = \"127.0.0.1:9470\"\n");
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert!(page(9470).contains("sidestep_http"), "{}", page(9470));
+    assert_eq!(page(9469), "");
+    // Where it cannot be, it stays where it is.
+    let done = reload("[control]\nmetrics = \"203.0.113.7:9471\"\n");
+    assert_eq!(done.code(), 2, "{}", done.stdout);
+    let says = "[control] metrics: cannot listen at 203.0.113.7:9471";
+    assert!(done.stderr.contains(says), "{}", done.stderr);
+    assert!(page(9470).contains("sidestep_http"), "{}", page(9470));
+}
+
+/// That it takes no longer than a second is promised; how long it takes here is printed.
+#[test]
+fn a_change_of_a_file_is_seen() {
+    let (net, site) = (Net::new(), Site::new("none"));
+    let _daemon = Daemon::start(&net.server, &site.config());
+    let mut conn = client(&net);
+    let mut took = Vec::new();
+    for n in 0..10 {
+        let text = format!("version {n}");
+        let beside = site.root().join(".new");
+        fs::write(&beside, &text).expect("written");
+        fs::rename(&beside, site.root().join("changing.txt")).expect("renamed");
+        let begun = now();
+        wait_for(PATIENCE, "the change is seen", || {
+            let answer = get(&mut conn, "/changing.txt");
+            (answer.body == text.as_bytes()).then_some(())
+        });
+        took.push(now().duration_since(begun));
+    }
+    took.sort();
+    println!(
+        "a change is seen after {} ms (median of {}), {} ms at most",
+        took[took.len() / 2].as_millis(),
+        took.len(),
+        took[took.len() - 1].as_millis()
+    );
 }
 
 /// From the moment on that a command has ended, no answer is from before it, whichever queue it comes from.

@@ -8,6 +8,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use nix::sys::epoll::EpollEvent;
+
 /// `setsockopt(2)` with an `int`.
 ///
 /// # Errors
@@ -42,6 +44,92 @@ pub fn set_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
         libc::SO_SNDBUFFORCE,
         bytes.try_into().unwrap_or(libc::c_int::MAX),
     )
+}
+
+/// Makes calls on an AF_XDP socket poll its queue, `budget` frames at most each time, and keeps interrupts masked while
+/// they come (`SO_PREFER_BUSY_POLL`, Linux 5.11).
+///
+/// # Errors
+/// Those of `setsockopt(2)`.
+pub fn prefer_busy_poll(socket: BorrowedFd<'_>, budget: u16) -> io::Result<()> {
+    let on = |name, value| set_option(socket, libc::SOL_SOCKET, name, value);
+    on(libc::SO_PREFER_BUSY_POLL, 1)?;
+    // Microseconds of polling; one round of it is made whatever the number, since calls on the socket never block.
+    on(libc::SO_BUSY_POLL, 20)?;
+    on(libc::SO_BUSY_POLL_BUDGET, budget.into())
+}
+
+/// Polls the queue of an AF_XDP socket that [`prefer_busy_poll`] was called for. What is wrong with it is for others to
+/// find out: there is nothing to receive then.
+pub fn poll_queue(socket: BorrowedFd<'_>) {
+    let (none, flags) = (std::ptr::null_mut(), libc::MSG_DONTWAIT);
+    // SAFETY: a buffer of no bytes, and no address is asked for.
+    unsafe {
+        libc::recvfrom(
+            socket.as_raw_fd(),
+            none,
+            0,
+            flags,
+            none.cast(),
+            std::ptr::null_mut(),
+        )
+    };
+}
+
+/// Makes waits on `epoll` poll the queues of its sockets for `time` before they sleep, `budget` frames at most each time,
+/// and keep interrupts away for as long as they find something (`EPIOCSPARAMS`, Linux 6.9).
+///
+/// # Errors
+/// Those of `ioctl(2)`: ENOTTY if the kernel has none.
+pub fn set_busy_epoll(epoll: &OwnedFd, time: Duration, budget: u16) -> io::Result<()> {
+    /// `struct epoll_params`, <linux/eventpoll.h>.
+    #[repr(C)]
+    struct Params {
+        busy_poll_usecs: u32,
+        busy_poll_budget: u16,
+        prefer_busy_poll: u8,
+        pad: u8,
+    }
+    /// `_IOW(0x8a, 1, struct epoll_params)`
+    const EPIOCSPARAMS: libc::Ioctl = 0x4008_8a01;
+    let params = Params {
+        busy_poll_usecs: time.as_micros().try_into().unwrap_or(u32::MAX),
+        busy_poll_budget: budget,
+        prefer_busy_poll: 1,
+        pad: 0,
+    };
+    // SAFETY: the call reads one such structure, which lives.
+    check(unsafe { libc::ioctl(epoll.as_raw_fd(), EPIOCSPARAMS, &raw const params) }).map(drop)
+}
+
+/// `epoll_pwait2(2)`: as many events as `events` has room for; epoll_wait(2) knows no time below a millisecond.
+///
+/// # Errors
+/// Those of the call.
+pub fn epoll_wait(
+    epoll: &OwnedFd,
+    events: &mut [EpollEvent],
+    timeout: Duration,
+) -> io::Result<usize> {
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    let no_mask = std::ptr::null::<libc::sigset_t>();
+    // SAFETY: the kernel writes at most `events.len()` of the structures, which `EpollEvent` is transparent to; the time
+    // lives, and there is no mask.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll.as_raw_fd(),
+            events.as_mut_ptr(),
+            events.len() as libc::c_int,
+            &raw const timeout,
+            no_mask,
+            mem::size_of::<u64>(),
+        )
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
 /// How long the calling thread wants to run at a time (`sched_runtime` of SCHED_OTHER). Its share of the core stays what

@@ -14,6 +14,7 @@ extern crate std;
 extern crate self as xdp_prog;
 
 mod abi;
+mod capture;
 mod cursor;
 mod decide;
 mod handoff;
@@ -21,6 +22,7 @@ mod headers;
 mod verdict;
 
 pub use abi::*;
+pub use capture::{CAPTURE_PROGRAM, CAPTURE_RULE, CAPTURE_XSKS, Capture};
 pub use cursor::Cursor;
 pub use decide::{Lookup, decide};
 pub use handoff::{
@@ -40,3 +42,10 @@ static EMBEDDED: &Aligned<[u8]> = &Aligned(*include_bytes!("../object/sidestep.b
 /// The programs [`XDP_PROGRAM`], [`INJECT_PROGRAM`] and [`HANDOFF_PROGRAM`] with their maps, as an ELF object aligned to 8 bytes.
 #[cfg(not(target_arch = "bpf"))]
 pub static OBJECT: &[u8] = &EMBEDDED.0;
+
+#[cfg(not(target_arch = "bpf"))]
+static CAPTURE_EMBEDDED: &Aligned<[u8]> = &Aligned(*include_bytes!("../object/capture.bpf.o"));
+
+/// The same for [`CAPTURE_PROGRAM`], which only `sidestep-bench` loads.
+#[cfg(not(target_arch = "bpf"))]
+pub static CAPTURE_OBJECT: &[u8] = &CAPTURE_EMBEDDED.0;

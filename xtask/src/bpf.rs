@@ -1,4 +1,4 @@
-//! `cargo xtask bpf`: builds the BPF object again and compares it with the committed one, byte for byte.
+//! `cargo xtask bpf`: builds the BPF objects again and compares them with the committed ones, byte for byte.
 //!
 //! Nobody needs this to build or use sidestep. The toolchain it needs is pinned, because objects differ between
 //! compilers, and what has to be fetched goes under `target/`: neither the system nor the Rust toolchain is changed.
@@ -21,17 +21,21 @@ const SOURCE_PACKAGE: &str = "rust-src=1.95.0+dfsg1-2~bpo13+1";
 const SOURCE_LIST: &str = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
                            http://deb.debian.org/debian trixie-backports main\n";
 const TARGET: &str = "bpfel-unknown-none";
-/// The binary of the package `xdp-prog`, and where its built form is committed.
-const BINARY: &str = "sidestep-bpf";
-const OBJECT: &str = "xdp-prog/object/sidestep.bpf.o";
+/// The binaries of the package `xdp-prog`, and where their built forms are committed.
+const OBJECTS: [(&str, &str); 2] = [
+    ("sidestep-bpf", "xdp-prog/object/sidestep.bpf.o"),
+    ("capture-bpf", "xdp-prog/object/capture.bpf.o"),
+];
+/// In messages.
+const ALL: &str = "xdp-prog/object/*.bpf.o";
 
 /// How it went.
 #[must_use]
 #[derive(Debug)]
 pub enum Outcome {
-    /// The committed object is what the source builds to.
+    /// The committed objects are what the source builds to.
     Same,
-    /// It was not, and now is: commit it.
+    /// They were not, and now are: commit them.
     Written,
     /// The toolchain could not be had, so nothing was compared; says what was missing.
     NoToolchain(String),
@@ -40,19 +44,19 @@ pub enum Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Same => write!(f, "{OBJECT} is what the source builds to"),
-            Self::Written => write!(f, "{OBJECT} was rewritten: commit it"),
+            Self::Same => write!(f, "{ALL} are what the source builds to"),
+            Self::Written => write!(f, "{ALL} were rewritten: commit them"),
             Self::NoToolchain(missing) => {
                 write!(
                     f,
-                    "{OBJECT} was NOT compared with its source, the toolchain could not be had: {missing}"
+                    "{ALL} were NOT compared with their source, the toolchain could not be had: {missing}"
                 )
             }
         }
     }
 }
 
-/// Builds the object and compares it with the committed one; writes it if it differs, unless `check`.
+/// Builds the objects and compares them with the committed ones; writes what differs, unless `check`.
 ///
 /// # Errors
 /// The source does not build, or with `check` the committed object differs.
@@ -69,17 +73,22 @@ pub fn run(check: bool) -> Result<Outcome> {
         Err(missing) => return Ok(Outcome::NoToolchain(format!("{missing:#}"))),
     };
     let built = toolchain.build(root, &target.join("bpf"))?;
-    let built = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
-    let object = root.join(OBJECT);
-    // Missing counts as different: a checkout without it cannot build, but can make it.
-    if fs::read(&object).is_ok_and(|committed| committed == built) {
-        return Ok(Outcome::Same);
+    let mut outcome = Outcome::Same;
+    for (binary, path) in OBJECTS {
+        let built = built.join(binary);
+        let built = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+        let object = root.join(path);
+        // Missing counts as different: a checkout without it cannot build, but can make it.
+        if fs::read(&object).is_ok_and(|committed| committed == built) {
+            continue;
+        }
+        if check {
+            bail!("{path} is not what the source builds to; run `cargo xtask bpf` and commit it");
+        }
+        fs::write(&object, built).with_context(|| format!("write {}", object.display()))?;
+        outcome = Outcome::Written;
     }
-    if check {
-        bail!("{OBJECT} is not what the source builds to; run `cargo xtask bpf` and commit it");
-    }
-    fs::write(&object, built).with_context(|| format!("write {}", object.display()))?;
-    Ok(Outcome::Written)
+    Ok(outcome)
 }
 
 /// What builds the object.
@@ -119,7 +128,7 @@ impl Toolchain {
         })
     }
 
-    /// Builds the object in the directory `target` and returns its path.
+    /// Builds the objects in the directory `target` and returns where they are.
     fn build(&self, root: &Path, target: &Path) -> Result<PathBuf> {
         let (program, arguments) = self.cargo.split_first().context("no cargo")?;
         let mut build = Command::new(program);
@@ -131,8 +140,7 @@ impl Toolchain {
             "--release",
             "--package",
             "xdp-prog",
-            "--bin",
-            BINARY,
+            "--bins",
         ]);
         build
             .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
@@ -177,7 +185,7 @@ impl Toolchain {
         if !build.status().context("run cargo")?.success() {
             bail!("the BPF programs do not build");
         }
-        Ok(target.join(TARGET).join("release").join(BINARY))
+        Ok(target.join(TARGET).join("release"))
     }
 }
 

@@ -11,6 +11,7 @@ mod step;
 mod sweep;
 mod tally;
 mod test;
+mod zc;
 
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt;
@@ -29,6 +30,7 @@ cargo xtask <task>
   bpf [--check]  rebuild the BPF object; --check: only compare it with the committed one
   bench [...]    sidestep beside other servers, which it installs; the options of `sidestep-bench peers`, e.g. --quick
   setup          install the system packages that are missing
+  zc [DRIVER…]   sidestep in zero-copy mode on real NIC drivers, in virtual machines under QEMU
   servers        install the servers that the compatibility test puts behind sidestep
 ";
 
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         ["instructions", only] => instructions::run(false, only),
         ["setup"] => setup::run().map(|()| ExitCode::SUCCESS),
         ["servers"] => servers::run().map(|()| ExitCode::SUCCESS),
+        ["zc", ref drivers @ ..] => zc::run(drivers),
         ["bench", ref rest @ ..] => bench::run(rest),
         ["demo", ref rest @ ..] => demo(rest),
         ["example", name, ref rest @ ..] => example::run(name, rest),

@@ -4,6 +4,8 @@ use anyhow::{Context, Result};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// The cargo that runs this task.
@@ -57,6 +59,18 @@ pub fn target_dir() -> Result<PathBuf> {
 #[expect(clippy::disallowed_methods, reason = "a task is not the data path")]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// Ctrl-C ends the running child, and then this process goes on to its clean-up; children do not inherit the handler.
+///
+/// # Errors
+/// The handlers cannot be set.
+pub fn outlive_signals() -> Result<()> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
+            .context("cannot handle signals")?;
+    }
+    Ok(())
 }
 
 /// Runs `command` under a heading with its output shown; `false` when it failed.

@@ -1,12 +1,10 @@
 //! `cargo xtask test` and `cargo xtask soak`.
 
 use crate::tally::Tally;
-use crate::{bpf, example, mutants, servers, setup, step, sweep};
+use crate::{bpf, example, mutants, servers, setup, step, sweep, zc};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Set for the test programs to run the network tests in their long form.
 const SOAK: &str = "SIDESTEP_SOAK";
@@ -30,6 +28,7 @@ pub fn run() -> Result<ExitCode> {
     if run.step("build", build)? {
         run.test("test", &["--workspace"], &[])?;
         run.mutants(true);
+        run.zero_copy()?;
     }
     run.end()
 }
@@ -63,11 +62,7 @@ struct Run {
 
 impl Run {
     fn begin() -> Result<Self> {
-        // Ctrl-C ends the running child, and then this process goes on to the sweep; children do not inherit the handler.
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
-                .context("cannot handle signals")?;
-        }
+        step::outlive_signals()?;
         setup::run()?;
         servers::run()?;
         example::install()?;
@@ -101,6 +96,16 @@ impl Run {
                 self.failed.push("bpf".to_owned());
             }
         }
+    }
+
+    /// Real drivers in virtual machines; packages that cannot be had are no failure, but are said at the end.
+    fn zero_copy(&mut self) -> Result<()> {
+        match zc::short()? {
+            zc::Outcome::Passed => {}
+            zc::Outcome::Failed => self.failed.push(zc::STEP.to_owned()),
+            zc::Outcome::NoPackages(why) => self.notes.push(why),
+        }
+        Ok(())
     }
 
     /// Breaks TCP and demands that the simulation notices.

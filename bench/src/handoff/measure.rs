@@ -38,13 +38,22 @@ const HIT: &str = "/hit";
 const MISS: &str = "/miss";
 
 impl Times {
-    /// A row of [`Times::HEAD`].
-    pub fn row(&mut self, name: &str) -> String {
-        let [with, alone] = [&mut self.with, &mut self.alone].map(|times| {
+    /// Median and 99th percentile, with and alone.
+    fn quantiles(&mut self) -> [[f64; 2]; 2] {
+        [&mut self.with, &mut self.alone].map(|times| {
             times.sort_unstable_by(f64::total_cmp);
             [0.5, 0.99].map(|share| times[(times.len() as f64 * share) as usize])
-        });
-        let ([w50, w99], [a50, a99]) = (with, alone);
+        })
+    }
+
+    /// Medians, with and alone, microseconds.
+    pub fn medians(&mut self) -> [f64; 2] {
+        self.quantiles().map(|[median, _]| median)
+    }
+
+    /// A row of [`Times::HEAD`].
+    pub fn row(&mut self, name: &str) -> String {
+        let [[w50, w99], [a50, a99]] = self.quantiles();
         let ratio = w50 / a50;
         format!("| {name} | {a50:.0} | {a99:.0} | {w50:.0} | {w99:.0} | {ratio:.2} |\n")
     }

@@ -445,6 +445,13 @@ impl Book {
         gone.len()
     }
 
+    /// Keeps to the memory that there is now.
+    pub fn resize(&mut self) {
+        for learned in self.shelf.resize() {
+            self.count(&learned.key, Event::Evicted);
+        }
+    }
+
     fn count(&self, key: &Key, event: Event) {
         if let Some(route) = self.caches.route(key.route()) {
             route.stats.count(event);

@@ -24,11 +24,12 @@ const GATHER: Duration = Duration::from_millis(5);
 enum Order {
     /// Answered with how many answers are gone, once no worker uses them any more.
     Purge(Purge, channel::Sender<usize>),
+    Resize,
     Stop,
 }
 
 /// Has a [`Learner`] forget things.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Purger(mpsc::UnboundedSender<Order>);
 
 impl Purger {
@@ -39,6 +40,12 @@ impl Purger {
         let sent = self.0.send(Order::Purge(purge.clone(), tell));
         // Without a thread there is nothing learned.
         sent.ok().and_then(|()| told.recv().ok()).unwrap_or(0)
+    }
+
+    /// The memory for what is learned has changed.
+    pub fn resize(&self) {
+        // Without a thread there is nothing learned.
+        let _ = self.0.send(Order::Resize);
     }
 }
 
@@ -131,6 +138,7 @@ impl State {
                 Some(told) = heard.recv() => self.told(told),
                 order = ordered.recv() => match order {
                     Some(Order::Purge(purge, tell)) => self.purge(&purge, &tell),
+                    Some(Order::Resize) => self.book.resize(),
                     Some(Order::Stop) | None => return,
                 },
                 Some((id, result)) = self.fetches.next() => {

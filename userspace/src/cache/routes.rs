@@ -12,6 +12,7 @@ use crate::store::{RouteName, canonical_path};
 use crate::worker::Now;
 use sidestep_config::CacheRoute;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc::Sender;
 
@@ -39,14 +40,14 @@ struct Shared {
     writes: Writes,
     /// The fetcher's ear; none in a worker without one.
     words: OnceLock<Sender<Told>>,
+    /// Memory for all that is learned, in bytes.
+    memory: AtomicU64,
 }
 
 /// See the module's documentation. A snapshot has one; so has what was learned under it.
 pub struct Caches {
     /// Counts up with each configuration, so that nothing that was learned for an older one is taken for this one.
     version: u64,
-    /// Memory for all that is learned, in bytes.
-    memory: u64,
     /// By the id of the route; `None`: it is of another kind.
     routes: Vec<Option<Route>>,
     shared: Arc<Shared>,
@@ -70,13 +71,16 @@ impl Caches {
         };
         Self {
             version: 0,
-            memory,
             routes: routes.into_iter().map(|of| of.map(route)).collect(),
-            shared: Arc::default(),
+            shared: Arc::new(Shared {
+                memory: AtomicU64::new(memory),
+                ..Shared::default()
+            }),
         }
     }
 
-    /// These, when those of `before` were in use until now. If nothing about them has changed it is still those.
+    /// These, when those of `before` were in use until now. If nothing about them has changed it is still those, with the
+    /// memory of these, which who keeps the answers has to be [told](super::Purger::resize).
     pub fn after(&self, before: &Arc<Self>) -> Arc<Self> {
         let names = |caches: &Self| -> Vec<Option<(RouteName, CacheRoute)>> {
             let routes = caches.routes.iter();
@@ -84,7 +88,8 @@ impl Caches {
                 .map(|route| route.as_ref().map(|r| (r.name.clone(), r.config.clone())))
                 .collect()
         };
-        if self.memory == before.memory && names(self) == names(before) {
+        before.shared.memory.store(self.memory(), Ordering::Relaxed);
+        if names(self) == names(before) {
             return before.clone();
         }
         let mut routes = self.routes.clone();
@@ -96,7 +101,6 @@ impl Caches {
         }
         Arc::new(Self {
             version: before.version + 1,
-            memory: self.memory,
             routes,
             shared: before.shared.clone(),
         })
@@ -109,7 +113,7 @@ impl Caches {
 
     /// Memory for all that is learned, in bytes.
     pub fn memory(&self) -> u64 {
-        self.memory
+        self.shared.memory.load(Ordering::Relaxed)
     }
 
     /// The route `id`.

@@ -76,11 +76,25 @@ impl Lifecycle<u32, Held> for Evicted {
     }
 }
 
+/// Chooses what goes.
+type Policy = unsync::Cache<u32, Held, ByWeight, FixedState, Evicted>;
+
+/// One with so many bytes.
+fn within(memory: u64) -> Policy {
+    // How much room to make for the first ones; it grows.
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(1024)
+        .weight_capacity(memory)
+        .build()
+        .unwrap_or_else(|e| unreachable!("all options are given: {e}"));
+    unsync::Cache::with_options(options, ByWeight, FixedState::default(), Evicted)
+}
+
 /// See the module's documentation.
 pub struct Shelf {
     overlay: Overlay,
     changed: bool,
-    held: unsync::Cache<u32, Held, ByWeight, FixedState, Evicted>,
+    held: Policy,
     /// Ids below `next` that are free.
     free: Vec<u32>,
     next: u32,
@@ -97,16 +111,10 @@ pub struct TooManyVariants;
 impl Shelf {
     /// An empty one for what is learned for `caches`.
     pub fn new(caches: &Arc<Caches>) -> Self {
-        // How much room to make for the first ones; it grows.
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(1024)
-            .weight_capacity(caches.memory())
-            .build()
-            .unwrap_or_else(|e| unreachable!("all options are given: {e}"));
         Self {
             overlay: Overlay::default(),
             changed: false,
-            held: unsync::Cache::with_options(options, ByWeight, FixedState::default(), Evicted),
+            held: within(caches.memory()),
             free: Vec::new(),
             next: 0,
             by_path: BTreeMap::new(),
@@ -175,6 +183,16 @@ impl Shelf {
             self.unlist(*id);
         }
         Ok(self.make_room(id, learned))
+    }
+
+    /// Keeps to the memory that there is now. Returns what had to go.
+    pub fn resize(&mut self) -> Vec<Arc<Learned>> {
+        let mut before = std::mem::replace(&mut self.held, within(self.caches.memory()));
+        let mut gone = Vec::new();
+        for (id, held) in before.drain() {
+            gone.extend(self.make_room(id, held.learned));
+        }
+        gone
     }
 
     /// Lets the policy choose what goes. What workers have used since it was looked at last gets another chance.

@@ -2,7 +2,7 @@
 
 use super::{FAILURE, OK, USAGE, fail};
 use crate::control::{
-    ControlError, ControlServer, DumpServer, Request, Response, SocketError, ask, serve_metrics,
+    ControlError, ControlServer, DumpServer, Request, Response, SocketError, ask,
 };
 use crate::daemon::{Daemon, Degraded, Ended, OpenWayBack, Prepared, Reader, Reloader};
 use crate::store::Live;
@@ -82,7 +82,7 @@ pub(super) fn run(
     let answer = {
         let asked = Asked {
             reader: reader.clone(),
-            reloader,
+            reloader: reloader.clone(),
             live: daemon.live(),
             stop: tell_stop,
         };
@@ -96,10 +96,10 @@ pub(super) fn run(
     let _dump = DumpServer::start(&config.control.socket, daemon.taps())
         .inspect_err(|e| log::warn!("`sidestep dump` will not work: {e}"));
     let address = config.control.metrics;
-    let _metrics = serve_metrics(address, reader.clone()).inspect_err(|e| {
+    if let Err(e) = reloader.serve_metrics(address) {
         let why = e.to_string();
         reader.add_trouble(Degraded::NoMetrics { address, why });
-    });
+    }
     announce(&reader);
     notify(&[NotifyState::Ready]);
     serve(daemon, &interface, &stop)

@@ -39,6 +39,11 @@ pub enum Degraded {
     /// There is no proxy for connections that cannot move.
     #[error("no proxy to the server behind: {0}")]
     NoProxy(String),
+    /// The NIC's interrupts cannot be put off.
+    #[error(
+        "the NIC interrupts as ever: {0}; write `interrupts = \"on\"` if it is as it should be"
+    )]
+    Interrupts(String),
     /// Nobody can read the metrics.
     #[error("no metrics on {address}: {why}; correct [control] metrics")]
     NoMetrics {
@@ -84,6 +89,7 @@ impl Degraded {
             Self::NoInjector(_) => "no_injector",
             Self::NoHandoff { .. } => "no_handoff",
             Self::NoProxy(_) => "no_proxy",
+            Self::Interrupts(_) => "interrupts",
             Self::NoMetrics { .. } => "no_metrics",
             Self::Queues { .. } => "queues_changed",
             Self::Mtu { .. } => "mtu_changed",
@@ -119,6 +125,11 @@ impl Troubles {
     /// It is over.
     pub fn remove(&self, trouble: &Degraded) {
         self.lock().retain(|other| other != trouble);
+    }
+
+    /// Those with this label are over.
+    pub fn end(&self, label: &str) {
+        self.lock().retain(|other| other.label() != label);
     }
 
     /// All that there are.

@@ -3,10 +3,11 @@
 use super::StartError;
 use super::degraded::{Degraded, Troubles};
 use super::kernel_side::{KernelSide, OpenWayBack, QueueFlows};
+use crate::napi::PutOff;
 use crate::nic::Nic;
 use crate::steer::{AttachMode, SteerError, Steering};
 use crate::store::{self, Current};
-use crate::worker::{BATCH, Limits, Neighbours, Pipeline, Service, Worker};
+use crate::worker::{BATCH, Limits, Neighbours, Pipeline, Service, Waiting, Worker};
 use crate::xsk::{BindMode, OpenError, Queue, QueueOptions};
 use sidestep_config::{Config, Fallback, ListenAddress, Mode, Queues};
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub(super) struct Rung {
     pub mode: Mode,
     pub listening: Vec<SocketAddr>,
     pub hugepages: bool,
+    pub put_off: Option<PutOff>,
     pub troubles: Troubles,
 }
 
@@ -151,6 +153,11 @@ fn attempt(
     }
     steering.attach(&nic.name, attach)?;
     let kernel_side = KernelSide::open(config, nic, &troubles, way_back);
+    let interrupts = config.interface.interrupts;
+    // Now that the program is attached: some drivers have other instances from then on.
+    let put_off = PutOff::set(nic.index, queues, interrupts)
+        .inspect_err(|e| troubles.add(Degraded::Interrupts(e.to_string())))
+        .ok();
     let workers = workers(
         config,
         nic,
@@ -167,6 +174,7 @@ fn attempt(
         mode,
         listening: listeners.keys().copied().collect(),
         hugepages,
+        put_off,
         troubles,
     })
 }
@@ -257,8 +265,12 @@ fn workers(
         let waker = neighbours.waker();
         let stack = stack_config(nic, share, secret);
         let pipeline = Pipeline::new(stack, service, neighbours, kernel_side.way_back(nic));
-        let busy_poll = config.interface.busy_poll;
-        Ok(Worker::new(queue, pipeline, waker, busy_poll))
+        let waiting = Waiting {
+            busy_poll: config.interface.busy_poll,
+            spin: config.interface.spin,
+            interrupts: config.interface.interrupts,
+        };
+        Ok(Worker::new(queue, pipeline, waker, waiting))
     };
     queues.into_iter().zip(ring).map(worker).collect()
 }

@@ -16,6 +16,7 @@ pub use reload::{ReloadError, Reloader};
 pub use status::{CacheStatus, QueueStatus, Reader, RouteStatus, Status};
 
 use crate::cache::Learner;
+use crate::napi::PutOff;
 use crate::nic::Nic;
 use crate::steer::Steering;
 use crate::store::{Keeper, Live, Running};
@@ -52,7 +53,9 @@ pub struct Daemon {
     keeper: Arc<Keeper>,
     _in_step: Running,
     // Ends with the daemon.
-    _learner: Learner,
+    learner: Learner,
+    // Puts the NIC's interrupts back.
+    _put_off: Option<PutOff>,
     steering: Arc<Mutex<Steering>>,
     // Holds the tc program on the NIC and the proxy's thread; the workers have handles of their own.
     kernel_side: KernelSide,
@@ -127,6 +130,7 @@ impl Daemon {
             mode,
             listening,
             hugepages,
+            put_off,
             troubles,
         } = ladder::climb(config, &nic, keeper.live().current(), way_back)?;
 
@@ -155,7 +159,8 @@ impl Daemon {
         let mut daemon = Self {
             keeper,
             _in_step: in_step,
-            _learner: learner,
+            learner,
+            _put_off: put_off,
             steering,
             kernel_side,
             workers: Vec::with_capacity(workers.len()),
@@ -194,6 +199,9 @@ impl Daemon {
             interface: self.reader.nic.name.clone(),
             keeper: self.keeper.clone(),
             workers: workers.collect(),
+            learned: self.learner.purger(),
+            reader: self.reader.clone(),
+            metrics: Mutex::default(),
         }
     }
 

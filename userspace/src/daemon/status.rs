@@ -157,6 +157,11 @@ impl Reader {
         self.troubles.add(trouble);
     }
 
+    /// Those of a kind are over.
+    pub(super) fn end_trouble(&self, label: &str) {
+        self.troubles.end(label);
+    }
+
     fn degraded(&self) -> Vec<Degraded> {
         let mut all = self.troubles.all();
         let before = &self.nic;

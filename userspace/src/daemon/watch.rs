@@ -95,7 +95,15 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::Counted;
     use std::fs::File;
+
+    /// Comes round, with nothing to tell.
+    struct Nothing;
+
+    impl Counted for Nothing {
+        fn visit(&self, _: &mut impl FnMut(&'static str, &'static str, u64)) {}
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
@@ -113,12 +121,12 @@ mod tests {
         };
         let moment = Duration::from_millis(1);
         assert_eq!(watch.change(start + STALL - moment), None);
-        published.publish(|_| {});
+        published.publish(&Nothing);
         assert_eq!(watch.change(start + STALL), None);
         assert_eq!(watch.change(start + 2 * STALL - moment), None);
         assert_eq!(watch.change(start + 2 * STALL), Some(Change::Hangs));
         assert_eq!(watch.change(start + 3 * STALL), None);
-        published.publish(|_| {});
+        published.publish(&Nothing);
         assert_eq!(watch.change(start + 4 * STALL), Some(Change::GoesOn));
         assert_eq!(watch.change(start + 5 * STALL - moment), None);
         assert_eq!(watch.change(start + 5 * STALL), Some(Change::Hangs));

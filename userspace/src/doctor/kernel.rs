@@ -1,8 +1,10 @@
 //! What the kernel and the process's privileges have to give.
 
 use super::{Check, Finding, Patient, read};
-use crate::{handoff, sys};
+use crate::xsk::{BindMode, chunk};
+use crate::{genl, handoff, sys};
 use nix::sys::resource::{Resource, getrlimit};
+use sidestep_config::Mode;
 use std::fs::OpenOptions;
 use std::io;
 
@@ -103,10 +105,26 @@ fn tun(_: &Patient<'_>) -> Finding {
     }
 }
 
+/// How the queues would be bound, as far as the driver tells.
+fn bind_mode(patient: &Patient<'_>) -> BindMode {
+    let asked = patient.config.map_or(Mode::Auto, |c| c.interface.mode);
+    let zero_copy = match asked {
+        Mode::ZeroCopy => true,
+        Mode::Copy | Mode::Generic => false,
+        Mode::Auto => genl::xdp_features(patient.nic.index).is_ok_and(|has| has.zero_copy()),
+    };
+    match zero_copy {
+        true => BindMode::ZeroCopy,
+        false => BindMode::Copy,
+    }
+}
+
 /// Bytes of a queue's frames.
 fn queue_bytes(patient: &Patient<'_>) -> u64 {
     let frames = patient.config.map_or(8192, |c| c.interface.umem_frames);
-    u64::from(frames) * if patient.nic.mtu > 1500 { 4096 } else { 2048 }
+    // Above the largest MTU nothing is attached at all.
+    let chunk = chunk(patient.nic.mtu, bind_mode(patient)).unwrap_or_default();
+    u64::from(frames) * chunk as u64
 }
 
 fn memlock(patient: &Patient<'_>) -> Finding {

@@ -2,7 +2,6 @@
 //!
 //! Nothing is changed and no traffic is touched: each check only asks. Each is a small function in one of the tables.
 
-mod genl;
 mod kernel;
 mod listeners;
 mod network;

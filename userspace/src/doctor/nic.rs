@@ -1,9 +1,9 @@
 //! The NIC and its driver.
 
-use super::{Check, Finding, Patient, genl, read};
+use super::{Check, Finding, Patient, read};
 use crate::steer::Occupant;
-use crate::sys;
-use sidestep_config::{Config, Mode};
+use crate::{genl, napi, sys};
+use sidestep_config::{Config, Interrupts, Mode};
 use std::thread::available_parallelism;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -14,6 +14,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("mtu", mtu),
     ("lro", lro),
     ("vlan", vlan),
+    ("interrupts", interrupts),
 ];
 
 /// Above this most drivers refuse native XDP: a page less its headroom and the tail that the kernel keeps.
@@ -179,6 +180,35 @@ fn vlan(patient: &Patient<'_>) -> Finding {
         "the NIC strips VLAN tags before XDP sees them: services that are reached through a VLAN are not answered there",
         format!("`ethtool -K {name} rxvlan off`"),
     )
+}
+
+fn interrupts(patient: &Patient<'_>) -> Finding {
+    let (nic, config) = (patient.nic, patient.config);
+    let asked = config.map_or(Interrupts::On, |config| config.interface.interrupts);
+    let napis = genl::napis(nic.index).unwrap_or_default();
+    let can = napis.iter().any(|napi| napi.settings.is_some());
+    if asked != Interrupts::On {
+        // A driver may have instances only while it is up, or while a program is on it.
+        return match (napis.is_empty(), can) {
+            (_, true) => Finding::fine("can be put off, queue by queue"),
+            (true, false) => Finding::note(
+                "the kernel shows nothing that polls this NIC now",
+                "`sidestep attach` finds out by trying",
+            ),
+            (false, false) => Finding::worse(
+                "this kernel cannot put them off for single queues, which the configuration asks for",
+                "boot Linux 6.13 or later, or write `interrupts = \"on\"`",
+            ),
+        };
+    }
+    let running = Occupant::of(nic.index).is_some_and(|o| o.name == xdp_prog::XDP_PROGRAM);
+    match napi::left_behind(nic.index) {
+        Ok(left) if !left.is_empty() && !running => Finding::note(
+            "a daemon that was killed has left them put off",
+            "`sidestep attach` with the same `interrupts`, and end it in order",
+        ),
+        Ok(_) | Err(_) => Finding::fine("as the driver has them"),
+    }
 }
 
 /// Is there a VLAN on `nic` in this list of all? A line is its name, its id and its NIC.

@@ -37,6 +37,11 @@ impl Clock {
         since.unwrap_or_default()
     }
 
+    /// The monotonic part of [`Clock::now`] alone.
+    pub fn mono(&self) -> tcp_lite::Instant {
+        tcp_lite::Instant(self.start.elapsed().as_micros() as u64)
+    }
+
     /// The time for one batch.
     #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
     pub fn now(&self) -> Now {
@@ -44,7 +49,7 @@ impl Clock {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
         Now {
-            mono: tcp_lite::Instant(self.start.elapsed().as_micros() as u64),
+            mono: self.mono(),
             unix: u32::try_from(unix).unwrap_or(u32::MAX),
         }
     }

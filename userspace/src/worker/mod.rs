@@ -9,11 +9,14 @@ mod publish;
 mod ring;
 mod routes;
 mod service;
+mod sleep;
+mod spin;
 mod tap;
 
 pub use clock::{Clock, Now};
 pub use leaving::CAPACITY as LEAVING;
 pub use process::{Pipeline, Stranger};
+pub(crate) use publish::Counted;
 pub use publish::Published;
 pub use ring::Neighbours;
 pub use routes::RouteBoard;
@@ -21,13 +24,14 @@ pub use service::{FlowIndex, Limits, Service};
 pub use tap::{Copied, Open, Switch, Taps};
 
 use crate::sys;
-use crate::xsk::{Frame, Port, Queue, Statistics, Transmit};
+use crate::xsk::{Audit, Frame, Port, Queue, Statistics, Transmit};
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::EventFd;
-use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::unistd::Pid;
+use sidestep_config::Interrupts;
+use sleep::{Sleep, Woken};
+use spin::Spin;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -101,6 +105,17 @@ impl Control {
     }
 }
 
+/// What a worker does when no frame is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// Never sleeps.
+    pub busy_poll: bool,
+    /// How long it looks for the next frame at most before it sleeps; zero: not at all.
+    pub spin: Duration,
+    /// What becomes of the queue's interrupts meanwhile.
+    pub interrupts: Interrupts,
+}
+
 /// A worker before its thread runs.
 pub struct Worker {
     queue: Queue,
@@ -109,14 +124,15 @@ pub struct Worker {
     control: Control,
     limits: Receiver<Limits>,
     tap: Tap,
-    busy_poll: bool,
+    waiting: Waiting,
+    spin: Spin,
     /// The kernel's counts of the queue's socket, as of the last [`CHECK`].
     statistics: Statistics,
 }
 
 impl Worker {
     /// A worker for `queue`. `waker` is that of the pipeline's place in the ring.
-    pub fn new(queue: Queue, pipeline: Pipeline, waker: Arc<EventFd>, busy_poll: bool) -> Self {
+    pub fn new(queue: Queue, pipeline: Pipeline, waker: Arc<EventFd>, waiting: Waiting) -> Self {
         let (sender, limits) = unbounded();
         let mut worker = Self {
             queue,
@@ -129,7 +145,12 @@ impl Worker {
             },
             limits,
             tap: Tap::default(),
-            busy_poll,
+            waiting,
+            spin: Spin::new(match waiting.interrupts {
+                Interrupts::On => waiting.spin,
+                // The kernel looks at the NIC before the worker sleeps, instead of waiting for it to interrupt.
+                Interrupts::Deferred | Interrupts::Suspended => Duration::ZERO,
+            }),
             statistics: Statistics::default(),
         };
         // So that a status has every counter from the first moment.
@@ -180,6 +201,9 @@ impl Worker {
         if let Err(e) = sys::set_slice(SLICE) {
             log::debug!("a short slice of the core: {e}");
         }
+        let sleep = self.sleep();
+        let busy_poll = self.waiting.busy_poll;
+        let polls_queue = self.waiting.interrupts == Interrupts::Deferred;
         let clock = Clock::start();
         let mut frames: Vec<Frame> = Vec::with_capacity(BATCH);
         let mut received = 0;
@@ -204,6 +228,7 @@ impl Worker {
                 received = self.queue.rings().receive(&mut frames);
             }
             let full = received == BATCH;
+            let injected = self.pipeline.injected();
             self.queue.rings().refill();
             let tapped = self.tap.is_on().then(|| clock.wall());
             if let Some(at) = tapped {
@@ -233,13 +258,25 @@ impl Worker {
                 break;
             }
             // A fill ring that ran dry needs poll(2) even if more is waiting.
-            if self.queue.rings().fill_needs_wakeup() && (self.busy_poll || full) {
-                self.poll(Duration::ZERO)?;
+            if self.queue.rings().fill_needs_wakeup() && (busy_poll || full) {
+                self.poll(&sleep, Duration::ZERO)?;
             }
+            // Who got something from us by the kernel is likely to have been woken on this core.
+            let alone = received > 0 && !waiting && self.pipeline.injected() == injected;
             // What has come meanwhile has not to be waited for.
             received = self.queue.rings().receive(&mut frames);
-            if received == 0 && !self.busy_poll {
-                self.wait(&clock, check, waiting)?;
+            if received == 0 && polls_queue {
+                sys::poll_queue(self.queue.rings().socket());
+            }
+            if received == 0 && !busy_poll {
+                if alone {
+                    let rings = self.queue.rings();
+                    let look = || rings.receive(&mut frames);
+                    received = self.spin.wait(|| clock.mono(), look);
+                }
+                if received == 0 {
+                    self.wait(&sleep, &clock, check, waiting)?;
+                }
             }
         }
         self.pipeline.abort_all(clock.now(), &mut self.queue);
@@ -261,38 +298,51 @@ impl Worker {
         Ok(())
     }
 
+    /// The way of sleeping that the configuration asks for, if the kernel has it.
+    fn sleep(&mut self) -> Sleep {
+        let (socket, waker) = (self.queue.rings().socket(), self.pipeline.wake_fd());
+        let budget = BATCH as u16;
+        let asked = match self.waiting.interrupts {
+            Interrupts::On => Ok(Sleep::Poll),
+            Interrupts::Deferred => sys::prefer_busy_poll(socket, budget).map(|()| Sleep::Poll),
+            Interrupts::Suspended => {
+                // Without any polling there is nothing that could suspend them.
+                let time = self.waiting.spin.max(Duration::from_micros(1));
+                Sleep::with_interrupts_suspended(socket, waker, time, budget)
+            }
+        };
+        asked.unwrap_or_else(|e| {
+            log::warn!("interrupts come as ever: {e}");
+            Sleep::Poll
+        })
+    }
+
     /// Sleeps until a frame, a wake-up, the next deadline or `check`.
-    fn wait(&mut self, clock: &Clock, check: Instant, tx_waiting: bool) -> io::Result<()> {
+    fn wait(
+        &mut self,
+        sleep: &Sleep,
+        clock: &Clock,
+        check: Instant,
+        tx_waiting: bool,
+    ) -> io::Result<()> {
         let until = match self.pipeline.next_deadline() {
             Some(deadline) => deadline.min(check),
             None => check,
         };
-        let mut timeout = until.since(clock.now().mono);
+        let mut timeout = until.since(clock.mono());
         if tx_waiting {
             timeout = timeout.min(TX_RETRY);
         }
         if timeout == Duration::ZERO {
             return Ok(());
         }
-        self.poll(timeout)
+        self.poll(sleep, timeout)
     }
 
-    fn poll(&mut self, timeout: Duration) -> io::Result<()> {
-        let socket = self.queue.rings().socket();
-        let mut fds = [
-            PollFd::new(socket, PollFlags::POLLIN),
-            PollFd::new(self.pipeline.wake_fd(), PollFlags::POLLIN),
-        ];
-        let timeout = TimeSpec::microseconds(timeout.as_micros() as i64);
-        match ppoll(&mut fds, Some(timeout), None) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let gone = fds[0]
-            .revents()
-            .is_some_and(|r| r.intersects(PollFlags::POLLHUP | PollFlags::POLLNVAL));
-        let woken = fds[1].any().unwrap_or(false);
-        if woken {
+    fn poll(&mut self, sleep: &Sleep, timeout: Duration) -> io::Result<()> {
+        let (socket, waker) = (self.queue.rings().socket(), self.pipeline.wake_fd());
+        let Woken { by_waker, gone } = sleep.wait(socket, waker, timeout)?;
+        if by_waker {
             self.pipeline.clear_wake();
         }
         if gone {
@@ -305,16 +355,32 @@ impl Worker {
         let audit = self.queue.audit();
         debug_assert!(audit.balances(), "frames lost: {audit:?}");
         debug_assert_eq!(audit.held, 0, "a batch kept frames");
-        let (pipeline, statistics) = (&self.pipeline, &self.statistics);
-        self.published.publish(|see| {
-            see("queue_frames", "free", audit.free);
-            see("queue_frames", "in_rx", audit.in_rx);
-            see("queue_frames", "in_tx", audit.in_tx);
-            see("queue_frames", "held", audit.held);
-            see("queue_frames", "total", audit.total);
-            statistics.visit(&mut |label, value| see("xsk", label, value));
-            pipeline.visit(&mut |name, label, value| see(name, label, value));
+        self.published.publish(&Counts {
+            audit,
+            statistics: &self.statistics,
+            pipeline: &self.pipeline,
         });
+    }
+}
+
+/// All that a worker counts.
+struct Counts<'a> {
+    audit: Audit,
+    statistics: &'a Statistics,
+    pipeline: &'a Pipeline,
+}
+
+impl Counted for Counts<'_> {
+    #[inline]
+    fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
+        see("queue_frames", "free", self.audit.free);
+        see("queue_frames", "in_rx", self.audit.in_rx);
+        see("queue_frames", "in_tx", self.audit.in_tx);
+        see("queue_frames", "held", self.audit.held);
+        see("queue_frames", "total", self.audit.total);
+        self.statistics
+            .visit(&mut |label, value| see("xsk", label, value));
+        self.pipeline.visit(see);
     }
 }
 

@@ -423,6 +423,11 @@ impl Pipeline {
         self.stack.len() + self.leaving.len()
     }
 
+    /// Frames that the kernel got from us so far.
+    pub fn injected(&self) -> u64 {
+        self.counters.injected
+    }
+
     /// Readable when a neighbour has passed something on.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.neighbours.wake_fd()

@@ -23,5 +23,5 @@ mod rings;
 
 pub use frame::{Audit, Memory, Port, Transmit};
 pub use memory_port::{MemFrame, MemMemory, MemPort, MemRing};
-pub use queue::{BindMode, MAX_MTU, OpenError, Queue, QueueOptions};
+pub use queue::{BindMode, MAX_MTU, OpenError, Queue, QueueOptions, chunk};
 pub use rings::{Frame, Rings, Statistics, Umem};

@@ -17,8 +17,12 @@ use xsk_rs::config::{
 const HEADROOM: usize = 256;
 
 /// Chunk sizes that an aligned UMEM may have, in bytes: half a page is enough for an Ethernet MTU of
-/// 1,500 and doubles the frames that fit a cache; a page is the largest the kernel takes.
+/// 1,500 where frames are copied, and doubles those that fit a cache; a page is the largest the kernel takes.
 const CHUNKS: [usize; 2] = [2048, 4096];
+
+/// Some NICs take the length of a receive buffer in KiB, and their drivers round down what a chunk leaves: igb's and ixgbe's
+/// (82599) see 1,024 bytes in a chunk of 2,048 and cut every longer frame. A copy has no such limit.
+const DMA_STEP: usize = 1024;
 
 /// Ethernet header with two VLAN tags, in bytes.
 const LINK_HEADER: usize = 22;
@@ -156,14 +160,11 @@ impl Queue {
             what,
             source,
         };
-        let chunk = CHUNKS
-            .into_iter()
-            .find(|chunk| options.mtu + LINK_HEADER <= chunk - HEADROOM)
-            .ok_or_else(|| OpenError::Mtu {
-                interface: interface.to_owned(),
-                mtu: options.mtu,
-                max: MAX_MTU,
-            })?;
+        let chunk = chunk(options.mtu, options.bind).ok_or_else(|| OpenError::Mtu {
+            interface: interface.to_owned(),
+            mtu: options.mtu,
+            max: MAX_MTU,
+        })?;
         let ring = size(options.frames / 2, interface, queue)?;
         let umem_config = UmemConfig::builder()
             .frame_size(FrameSize::new(chunk as u32).expect("CHUNKS are valid"))
@@ -256,6 +257,22 @@ impl Port for Queue {
     }
 }
 
+/// The smallest chunk, in bytes, that holds the frames of an MTU. Above what a NIC with [`DMA_STEP`] can do, its driver refuses the XDP
+/// program; others need not do without zero-copy. `None` above [`MAX_MTU`].
+pub fn chunk(mtu: usize, bind: BindMode) -> Option<usize> {
+    let steps: &[usize] = match bind {
+        BindMode::ZeroCopy => &[DMA_STEP, 1],
+        BindMode::Copy => &[1],
+    };
+    let smallest = |step: &usize| {
+        let room = |chunk: usize| (chunk - HEADROOM) / step * step;
+        CHUNKS
+            .into_iter()
+            .find(|&chunk| mtu + LINK_HEADER <= room(chunk))
+    };
+    steps.iter().find_map(smallest)
+}
+
 fn size(entries: u32, interface: &str, queue: u32) -> Result<QueueSize, OpenError> {
     QueueSize::new(entries)
         .ok()
@@ -324,5 +341,31 @@ fn bind_error(source: io::Error, interface: &str, queue: u32, bind: BindMode) ->
             what: "cannot bind the AF_XDP socket",
             source,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BindMode, MAX_MTU, chunk};
+
+    #[test]
+    fn a_chunk_holds_the_frames_of_the_mtu() {
+        let cases = [
+            (1500, BindMode::Copy, Some(2048)),
+            (1770, BindMode::Copy, Some(2048)),
+            (1771, BindMode::Copy, Some(4096)),
+            (MAX_MTU, BindMode::Copy, Some(4096)),
+            (MAX_MTU + 1, BindMode::Copy, None),
+            // What is left of 2,048 bytes is 1,024 to a NIC that counts in KiB, of 4,096 it is 3,072.
+            (1002, BindMode::ZeroCopy, Some(2048)),
+            (1003, BindMode::ZeroCopy, Some(4096)),
+            (1500, BindMode::ZeroCopy, Some(4096)),
+            (3050, BindMode::ZeroCopy, Some(4096)),
+            (MAX_MTU, BindMode::ZeroCopy, Some(4096)),
+            (MAX_MTU + 1, BindMode::ZeroCopy, None),
+        ];
+        for (mtu, bind, expected) in cases {
+            assert_eq!(chunk(mtu, bind), expected, "MTU {mtu}, {bind:?}");
+        }
     }
 }

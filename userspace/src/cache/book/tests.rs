@@ -19,8 +19,6 @@ write_hold = "5s"
 path = "/public/*"
 origin = "http://127.0.0.1:8001"
 public = true
-[limits]
-cache_memory = "1MiB"
 "#;
 
 /// When the tests begin, since 1970-01-01 00:00:00 UTC.
@@ -37,6 +35,10 @@ fn secs(n: u64) -> Duration {
 }
 
 fn caches() -> Arc<Caches> {
+    caches_within(1 << 20)
+}
+
+fn caches_within(memory: u64) -> Arc<Caches> {
     let config = Config::parse(CONFIG, "t").unwrap_or_else(|e| panic!("{e}"));
     let routes = config.sites[0].caches.iter().map(|route| {
         let name = RouteName {
@@ -45,7 +47,7 @@ fn caches() -> Arc<Caches> {
         };
         Some((name, route.clone()))
     });
-    Arc::new(Caches::new(config.limits.cache_memory, routes.collect()))
+    Arc::new(Caches::new(memory, routes.collect()))
 }
 
 impl Bench {
@@ -599,4 +601,35 @@ fn memory_stays_within_its_budget_and_what_is_in_use_stays() {
     );
     assert_eq!(bench.purge(Scope::All) as u64, entries);
     assert_eq!(held(&bench), (0, 0));
+}
+
+#[test]
+fn memory_can_be_more_or_less_from_now_on() {
+    let mut bench = Bench::new();
+    let fields = "cache-control: max-age=3600";
+    let body = "x".repeat(3000);
+    let fill = |bench: &mut Bench, what: &str| {
+        for n in 0..500 {
+            bench.learn(&format!("/a/{what}{n}"), fields, &body);
+        }
+        bench.stats().held().1
+    };
+    let memory = |bench: &mut Bench, bytes| {
+        // What is learned stays, as nothing else is different.
+        let same = caches_within(bytes).after(&bench.caches);
+        assert!(Arc::ptr_eq(&same, &bench.caches));
+        bench.book.resize();
+        bench.stats().held()
+    };
+    let full = fill(&mut bench, "one");
+    assert!(full > 900 << 10 && full <= 1 << 20, "{full}");
+    let (entries, less) = memory(&mut bench, 256 << 10);
+    assert!(less > 200 << 10 && less <= 256 << 10, "{less}");
+    let found = (0..500).filter(|n| bench.lookup(&format!("/a/one{n}"), "") != "miss");
+    assert_eq!(found.count() as u64, entries);
+    let before = bench.counts();
+    assert_eq!(memory(&mut bench, 2 << 20), (entries, less));
+    assert_eq!(bench.counts(), before, "nothing has to go for more room");
+    let full = fill(&mut bench, "two");
+    assert!(full > 1500 << 10 && full <= 2 << 20, "{full}");
 }

@@ -55,6 +55,24 @@ const OVERLAY: usize = 4096;
 /// How often what has expired is let go of.
 const TIDY: Duration = Duration::from_secs(1);
 
+/// What a test has less of.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Directories that are watched: as many as the system lets us.
+    watches: usize,
+    /// See [`RESCAN`].
+    rescan: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            watches: usize::MAX,
+            rescan: RESCAN,
+        }
+    }
+}
+
 /// A static route by the positions of its site and its own in that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct At {
@@ -106,6 +124,7 @@ struct Kept {
     watching: Watching,
     /// Cores without workers, where files are read while there are workers.
     spare: Option<CpuSet>,
+    bounds: Bounds,
 }
 
 /// All trees are to be read again.
@@ -121,8 +140,12 @@ impl Keeper {
     /// # Errors
     /// Those of [`Snapshot::build`].
     pub fn open(config: &Config) -> Result<Self, StoreError> {
+        Self::open_within(config, Bounds::default())
+    }
+
+    fn open_within(config: &Config, bounds: Bounds) -> Result<Self, StoreError> {
         let loader = Loader::new(None, None);
-        let (notes, listed) = loader.run(|| Notes::open(config, &loader));
+        let (notes, listed) = loader.run(|| Notes::open(config, &loader, bounds.watches));
         let snapshot = Snapshot::build_with(config, &loader, &listed)?;
         let live = Arc::new(Live::new(snapshot));
         let mut kept = Kept {
@@ -131,6 +154,7 @@ impl Keeper {
             rescan: None,
             watching: Watching::default(),
             spare: None,
+            bounds,
             notes,
         };
         kept.look_at_limit(&live, Duration::ZERO);
@@ -414,7 +438,7 @@ impl Kept {
         let begun = Instant::now();
         let last = live.current().get();
         let loader = Loader::new(Some(&last), self.spare);
-        let (notes, listed) = loader.run(|| Notes::open(&config, &loader));
+        let (notes, listed) = loader.run(|| Notes::open(&config, &loader, self.bounds.watches));
         let snapshot = Snapshot::build_with(&config, &loader, &listed).inspect_err(|e| {
             let error = Some(e.to_string());
             if self.watching.error != error {
@@ -440,10 +464,10 @@ impl Kept {
             if self.watching.limit.is_none() {
                 log::warn!(
                     "{why}: trees are read again every {} seconds or more",
-                    RESCAN.as_secs()
+                    self.bounds.rescan.as_secs()
                 );
             }
-            let wait = RESCAN.max(20 * took);
+            let wait = self.bounds.rescan.max(20 * took);
             let first = Instant::now() + wait;
             self.rescan = Some(Rescan { first, due: first });
         }

@@ -40,11 +40,14 @@ pub(super) struct Notes {
     linked: HashSet<At>,
     /// Why not everything is watched.
     limit: Option<String>,
+    /// How many are watched at most.
+    most: usize,
 }
 
 impl Notes {
-    /// Watches the trees of `config`, as far as they can be, and lists them on the way.
-    pub(super) fn open(config: &Config, loader: &Loader<'_>) -> (Self, Listed) {
+    /// Watches the trees of `config`, as far as they can be, and lists them on the way. At `most` so many
+    /// directories, beside what the system allows.
+    pub(super) fn open(config: &Config, loader: &Loader<'_>, most: usize) -> (Self, Listed) {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC);
         let mut notes = Self {
             limit: inotify
@@ -54,6 +57,7 @@ impl Notes {
             inotify: inotify.ok().map(Arc::new),
             places: HashMap::new(),
             linked: HashSet::new(),
+            most,
         };
         let mut listed = Listed::new();
         for (at, route) in At::all(config) {
@@ -132,7 +136,11 @@ impl Notes {
 
     fn watch(&mut self, path: &Path, place: Place) {
         let Some(inotify) = &self.inotify else { return };
-        match inotify.add_watch(path, EVENTS) {
+        let watched = match self.places.len() < self.most {
+            true => inotify.add_watch(path, EVENTS),
+            false => Err(Errno::ENOSPC),
+        };
+        match watched {
             Ok(of) => {
                 let places = self.places.entry(of).or_default();
                 if !matches!(place, Place::Target) || places.is_empty() {

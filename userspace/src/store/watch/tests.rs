@@ -28,6 +28,10 @@ fn tended(more: impl Fn(&Path) -> String) -> Tended {
     let root = TempDir::new().unwrap();
     let config = config(root.path(), &more(root.path()));
     let keeper = Arc::new(Keeper::open(&config).unwrap());
+    tend(root, config, keeper)
+}
+
+fn tend(root: TempDir, config: Config, keeper: Arc<Keeper>) -> Tended {
     Tended {
         root,
         config,
@@ -360,4 +364,50 @@ fn any_changes_come_to_the_same_as_a_fresh_start() {
             t.settles(&format!("seed {seed} round {round}"));
         }
     }
+}
+
+#[test]
+fn what_cannot_be_watched_is_read_again_from_time_to_time() {
+    let root = TempDir::new().unwrap();
+    fs::create_dir(root.path().join("sub")).unwrap();
+    let config = config(root.path(), "");
+    // The limit of the system (fs.inotify.max_user_watches) is everybody's. One watch is for the root.
+    let bounds = Bounds {
+        watches: 1,
+        rescan: Duration::from_millis(50),
+    };
+    let keeper = Arc::new(Keeper::open_within(&config, bounds).unwrap());
+    let limit = |keeper: &Keeper| keeper.live().summary().watching.limit.unwrap_or_default();
+    let says = "fs.inotify.max_user_watches";
+    assert!(limit(&keeper).contains(says), "{}", limit(&keeper));
+    let t = tend(root, config, keeper);
+    for text in ["one", "two"] {
+        t.write("sub/a.txt", text);
+        t.awaits("/sub/a.txt", Some(text));
+        t.write("b.txt", text);
+        t.awaits("/b.txt", Some(text));
+    }
+    t.settles("all is as after a start");
+    assert!(limit(&t.keeper).contains(says), "{}", limit(&t.keeper));
+}
+
+#[test]
+fn changes_that_the_kernel_could_not_tell_are_seen() {
+    let root = TempDir::new().unwrap();
+    let config = config(root.path(), "");
+    let keeper = Arc::new(Keeper::open(&config).unwrap());
+    // Nobody reads what is told yet: the queue runs over. Two files in turn, as what is told twice counts once.
+    let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let most: usize = most.trim().parse().unwrap();
+    let open = |name: &str| fs::File::create(root.path().join(name)).unwrap();
+    let mut files = [open("a.txt"), open("b.txt")];
+    for n in 0..=most {
+        std::io::Write::write_all(&mut files[n % 2], b"x").unwrap();
+        files[n % 2].set_len(0).unwrap();
+    }
+    fs::write(root.path().join("late.txt"), "late").unwrap();
+    assert!(keeper.lock().rescan.is_none());
+    let t = tend(root, config, keeper);
+    t.awaits("/late.txt", Some("late"));
+    t.settles("all is as after a start");
 }

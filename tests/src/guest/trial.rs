@@ -1,0 +1,413 @@
+//! What is tried on each driver.
+
+use super::clients::{Clients, PATIENCE, Way};
+use super::image::{DOWNLOAD, PAGE};
+use super::report::{Outcome, QueueOutcome};
+use super::{Case, Image, Machine, Packages};
+use crate::clock::{now, poll_for};
+use crate::net::{Host, SERVER_V4, SERVER_V6, server_addresses};
+use serde_json::Value;
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::io::{self, Error};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Connections handed over for each address.
+const HANDOFFS: usize = 12;
+/// Clients at work while the daemon comes and goes.
+const CROWD: usize = 4;
+/// Right answers of the crowd to wait for between two changes.
+const BETWEEN: u64 = 20;
+/// Longest that they may take: each client waits for one of its answers at most for [`PATIENCE`].
+const BETWEEN_LIMIT: Duration = Duration::from_secs(200);
+
+/// What the daemons of one machine did.
+#[derive(Default)]
+struct Sums {
+    requests: u64,
+    handoffs: u64,
+    proxied: u64,
+}
+
+struct Trial<'a> {
+    machine: Machine,
+    clients: Clients<'a>,
+    case: &'a Case,
+    sums: Sums,
+    degraded: Vec<String>,
+    queues: Vec<QueueOutcome>,
+    rate: f64,
+}
+
+/// Tries `case` in a machine of its own; `short`: without what another step shows as well.
+///
+/// # Errors
+/// The machine does not do what it is told.
+///
+/// # Panics
+/// When sidestep does not do what it has to.
+pub fn run(packages: &Packages, image: &Image, case: &Case, short: bool) -> io::Result<Outcome> {
+    let start = now();
+    let client = Host::behind_tap(case.tap_queues);
+    let mtu = case.mtu.to_string();
+    client.must(&["ip", "link", "set", client.device, "mtu", &mtu]);
+    let machine = Machine::boot(packages, image, &client, case)?;
+    let booted = now() - start;
+    let mut trial = Trial {
+        machine,
+        clients: Clients {
+            host: &client,
+            image,
+        },
+        case,
+        sums: Sums::default(),
+        degraded: Vec::new(),
+        queues: Vec::new(),
+        rate: 0.0,
+    };
+    for (name, form, step) in STEPS {
+        if short && *form == Form::Long {
+            continue;
+        }
+        let start = now();
+        trial.step(name, *step)?;
+        println!("  {name}: {:.1} s", (now() - start).as_secs_f64());
+    }
+    let release = trial.machine.release.clone();
+    trial.machine.power_off()?;
+    Ok(Outcome {
+        name: case.name,
+        device: case.device,
+        release,
+        mode: case.mode,
+        degraded: trial.degraded,
+        queues: trial.queues,
+        requests: trial.sums.requests,
+        handoffs: trial.sums.handoffs,
+        proxied: trial.sums.proxied,
+        rate: trial.rate,
+        booted,
+        took: now() - start,
+    })
+}
+
+type Step = fn(&mut Trial<'_>) -> io::Result<()>;
+
+/// Whether a step is part of the short form.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Both,
+    Long,
+}
+
+/// In this order; each begins where the one before ended.
+const STEPS: &[(&str, Form, Step)] = &[
+    ("set-up", Form::Both, |t| t.set_up()),
+    ("attach", Form::Both, |t| t.attach()),
+    ("ladder", Form::Both, |t| t.ladder()),
+    ("serve", Form::Both, |t| t.serve()),
+    ("spread", Form::Both, |t| t.spread()),
+    ("hand over", Form::Both, |t| t.hand_over()),
+    ("beside", Form::Both, |t| t.beside()),
+    ("come and go", Form::Both, |t| t.come_and_go()),
+    ("crash", Form::Long, |t| t.crash()),
+    ("rest", Form::Both, |t| t.rest()),
+    ("kernel", Form::Both, |t| t.kernel()),
+];
+
+impl Trial<'_> {
+    /// Runs one step. What goes wrong in it is told with what the machine knows.
+    fn step(&mut self, name: &str, step: Step) -> io::Result<()> {
+        // A check that fails panics; nothing of the trial is used after that but the machine's shell.
+        let why = match catch_unwind(AssertUnwindSafe(|| step(self))) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => message(&*panic),
+        };
+        let mut look = |command| match self.machine.ask(command) {
+            Ok((_, said)) => said,
+            Err(error) => error.to_string(),
+        };
+        let (status, log) = (look("sidestep status"), look("tail -n 40 /run/log"));
+        Err(Error::other(format!(
+            "{name}: {why}\n--- status\n{status}\n--- log\n{log}\n--- console\n{}",
+            self.machine.console()
+        )))
+    }
+
+    fn set_up(&mut self) -> io::Result<()> {
+        let mtu = self.case.mtu;
+        let set_up =
+            format!("ip link set eth0 mtu {mtu} && network {SERVER_V4} {SERVER_V6} && server");
+        self.machine.must(&set_up)?;
+        self.configure("all")
+    }
+
+    fn configure(&mut self, queues: &str) -> io::Result<()> {
+        let config = format!(
+            "[interface]\nmode = \"auto\"\nqueues = {queues}\numem_frames = 2048\n\
+             [[listen]]\naddress = \"interface\"\n[[site]]\n[[site.static]]\npath = \"/\"\nroot = \"/site\"\n"
+        );
+        let config = config.replace("queues = all", "queues = \"all\"");
+        self.machine.write("/run/config.toml", &config)
+    }
+
+    /// Attaches; the ready line has to tell the mode and the number of queues.
+    fn attach(&mut self) -> io::Result<()> {
+        let ready = self.machine.must("attach")?;
+        let Case { mode, queues, .. } = self.case;
+        let plural = if *queues == 1 { "queue" } else { "queues" };
+        let expected = format!("ready: eth0 {mode} mode, {queues} {plural}, ");
+        let hugepages = format!("ready: eth0 {mode} mode on hugepages, {queues} {plural}, ");
+        assert!(
+            ready.starts_with(&expected) || ready.starts_with(&hugepages),
+            "not {expected:?}: {ready}\n{}",
+            self.machine.must("cat /run/log")?
+        );
+        self.asked_kernel()
+    }
+
+    /// What the guest's kernel says of the AF_XDP sockets, which is not what sidestep says of itself: each queue has one, and zero-copy
+    /// is on or off as the mode wants it.
+    fn asked_kernel(&mut self) -> io::Result<()> {
+        let said = self.machine.must("ss --xdp -e")?;
+        let sockets: BTreeSet<(u32, bool)> = said.lines().filter_map(umem).collect();
+        let zero_copy = self.case.mode == "zero-copy";
+        let expected = (0..self.case.queues).map(|queue| (queue, zero_copy));
+        assert_eq!(sockets, expected.collect(), "{said}");
+        Ok(())
+    }
+
+    /// Every queue has to be in the mode.
+    fn ladder(&mut self) -> io::Result<()> {
+        let status = self.machine.status()?;
+        let mode = self.case.mode;
+        assert_eq!(status["mode"], mode, "{status:#}");
+        let workers = status["workers"].as_array().cloned().unwrap_or_default();
+        assert_eq!(workers.len(), self.case.queues as usize, "{status:#}");
+        assert!(
+            workers.iter().all(|worker| worker["mode"] == mode),
+            "{status:#}"
+        );
+        let degraded = status["degraded"].as_array().cloned().unwrap_or_default();
+        let reasons = degraded
+            .iter()
+            .map(|trouble| trouble["reason"].as_str().unwrap_or("?").to_owned());
+        let reasons: Vec<String> = reasons.collect();
+        // Generic mode is the last resort, and says so; nothing else may be wrong.
+        let expected: &[&str] = if mode == "generic" {
+            &["lower_mode"]
+        } else {
+            &[]
+        };
+        assert_eq!(reasons, expected, "{status:#}");
+        self.degraded = reasons;
+        Ok(())
+    }
+
+    /// curl, one connection with many requests, and wrk, over both versions of IP.
+    fn serve(&mut self) -> io::Result<()> {
+        let mut rate = 0.0;
+        for to in server_addresses(80) {
+            self.clients.curl(to, PAGE, &self.clients.image.page);
+            self.clients.keep_alive(to)?;
+            rate += self.clients.load(to);
+        }
+        self.rate = rate / 2.0;
+        Ok(())
+    }
+
+    /// Each queue must have had requests that QEMU gives any.
+    fn spread(&mut self) -> io::Result<()> {
+        let status = self.machine.status()?;
+        let workers = status["workers"].as_array().cloned().unwrap_or_default();
+        for worker in &workers {
+            let queue = QueueOutcome {
+                queue: worker["queue"].as_u64().unwrap_or(u64::MAX),
+                mode: worker["mode"].as_str().unwrap_or("?").to_owned(),
+                requests: worker["requests"].as_u64().unwrap_or(0),
+            };
+            self.queues.push(queue);
+        }
+        let busy = self.queues.iter().filter(|queue| queue.requests > 0);
+        assert_eq!(busy.count(), self.case.spread, "{status:#}");
+        Ok(())
+    }
+
+    /// Connections that the server has to take over, in every way.
+    fn hand_over(&mut self) -> io::Result<()> {
+        for to in server_addresses(80) {
+            for n in 0..HANDOFFS {
+                self.clients.hand_over(to, Way::ALL[n % Way::ALL.len()])?;
+            }
+        }
+        let status = self.machine.status()?;
+        let taken = sum(&status, "handoff", "taken");
+        assert!(taken >= 2 * HANDOFFS as u64, "{taken} handoffs: {status:#}");
+        assert_eq!(sum(&status, "http_status", "5xx"), 0, "{status:#}");
+        Ok(())
+    }
+
+    /// A port that is none of sidestep's: the kernel's sockets beside it, through the same queues.
+    fn beside(&mut self) -> io::Result<()> {
+        for to in server_addresses(8080) {
+            self.clients
+                .curl(to, DOWNLOAD, &self.clients.image.download);
+        }
+        Ok(())
+    }
+
+    /// Clients go on while the daemon detaches, attaches, and is replaced by another; none may lose a connection or an answer.
+    fn come_and_go(&mut self) -> io::Result<()> {
+        let (stop, right) = (&AtomicBool::new(false), &AtomicU64::new(0));
+        let clients = self.clients;
+        let to = server_addresses(80);
+        std::thread::scope(|scope| {
+            let crowd: Vec<_> = (0..CROWD)
+                .map(|n| {
+                    let to = to[n % to.len()];
+                    scope.spawn(move || clients.visit(to, stop, right))
+                })
+                .collect();
+            let changed = self.change(right, &crowd);
+            stop.store(true, Ordering::Relaxed);
+            for one in crowd {
+                let ended: io::Result<()> = one
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::other("a client panicked")));
+                assert!(
+                    ended.is_ok(),
+                    "a client: {ended:?}, after {changed:?}; sidestep's log:\n{}",
+                    self.machine.must("tail -n 30 /run/log").unwrap_or_default()
+                );
+            }
+            changed
+        })
+    }
+
+    fn change(
+        &mut self,
+        right: &AtomicU64,
+        crowd: &[std::thread::ScopedJoinHandle<'_, io::Result<()>>],
+    ) -> io::Result<()> {
+        let progress = || {
+            let from = right.load(Ordering::Relaxed);
+            let more = poll_for(BETWEEN_LIMIT, || {
+                let ended = crowd.iter().any(std::thread::ScopedJoinHandle::is_finished);
+                (ended || right.load(Ordering::Relaxed) >= from + BETWEEN).then_some(ended)
+            });
+            match more {
+                Some(false) => Ok(()),
+                Some(true) => Err(Error::other("a client has ended")),
+                None => Err(Error::other("the clients get no answers")),
+            }
+        };
+        progress()?;
+        self.add_up()?;
+        self.machine.must("detach")?;
+        progress()?;
+        self.attach()?;
+        progress()?;
+        self.add_up()?;
+        // A second one takes over from the first.
+        self.attach()?;
+        progress()
+    }
+
+    /// After a crash the kernel's server is there at once, and another attach works.
+    fn crash(&mut self) -> io::Result<()> {
+        self.add_up()?;
+        self.machine.must("crash")?;
+        for to in server_addresses(80) {
+            self.clients.curl(to, PAGE, &self.clients.image.page);
+        }
+        self.attach()?;
+        for to in server_addresses(80) {
+            self.clients.curl(to, PAGE, &self.clients.image.page);
+        }
+        Ok(())
+    }
+
+    /// Every frame is where it has to be when nothing is under way, and a drain ends it well.
+    fn rest(&mut self) -> io::Result<()> {
+        let mut status = Value::Null;
+        let at_rest = poll_for(PATIENCE, || {
+            status = self.machine.status().ok()?;
+            let workers = status["workers"].as_array()?;
+            workers
+                .iter()
+                .all(|worker| {
+                    let frames = &worker["frames"];
+                    let count = |name: &str| frames[name].as_u64().unwrap_or(u64::MAX);
+                    let half = count("total") / 2;
+                    count("free") == half && count("in_rx") == half
+                })
+                .then_some(())
+        });
+        assert!(at_rest.is_some(), "frames are missing: {status:#}");
+        self.add_up()?;
+        self.machine.must("detach")?;
+        Ok(())
+    }
+
+    /// The guest's kernel must not have complained.
+    fn kernel(&mut self) -> io::Result<()> {
+        let complaints = "WARNING:|BUG:|Oops|NETDEV WATCHDOG|Call Trace";
+        let (code, said) = self
+            .machine
+            .ask(&format!("dmesg | grep -E '{complaints}'"))?;
+        match code {
+            1 => Ok(()),
+            _ => Err(Error::other(format!("the kernel complains: {said}"))),
+        }
+    }
+
+    /// Adds what the running daemon has done to the sums: once for each, before it ends.
+    fn add_up(&mut self) -> io::Result<()> {
+        let status = self.machine.status()?;
+        self.sums.requests += sum(&status, "http", "requests");
+        self.sums.handoffs += sum(&status, "handoff", "taken");
+        let ended = status["proxied"]["ended"].as_object().into_iter().flatten();
+        self.sums.proxied += ended.filter_map(|(_, count)| count.as_u64()).sum::<u64>();
+        Ok(())
+    }
+}
+
+/// The queue of an AF_XDP socket and whether it is in zero-copy mode, in a line of `ss`: "umem(id:1,…,qid:1,zc:1,refs:1)".
+fn umem(line: &str) -> Option<(u32, bool)> {
+    let fields = line.trim().strip_prefix("umem(")?.strip_suffix(')')?;
+    let field = |name: &str| {
+        let mut pairs = fields.split(',').filter_map(|field| field.split_once(':'));
+        pairs.find_map(|(key, value)| (key == name).then(|| value.parse::<u32>().ok())?)
+    };
+    Some((field("qid")?, field("zc")? == 1))
+}
+
+/// What a panic said.
+pub fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
+}
+
+fn sum(status: &Value, name: &str, label: &str) -> u64 {
+    let workers = status["workers"].as_array().into_iter().flatten();
+    workers
+        .filter_map(|worker| worker["counters"][name][label].as_u64())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::umem;
+
+    #[test]
+    fn the_kernels_word_on_a_socket_is_read() {
+        let line = "\tumem(id:0,size:8388608,num_pages:2048,chunk_size:4096,headroom:0,ifindex:2,qid:3,zc:1,refs:1)";
+        assert_eq!(umem(line), Some((3, true)));
+        assert_eq!(umem(&line.replace("zc:1", "zc:0")), Some((3, false)));
+        assert_eq!(umem("\tfr(entries:1024)"), None);
+    }
+}
