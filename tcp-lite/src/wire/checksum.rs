@@ -23,7 +23,7 @@ impl Sum {
     #[must_use]
     #[inline]
     pub fn of_array<const N: usize>(bytes: &[u8; N]) -> Sum {
-        const { assert!(N % 4 == 0 && N <= 64) }
+        const { assert!(N.is_multiple_of(4) && N <= 64) }
         let (words, _) = bytes.as_chunks::<4>();
         let total = words
             .iter()
