@@ -147,7 +147,7 @@ mod tests {
                 for byte in 0..=255 {
                     let mut changed = frame.clone();
                     changed[at] = byte;
-                    if at >= 14 && at < 34 && frame[14] == 0x45 {
+                    if (14..34).contains(&at) && frame[14] == 0x45 {
                         // With the checksum that it would have, so that more than the checksum is looked at.
                         changed[24..26].fill(0);
                         let sum = tcp_lite::wire::Sum::of(&changed[14..34]).finish();
