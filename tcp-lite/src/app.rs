@@ -82,7 +82,8 @@ pub trait App: Sized {
     /// again for every retransmission and must give the same bytes then.
     fn fill(&mut self, piece: &Self::Piece, offset: u32, buf: &mut [u8]) -> wire::Sum;
 
-    /// The piece was acknowledged whole, or its connection is gone. Exactly once per piece that `send` took.
+    /// The piece was acknowledged whole, as often as it was queued, or its connection is gone. Exactly once per call of
+    /// `send` or `send_run` that took it.
     fn on_release(&mut self, piece: Self::Piece);
 
     /// [`crate::Stack::drain_some`] came to this connection: a good moment for [`Io::hand_off`] or [`Io::close`].
@@ -134,13 +135,23 @@ impl<A: App> Io<'_, A> {
     /// # Errors
     /// [`Full`] when this connection or the stack has no room for a piece, or after `close` or `abort`.
     pub fn send(&mut self, piece: A::Piece, len: u32) -> Result<(), Full> {
+        self.send_run(piece, len, 1).map(|_| ())
+    }
+
+    /// Queues the bytes named by `piece` `times` times in a row, or as often as there is room for; returns how often.
+    /// All of them together are one piece to [`App::on_release`]. With `len` or `times` 0 nothing is queued and `piece`
+    /// is not kept.
+    ///
+    /// # Errors
+    /// As [`Io::send`]: there is no room for a single one.
+    pub fn send_run(&mut self, piece: A::Piece, len: u32, times: u16) -> Result<u16, Full> {
         if self.wish.close || self.wish.abort {
             return Err(Full);
         }
-        if len == 0 {
-            return Ok(());
+        if len == 0 || times == 0 {
+            return Ok(times);
         }
-        let pushed = self.snd.push(self.pieces, piece, len, self.limit);
+        let pushed = self.snd.push(self.pieces, piece, len, times, self.limit);
         self.wish.blocked |= pushed.is_err();
         pushed
     }

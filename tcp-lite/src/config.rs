@@ -43,7 +43,7 @@ pub struct Config {
     pub half_open: usize,
     /// Answer SYNs past the half-open budget with a SYN cookie (RFC 4987 section 3.6); else refuse them.
     pub syn_cookies: bool,
-    /// Response pieces queued in the whole stack.
+    /// Response pieces queued in the whole stack; a run of the same one takes the room of one.
     pub pieces: usize,
     /// Response pieces queued on one connection: bounds what a pipelining client that does not read can hold.
     pub pieces_per_connection: u16,

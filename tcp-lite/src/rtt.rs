@@ -103,8 +103,11 @@ impl Rtt {
             let variance = 4 * u64::from(self.rttvar);
             u64::from(self.srtt) + variance.max(config.micros.min_rto)
         };
-        base.saturating_mul(1 << self.timeouts().min(16))
-            .min(config.micros.max_rto)
+        let backed_off = match self.timeouts() {
+            0 => base,
+            times => base.saturating_mul(1 << times.min(16)),
+        };
+        backed_off.min(config.micros.max_rto)
     }
 }
 

@@ -163,7 +163,7 @@ impl<T: Keyed> Table<T> {
     }
 
     /// The index place of `flow` and the slot it names.
-    #[inline]
+    #[inline(always)]
     fn search(&self, flow: &Flow) -> Option<(usize, u32)> {
         let hash = self.scatter.hash(flow);
         let mut at = self.home(hash);

@@ -10,6 +10,8 @@ mod generations;
 mod heads;
 #[path = "pipeline/leaving.rs"]
 mod leaving;
+#[path = "pipeline/repeat.rs"]
+mod repeat;
 #[path = "pipeline/ring.rs"]
 mod ring;
 

@@ -118,6 +118,7 @@ impl Rcv {
     }
 
     /// RCV.WND
+    #[inline]
     pub fn wnd(&self) -> u32 {
         self.edge.since(self.nxt)
     }
@@ -168,6 +169,7 @@ impl Rcv {
         }
     }
 
+    #[inline]
     pub fn ts_recent(&self) -> u32 {
         self.ts_recent
     }
@@ -207,6 +209,7 @@ impl Rcv {
     }
 
     /// It gets an answer, so what it asked for is here.
+    #[inline]
     pub fn slacken(&mut self) {
         self.quick = 0;
     }

@@ -110,6 +110,7 @@ impl Busy {
     }
 
     /// Bytes in the network: what flies, less what duplicate ACKs said has left it.
+    #[inline]
     pub fn pipe(&self, mss: u32) -> u32 {
         let left = u32::from(self.duplicates).saturating_mul(mss);
         self.sheet.flying().saturating_sub(left)

@@ -136,19 +136,22 @@ impl Snd {
         }
     }
 
-    /// Appends a piece of `len > 0` bytes to the queue, which holds at most `limit`.
+    /// Appends a piece of `len > 0` bytes to the queue, which holds at most `limit`, up to `times` times; how often.
     #[inline]
     pub fn push<P: Copy>(
         &mut self,
         pieces: &mut Pieces<P>,
         piece: P,
         len: u32,
+        times: u16,
         limit: u16,
-    ) -> Result<(), Full> {
+    ) -> Result<u16, Full> {
         let una = self.una;
         let busy = self.busy.get_or_insert_with(|| pieces.spares.take(una));
-        let pushed = busy.queue.push(pieces, piece, len, limit);
-        self.rest_if_done(pieces);
+        let pushed = busy.queue.push(pieces, piece, len, times, limit);
+        if pushed.is_err() {
+            self.rest_if_done(pieces);
+        }
         pushed
     }
 
@@ -194,11 +197,13 @@ impl Snd {
     }
 
     /// Bytes from `una` on, sent or not.
+    #[inline]
     fn queued(&self) -> u32 {
         self.busy.as_ref().map_or(0, |busy| busy.queue.bytes())
     }
 
     /// Is anything queued that the peer has not acknowledged?
+    #[inline]
     pub fn has_queued(&self) -> bool {
         self.queued() > 0
     }
@@ -249,6 +254,7 @@ impl Snd {
     }
 
     /// Did the timer ring since the peer last acknowledged anything new?
+    #[inline]
     pub fn is_backed_off(&self) -> bool {
         self.rtt.is_backed_off()
     }
@@ -270,6 +276,7 @@ impl Snd {
         fin || self.has_queued() || self.una != self.nxt
     }
 
+    #[inline]
     fn mss(&self) -> u32 {
         u32::from(self.mss)
     }

@@ -33,10 +33,8 @@ impl Snd {
             let longest = busy.sheet.longest().min(u32::from(self.mss));
             self.carried = self.carried.max(longest as u16);
             // Of segments that were sent once each, the last has the shortest round trip.
-            if let Some(last) = busy.sheet.last() {
-                self.rtt.least(last.age(at));
-            }
             if let Some(first) = busy.sheet.first() {
+                self.rtt.least(busy.sheet.newest_age(at));
                 self.rtt.sample(first.age(at));
             }
             let before = (self.una, self.nxt.since(self.una));

@@ -1,4 +1,6 @@
 //! What a connection has to send: a chain of response pieces in a slab of the whole stack.
+//!
+//! A link of the chain is a *run*: one piece, once or several times in a row, as a pipeline of equal requests makes it.
 
 use super::busy::Spares;
 use crate::app::{App, Full};
@@ -6,10 +8,20 @@ use crate::wire::Sum;
 
 const NIL: u32 = u32::MAX;
 
+/// A run of a piece.
 struct Node<P> {
     piece: P,
+    /// Bytes of the piece.
     len: u32,
+    /// How often it is still to be acknowledged.
+    times: u16,
     next: u32,
+}
+
+impl<P> Node<P> {
+    fn bytes(&self) -> u32 {
+        self.len * u32::from(self.times)
+    }
 }
 
 /// The slab of all queued pieces: fixed size, chained when free.
@@ -71,10 +83,11 @@ impl<P: Copy> Pieces<P> {
 pub(super) struct SendQueue {
     head: u32,
     tail: u32,
-    /// Bytes of the head piece that are acknowledged.
+    /// Bytes of the head's first piece that are acknowledged; less than it has.
     head_acked: u32,
     /// Bytes behind `snd_una`.
     bytes: u32,
+    /// Pieces, each as often as it is to be sent.
     count: u16,
     /// Where the last fill ended, so that a long queue is not walked for every segment; `NIL`: at the head.
     cursor: u32,
@@ -104,21 +117,32 @@ impl SendQueue {
         self.count
     }
 
-    /// Appends a piece of `len > 0` bytes.
+    /// Appends a piece of `len > 0` bytes, `times` times in a row or as often as there is room for; how often.
     pub fn push<P: Copy>(
         &mut self,
         pieces: &mut Pieces<P>,
         piece: P,
         len: u32,
+        times: u16,
         limit: u16,
-    ) -> Result<(), Full> {
-        let bytes = self.bytes.checked_add(len).ok_or(Full)?;
-        if self.count >= limit {
+    ) -> Result<u16, Full> {
+        let mut times = times.min(limit.saturating_sub(self.count));
+        if times == 0 {
             return Err(Full);
         }
+        let after = |times| self.bytes.checked_add(len.checked_mul(u32::from(times))?);
+        let bytes = match after(times) {
+            Some(bytes) => bytes,
+            // One may fit where many do not.
+            None => {
+                times = 1;
+                after(1).ok_or(Full)?
+            }
+        };
         let id = pieces.take(Node {
             piece,
             len,
+            times,
             next: NIL,
         })?;
         if self.tail == NIL {
@@ -128,11 +152,11 @@ impl SendQueue {
         }
         self.tail = id;
         self.bytes = bytes;
-        self.count += 1;
-        Ok(())
+        self.count += times;
+        Ok(times)
     }
 
-    /// The first `n` bytes were acknowledged: releases each piece that is now whole.
+    /// The first `n` bytes were acknowledged: releases each run that is now whole.
     pub fn acked<A: App>(&mut self, pieces: &mut Pieces<A::Piece>, n: u32, app: &mut A) {
         let n = n.min(self.bytes);
         self.bytes -= n;
@@ -143,17 +167,27 @@ impl SendQueue {
             self.cursor_at -= n;
         }
         let mut left = n;
-        while let Some(node) = pieces.nodes.get(self.head as usize) {
-            let unacked = node.len - self.head_acked;
+        while let Some(node) = pieces.nodes.get_mut(self.head as usize) {
+            let unacked = node.bytes() - self.head_acked;
             if left < unacked {
                 self.head_acked += left;
+                if self.head_acked >= node.len {
+                    // The run is shorter from here on.
+                    let whole = self.head_acked / node.len;
+                    self.head_acked -= whole * node.len;
+                    node.times -= whole as u16;
+                    self.count -= whole as u16;
+                    if self.cursor == self.head {
+                        self.cursor_offset -= whole * node.len;
+                    }
+                }
                 return;
             }
             left -= unacked;
+            self.count -= node.times;
             let (id, piece) = (self.head, node.piece);
             self.head = node.next;
             self.head_acked = 0;
-            self.count -= 1;
             pieces.give_back(id);
             app.on_release(piece);
         }
@@ -176,15 +210,24 @@ impl SendQueue {
         if self.cursor == NIL || self.cursor_at > at {
             (self.cursor, self.cursor_offset, self.cursor_at) = (self.head, self.head_acked, 0);
         }
+        // Nearly always: it goes on where the last fill ended, and no further than to the end of the run.
+        if self.cursor_at == at
+            && let Some(node) = pieces.nodes.get(self.cursor as usize)
+            && buf.len() <= (node.bytes() - self.cursor_offset) as usize
+        {
+            let sum = fill_run(node, self.cursor_offset, buf, app);
+            self.step(buf.len() as u32);
+            return sum;
+        }
         let mut sum = Sum::ZERO;
         let mut done = 0;
         while let Some(node) = pieces.nodes.get(self.cursor as usize) {
-            let here = node.len - self.cursor_offset;
+            let here = node.bytes() - self.cursor_offset;
             let skip = here.min(at - self.cursor_at.min(at));
             self.step(skip);
             let take = ((here - skip) as usize).min(buf.len() - done);
             if take > 0 {
-                let part = app.fill(&node.piece, self.cursor_offset, &mut buf[done..done + take]);
+                let part = fill_run(node, self.cursor_offset, &mut buf[done..done + take], app);
                 sum = sum.then(done, part);
                 done += take;
                 self.step(take as u32);
@@ -202,3 +245,50 @@ impl SendQueue {
         self.cursor_at += n;
     }
 }
+
+/// Writes bytes `[offset, offset + buf.len())` of a run; their sum. A piece that is there several times is asked for
+/// once.
+#[inline]
+fn fill_run<A: App>(node: &Node<A::Piece>, offset: u32, buf: &mut [u8], app: &mut A) -> Sum {
+    if node.times == 1 {
+        return app.fill(&node.piece, offset, buf);
+    }
+    fill_several(node, offset, buf, app)
+}
+
+fn fill_several<A: App>(node: &Node<A::Piece>, offset: u32, buf: &mut [u8], app: &mut A) -> Sum {
+    let len = node.len as usize;
+    let offset = offset % node.len;
+    let mut sum = Sum::ZERO;
+    // The rest of the piece that `offset` lies in, unless it is all of it.
+    let mut first = 0;
+    if offset > 0 {
+        first = (len - offset as usize).min(buf.len());
+        sum = app.fill(&node.piece, offset, &mut buf[..first]);
+    }
+    let at = first;
+    let buf = &mut buf[first..];
+    let whole = buf.len() / len;
+    if whole == 0 {
+        if !buf.is_empty() {
+            sum = sum.then(at, app.fill(&node.piece, 0, buf));
+        }
+        return sum;
+    }
+    let one = app.fill(&node.piece, 0, &mut buf[..len]);
+    let mut made = len;
+    while made < buf.len() {
+        let more = made.min(buf.len() - made);
+        buf.copy_within(..more, made);
+        made += more;
+    }
+    // Every second one begins at the other parity if the length is odd.
+    let whole = whole as u32;
+    let second = whole / 2;
+    let twice = one.times(whole - second).then(len, one.times(second));
+    let cut = whole as usize * len;
+    sum.then(at, twice.then(cut, Sum::of(&buf[cut..])))
+}
+
+#[cfg(test)]
+mod tests;

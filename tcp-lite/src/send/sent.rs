@@ -39,12 +39,9 @@ impl Sent {
     }
 
     /// How long ago it was sent, µs.
+    #[inline]
     pub fn age(&self, now: u32) -> u32 {
-        if is_after(self.at, now) {
-            0
-        } else {
-            now.wrapping_sub(self.at)
-        }
+        age(self.at, now)
     }
 
     /// RFC 8985 section 6.2, `RACK_sent_after`: was this sent behind one sent at `at` that ends at `end`? What one
@@ -52,6 +49,12 @@ impl Sent {
     pub fn is_behind(&self, at: u32, end: SeqNum) -> bool {
         is_after(self.at, at) || self.at == at && end.lt(self.end)
     }
+}
+
+/// How long ago `at` was; 0 where the clock is behind what was given out.
+#[inline]
+fn age(at: u32, now: u32) -> u32 {
+    (now.wrapping_sub(at) as i32).max(0) as u32
 }
 
 /// `a > b` for times less than 35 minutes apart.
@@ -79,10 +82,12 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         self.list.len()
     }
@@ -91,10 +96,12 @@ impl Sheet {
         self.list.capacity()
     }
 
+    #[inline]
     pub fn flying(&self) -> u32 {
         self.flying
     }
 
+    #[inline]
     pub fn has_lost(&self) -> bool {
         self.lost > 0
     }
@@ -104,10 +111,12 @@ impl Sheet {
         (self.sacked, self.sacked_segments)
     }
 
+    #[inline]
     pub fn first(&self) -> Option<&Sent> {
         self.list.front()
     }
 
+    #[inline]
     pub fn last(&self) -> Option<&Sent> {
         self.list.back()
     }
@@ -118,12 +127,19 @@ impl Sheet {
         self.flying == len && !self.odd
     }
 
+    /// How long ago the last segment was sent, µs.
+    #[inline]
+    pub fn newest_age(&self, now: u32) -> u32 {
+        age(self.newest.0, now)
+    }
+
     /// The longest segment that was sent since nothing was outstanding.
     #[inline]
     pub fn longest(&self) -> u32 {
         self.longest
     }
 
+    #[inline]
     pub fn clear(&mut self) {
         self.list.clear();
         (self.flying, self.lost, self.sacked, self.sacked_segments) = (0, 0, 0, 0);

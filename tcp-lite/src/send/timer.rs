@@ -175,7 +175,12 @@ impl Snd {
     /// RFC 6298 section 5, with the user timeout before it.
     #[inline]
     pub(super) fn start_rto(&mut self, now: Instant, config: &Settings) {
-        let wait = self.rtt.rto(config);
+        self.ring_in(self.rtt.rto(config), now, config);
+    }
+
+    /// Starts the retransmission timer for `wait` µs.
+    #[inline]
+    pub(super) fn ring_in(&mut self, wait: u64, now: Instant, config: &Settings) {
         if let Some(busy) = &mut self.busy {
             let give_up = busy.progress.later(config.micros.user_timeout);
             busy.rto = Timer::at(now.later(wait).min(give_up));

@@ -174,6 +174,7 @@ impl Snd {
     }
 
     /// The rate of new data; `None`: at once.
+    #[inline]
     fn rate(&self) -> Option<Rate> {
         Rate::new(&self.congestion, self.rtt.smoothed(), self.mss())
     }
@@ -239,9 +240,10 @@ impl Snd {
         }
         busy.progress = now;
         let pause = u64::from(millis(now).wrapping_sub(self.resting));
-        if self.una == self.nxt && pause > self.rtt.rto(config) / 1000 {
+        let rto = self.rtt.rto(config);
+        if self.una == self.nxt && pause * 1000 > rto {
             self.congestion.restart(self.mss());
         }
-        self.start_rto(now, config);
+        self.ring_in(rto, now, config);
     }
 }

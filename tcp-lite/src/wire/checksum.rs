@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071) as a partial sum that pieces can be joined from.
 
-use crate::flow::Flow;
+use crate::flow::{Addr, Flow};
 
 /// A partial one's-complement sum of 16-bit big-endian words.
 ///
@@ -16,20 +16,28 @@ impl Sum {
     /// The sum of `bytes`; an odd last byte counts as if a zero byte followed.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Sum {
-        Sum(fold(total(bytes)).swap_bytes())
-    }
-
-    /// The sum of `N` bytes, which is known where this is compiled: for addresses and the like.
-    #[must_use]
-    #[inline]
-    pub fn of_array<const N: usize>(bytes: &[u8; N]) -> Sum {
-        const { assert!(N.is_multiple_of(4) && N <= 64) }
-        let (words, _) = bytes.as_chunks::<4>();
-        let total = words
-            .iter()
-            .map(|word| u64::from(u32::from_le_bytes(*word)))
-            .sum();
-        Sum(fold(total).swap_bytes())
+        // In little-endian order, swapped once at the end (RFC 1071 section 2(B)), and in words of 64 bits whose
+        // carries are counted apart: a processor adds a word and the carry of the one before in one instruction.
+        let mut total = 0u64;
+        let mut carries = 0u64;
+        let (blocks, rest) = bytes.as_chunks::<64>();
+        for block in blocks {
+            let (words, _) = block.as_chunks::<8>();
+            let mut carry = false;
+            for word in words {
+                (total, carry) = total.carrying_add(u64::from_le_bytes(*word), carry);
+            }
+            carries += u64::from(carry);
+        }
+        let (words, rest) = rest.as_chunks::<8>();
+        for word in words {
+            let (sum, carry) = total.overflowing_add(u64::from_le_bytes(*word));
+            (total, carries) = (sum, carries + u64::from(carry));
+        }
+        let (sum, carry) = total.overflowing_add(last_word(rest));
+        (total, carries) = (sum, carries + u64::from(carry));
+        let (sum, carry) = total.overflowing_add(carries);
+        Sum(fold(sum).swap_bytes()).plus(Sum(u16::from(carry).swap_bytes()))
     }
 
     /// The sum of the same bytes `times` times, each at an even distance from the first.
@@ -39,11 +47,23 @@ impl Sum {
         Sum(fold(self.0 as u64 * times as u64))
     }
 
-    /// The sum of words of 32 bits, as they are in memory before they are written in network order.
+    /// The sum of words of 32 bits, as they are before they are written in network order.
     #[must_use]
     #[inline]
     pub fn of_words(words: &[u32]) -> Sum {
         Sum(fold(words.iter().map(|word| u64::from(*word)).sum()))
+    }
+
+    /// The sum of `N` bytes, which is known where this is compiled.
+    #[must_use]
+    #[inline]
+    pub fn of_array<const N: usize>(bytes: &[u8; N]) -> Sum {
+        const { assert!(N.is_multiple_of(4)) }
+        let (words, _) = bytes.as_chunks::<4>();
+        let words = words
+            .iter()
+            .map(|word| u64::from(u32::from_le_bytes(*word)));
+        Sum(fold(words.sum()).swap_bytes())
     }
 
     /// The sum of one big-endian word.
@@ -89,14 +109,12 @@ impl Total {
     /// Begins with the pseudo-header: see [`pseudo_header`].
     #[inline]
     pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Total {
-        let mut total = Total(u64::from((tcp_len as u16).swap_bytes()) + (6 << 8));
-        for addr in [flow.local.addr, flow.remote.addr] {
-            let (words, _) = addr.octets().as_chunks::<4>();
-            for word in words {
-                total.add(*word);
-            }
-        }
-        total
+        const TCP: u32 = 6;
+        // The v4-mapped prefix ffff adds nothing in one's-complement arithmetic, so one form serves both versions; the
+        // length is a u32 in v6 and a u16 in v4 whose upper half would be 0.
+        let addresses = octet_words(&flow.local.addr) + octet_words(&flow.remote.addr);
+        let rest = u64::from((tcp_len as u32).swap_bytes()) + u64::from(TCP.swap_bytes());
+        Total(addresses + rest)
     }
 
     /// Bytes at an even distance from what was added before.
@@ -111,42 +129,11 @@ impl Total {
         self.0 += u64::from(sum.0.swap_bytes());
     }
 
-    /// The same, however many.
-    #[inline]
-    pub fn add_all(&mut self, bytes: &[u8]) {
-        self.0 += total(bytes);
-    }
-
     /// The sum.
     #[inline]
     pub fn sum(self) -> Sum {
         Sum(fold(self.0).swap_bytes())
     }
-}
-
-/// The sum of `bytes` as words in the order of memory, below 2^34.
-fn total(bytes: &[u8]) -> u64 {
-    // In little-endian order, swapped once at the end (RFC 1071 section 2(B)), and in words of 64 bits whose
-    // carries are counted apart: a processor adds a word and the carry of the one before in one instruction.
-    let mut total = 0u64;
-    let mut carries = 0u64;
-    let (blocks, rest) = bytes.as_chunks::<64>();
-    for block in blocks {
-        let (words, _) = block.as_chunks::<8>();
-        let mut carry = false;
-        for word in words {
-            (total, carry) = total.carrying_add(u64::from_le_bytes(*word), carry);
-        }
-        carries += u64::from(carry);
-    }
-    let (words, rest) = rest.as_chunks::<8>();
-    for word in words {
-        let (sum, carry) = total.overflowing_add(u64::from_le_bytes(*word));
-        (total, carries) = (sum, carries + u64::from(carry));
-    }
-    let (sum, carry) = total.overflowing_add(last_word(rest));
-    (total, carries) = (sum, carries + u64::from(carry));
-    (total & 0xffff_ffff) + (total >> 32) + carries
 }
 
 /// Up to seven bytes as a little-endian word.
@@ -167,13 +154,12 @@ fn last_word(bytes: &[u8]) -> u64 {
     word
 }
 
-/// What is above 16 bits added in until nothing is: below 2^33, then 2^18, then 2^16 + 2, then 2^16.
+/// All 16-bit words of `total` added, with their carries added in at the other end: each half of a rotation has the sum
+/// of both halves, and the upper one also the carry that came out of the lower.
 #[inline]
 const fn fold(total: u64) -> u16 {
-    let total = (total & 0xffff_ffff) + (total >> 32);
-    let total = (total & 0xffff) + (total >> 16);
-    let total = (total & 0xffff) + (total >> 16);
-    ((total & 0xffff) + (total >> 16)) as u16
+    let total = (total.wrapping_add(total.rotate_left(32)) >> 32) as u32;
+    (total.wrapping_add(total.rotate_left(16)) >> 16) as u16
 }
 
 /// The sum of the pseudo-header of a TCP segment of `tcp_len` bytes between the flow's ends, in either direction
@@ -181,18 +167,23 @@ const fn fold(total: u64) -> u16 {
 #[must_use]
 #[inline]
 pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Sum {
-    const TCP: Sum = Sum::word(6);
-    // The v4-mapped prefix ffff adds nothing in one's-complement arithmetic, so one form serves both versions; the
-    // length is a u32 in v6 and a u16 in v4 whose upper half would be 0.
-    Sum::of_array(flow.local.addr.octets())
-        .plus(Sum::of_array(flow.remote.addr.octets()))
-        .plus(Sum::of_array(&(tcp_len as u32).to_be_bytes()))
-        .plus(TCP)
+    Total::pseudo_header(flow, tcp_len).sum()
+}
+
+/// The sum of the words of 32 bits of an address, in little-endian order.
+#[inline]
+fn octet_words(addr: &Addr) -> u64 {
+    let (words, _) = addr.octets().as_chunks::<4>();
+    let words = words
+        .iter()
+        .map(|word| u64::from(u32::from_le_bytes(*word)));
+    words.sum()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Sum;
+    use super::{Sum, pseudo_header};
+    use crate::flow::{Addr, Endpoint, Flow};
 
     /// RFC 1071 section 3's own example.
     #[test]
@@ -250,12 +241,35 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.1 and RFC 8200 section 8.1, byte by byte.
     #[test]
-    fn of_arrays_and_of_repetitions() {
+    fn pseudo_headers_of_both_versions() {
+        let end = |addr| Endpoint { addr, port: 1 };
+        let table = [
+            (Addr::v4([192, 0, 2, 1]), Addr::v4([255, 255, 255, 254])),
+            (
+                Addr::v6([0xff; 16]),
+                Addr::v6(core::array::from_fn(|at| at as u8)),
+            ),
+        ];
+        for (local, remote) in table {
+            let flow = Flow {
+                local: end(local),
+                remote: end(remote),
+            };
+            for len in [20, 255, 256, 1480, 0xffff] {
+                let mut bytes = [*local.octets(), *remote.octets()].concat();
+                bytes.extend((len as u32).to_be_bytes());
+                bytes.extend([0, 0, 0, 6]);
+                assert_eq!(pseudo_header(&flow, len), Sum::word(slow(&bytes)), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_repetitions() {
         let bytes: [u8; 16] = core::array::from_fn(|at| (at * 37 + 200) as u8);
         let one = Sum::of(&bytes);
-        assert_eq!(Sum::of_array(&bytes), one);
-        assert_eq!(Sum::of_array(&[0xff; 64]), Sum::of(&[0xff; 64]));
         for times in [0, 1, 2, 7, 4000] {
             let all = bytes.repeat(times);
             assert_eq!(one.times(times as u32), Sum::of(&all), "{times}");

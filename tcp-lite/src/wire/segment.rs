@@ -109,10 +109,12 @@ impl<'a> SegmentView<'a> {
         })
     }
 
+    #[inline]
     fn word(&self, at: usize) -> u16 {
         u16::from_be_bytes([self.header[at], self.header[at + 1]])
     }
 
+    #[inline]
     fn double(&self, at: usize) -> u32 {
         u32::from(self.word(at)) << 16 | u32::from(self.word(at + 2))
     }
@@ -131,24 +133,28 @@ impl<'a> SegmentView<'a> {
 
     /// SEG.SEQ
     #[must_use]
+    #[inline]
     pub fn seq(&self) -> SeqNum {
         SeqNum(self.double(4))
     }
 
     /// SEG.ACK; only means something when [`Flags::ACK`] is set.
     #[must_use]
+    #[inline]
     pub fn ack(&self) -> SeqNum {
         SeqNum(self.double(8))
     }
 
     /// The control bits.
     #[must_use]
+    #[inline]
     pub fn flags(&self) -> Flags {
         Flags(self.header[13])
     }
 
     /// The window field, not scaled.
     #[must_use]
+    #[inline]
     pub fn window(&self) -> u16 {
         self.word(14)
     }
@@ -173,6 +179,7 @@ impl<'a> SegmentView<'a> {
 
     /// The data.
     #[must_use]
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }

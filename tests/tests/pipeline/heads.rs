@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// A line of the corpus.
-struct Entry {
-    name: &'static str,
+pub(super) struct Entry {
+    pub(super) name: &'static str,
     statuses: Vec<u16>,
     closes: bool,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
-fn corpus() -> Vec<Entry> {
+pub(super) fn corpus() -> Vec<Entry> {
     let text = include_str!("../../heads/corpus.txt");
     let lines = text
         .lines()
@@ -78,7 +78,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn config(fallback: &str) -> String {
+pub(super) fn config(fallback: &str) -> String {
     format!(
         r#"
 [[listen]]
@@ -108,13 +108,13 @@ header_bytes = "1KiB"
 }
 
 /// Connections to one host, each from a port of its own.
-struct Clients {
-    host: MemHost,
+pub(super) struct Clients {
+    pub(super) host: MemHost,
     port: u16,
 }
 
 impl Clients {
-    fn new(fallback: &str) -> Self {
+    pub(super) fn new(fallback: &str) -> Self {
         let config = config(fallback);
         let host = match fallback {
             "none" => MemHost::new(&config, 256, 256),
@@ -126,7 +126,7 @@ impl Clients {
         Self { host, port: 1024 }
     }
 
-    fn open(&mut self) -> MemConn {
+    pub(super) fn open(&mut self) -> MemConn {
         // Ports come round: by then their last connections are out of TIME-WAIT.
         self.port = if self.port == u16::MAX {
             1024
@@ -138,7 +138,7 @@ impl Clients {
     }
 
     /// Sends `parts` one after the other; what comes back, and whether the host ends the connection.
-    fn ask<'b>(&mut self, parts: impl IntoIterator<Item = &'b [u8]>) -> (Vec<u8>, bool) {
+    pub(super) fn ask<'b>(&mut self, parts: impl IntoIterator<Item = &'b [u8]>) -> (Vec<u8>, bool) {
         let mut conn = self.open();
         let mut answer = Vec::new();
         let mut ended = false;

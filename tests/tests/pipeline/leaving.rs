@@ -427,8 +427,9 @@ fn a_drain_that_finds_a_server_later_hands_over_then() {
 #[test]
 fn what_waited_for_room_to_be_refused_leaves_by_a_timer() {
     let (mut host, kernel) = host(Standing::Taken);
-    // All the stack's room for answers is taken by clients that acknowledge nothing.
-    let batch = PING.repeat(32);
+    // All the stack's room for answers is taken by clients that acknowledge nothing. Two heads in turn: several of one
+    // would take the room of one.
+    let batch = [PING, &PING.replace("test", "tess")].concat().repeat(16);
     for port in 2000..2512 {
         let mut conn = open(&mut host, port);
         for _ in 0..16 {

@@ -2,17 +2,16 @@
 //! clock: questions and answers come in with their time, fetches to make come out.
 
 use super::answer::{self, Got};
+use super::asking::{Fetch, FetchError, FetchId, Told, answered_selectors, selectors};
 use super::key::{Key, Selector};
 use super::overlay::{Learned, Overlay};
 use super::routes::{Caches, Route};
 use super::shelf::{Shelf, means};
 use super::stats::Event;
 use super::writes::Writes;
-use crate::http::FieldLines;
 use crate::reason::NotStored;
 use crate::store::Purge;
-
-use http::{HeaderName, header};
+use http::HeaderName;
 use sidestep_config::Origin;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -40,66 +39,6 @@ const AT_ONCE: usize = 16;
 /// Fetches that may wait for their turn, for each origin: a second's worth of a slow one. What is beyond is asked for
 /// by the next request.
 const WAITING: usize = 1024;
-
-/// What a worker tells: there was a request that could not be answered, or whose answer is due.
-#[derive(Clone, Debug)]
-pub struct Told {
-    /// The configuration that it was made under.
-    pub caches: Arc<Caches>,
-    /// What it asked for.
-    pub key: Key,
-    /// Its field lines.
-    pub fields: Box<[u8]>,
-}
-
-impl Told {
-    fn fields(&self) -> FieldLines<'_> {
-        FieldLines::of_checked(&self.fields)
-    }
-}
-
-/// Names a fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FetchId(u64);
-
-#[cfg(test)]
-impl FetchId {
-    /// Any.
-    pub fn new(n: u64) -> Self {
-        Self(n)
-    }
-}
-
-/// What the origin is to be asked.
-#[derive(Clone)]
-pub struct Fetch {
-    /// Its name.
-    pub id: FetchId,
-    /// The server.
-    pub origin: Origin,
-    /// The URL.
-    pub key: Arc<Key>,
-    /// The request fields that its answer is known to depend on, and `Accept-Encoding`. No others are sent: what is not
-    /// part of what an answer is kept under must not be able to change it.
-    pub selectors: Box<[Selector]>,
-    /// What is stored, to be asked whether it is still right.
-    pub stored: Option<Arc<Learned>>,
-    /// Largest body, in bytes.
-    pub max_object: u64,
-}
-
-/// Why a fetch brought nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchError {
-    /// No connection, no answer in time, or not all of it.
-    Unreachable,
-    /// The body is over the limit.
-    TooLarge,
-    /// The URL is none that can be asked for.
-    NotAsked,
-    /// It has panicked.
-    Panicked,
-}
 
 /// A fetch under way.
 struct Flight {
@@ -457,27 +396,6 @@ impl Book {
             route.stats.count(event);
         }
     }
-}
-
-/// What is sent of a request's fields, for an answer that depends on `names`.
-fn selectors(names: &[HeaderName], fields: FieldLines<'_>) -> Box<[Selector]> {
-    let coding = (!names.contains(&header::ACCEPT_ENCODING)).then_some(header::ACCEPT_ENCODING);
-    let mut all: Vec<HeaderName> = names.iter().cloned().chain(coding).collect();
-    all.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-    all.iter().map(|name| Selector::of(name, fields)).collect()
-}
-
-/// What the request of `fetch` had of the fields that its answer depends on.
-fn answered_selectors(vary: &[HeaderName], fetch: &Fetch) -> Box<[Selector]> {
-    let sent = |name: &HeaderName| fetch.selectors.iter().find(|s| s.name == *name).cloned();
-    vary.iter()
-        .map(|name| {
-            sent(name).unwrap_or_else(|| Selector {
-                name: name.clone(),
-                value: None,
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! answers.
 
 use super::answer::Got;
-use super::book::{Fetch, FetchError};
+use super::asking::{Fetch, FetchError};
 use super::overlay::Learned;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri, header};

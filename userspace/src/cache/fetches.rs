@@ -2,7 +2,7 @@
 //! would take its origin's place for ever, and keep its URL from being asked for again.
 
 use super::answer::Got;
-use super::book::{FetchError, FetchId};
+use super::asking::{FetchError, FetchId};
 use std::collections::HashMap;
 use tokio::task::{Id, JoinSet};
 
@@ -51,7 +51,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime");
-        let (first, second) = (FetchId::new(1), FetchId::new(2));
+        let (first, second) = (FetchId(1), FetchId(2));
         let mut ended = runtime.block_on(async {
             let mut fetches = Fetches::default();
             fetches.spawn(first, async { panic!("as a fault of a library would") });

@@ -1,6 +1,7 @@
 //! The thread that learns: workers' words in, fetches out, overlays to publish.
 
-use super::book::{Book, Fetch, Told};
+use super::asking::{Fetch, Told};
+use super::book::Book;
 use super::fetch::Fetcher;
 use super::fetches::Fetches;
 use crate::store::{Live, Purge};

@@ -5,6 +5,7 @@
 //! workers. See `docs/cache.md`.
 
 mod answer;
+mod asking;
 mod book;
 mod fetch;
 mod fetches;
@@ -20,5 +21,5 @@ mod writes;
 pub use key::{CacheId, host};
 pub use learner::{Learner, Purger};
 pub use overlay::{Learned, LearnedId, Overlay};
-pub use routes::{Caches, Route};
+pub use routes::Caches;
 pub use stats::{Event, RouteStats};

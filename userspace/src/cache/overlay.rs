@@ -175,6 +175,16 @@ impl Overlay {
         Lookup::Miss
     }
 
+    /// Whether [`find`](Self::find), which gave `id` as fresh for a request, would do so now without anybody to be told.
+    /// Counts as a use of it then.
+    pub fn is_still_fresh(&self, id: LearnedId, writes: &Writes, now: Instant) -> bool {
+        let fresh = self.learned(id).filter(|learned| {
+            let times = &learned.times;
+            now < times.refresh && !writes.may_have_changed(learned.slot, times.asked)
+        });
+        fresh.inspect(|learned| learned.touch()).is_some()
+    }
+
     /// What may still answer a request that nobody else answers (RFC 5861, 4).
     pub fn rescue(
         &self,

@@ -1,6 +1,6 @@
 //! The cache routes of a configuration, and what workers and the fetcher share about them.
 
-use super::book::Told;
+use super::asking::Told;
 use super::key::{Asked, CacheId, host, without_default_port};
 use super::overlay::{Lookup, Overlay};
 use super::rules::Policy;

@@ -1,4 +1,5 @@
-//! Runs of bytes: all that the parser does byte by byte. A SIMD twin would replace exactly these functions.
+//! Runs of bytes: all that the parser does byte by byte. Where runs are long, as those of field values, 16 bytes are looked
+//! at with a few vector instructions each; the table of classes says what these must come to.
 
 const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
@@ -82,6 +83,15 @@ fn run(bytes: &[u8], class: u8) -> usize {
         .unwrap_or(bytes.len())
 }
 
+/// Bytes of whole blocks at the start of `bytes` all of which `fits` takes. There is no branch within a block, of which
+/// the compiler makes vector instructions.
+#[inline]
+fn blocks(bytes: &[u8], fits: impl Fn(u8) -> bool) -> usize {
+    let (blocks, _) = bytes.as_chunks::<16>();
+    let all_fit = |block: &&[u8; 16]| block.iter().fold(true, |all, &b| all & fits(b));
+    16 * blocks.iter().take_while(all_fit).count()
+}
+
 /// Length of the token that `bytes` begin with.
 pub(super) fn token(bytes: &[u8]) -> usize {
     run(bytes, TOKEN)
@@ -89,12 +99,14 @@ pub(super) fn token(bytes: &[u8]) -> usize {
 
 /// Length of the request target that `bytes` begin with.
 pub(super) fn target(bytes: &[u8]) -> usize {
-    run(bytes, TARGET)
+    let whole = blocks(bytes, |b| (b > b' ') & (b < 0x7f) & (b != b'#'));
+    whole + run(&bytes[whole..], TARGET)
 }
 
 /// Length of the field value that `bytes` begin with, spaces around it included.
 pub(super) fn value(bytes: &[u8]) -> usize {
-    run(bytes, VALUE)
+    let whole = blocks(bytes, |b| ((b >= b' ') & (b != 0x7f)) | (b == b'\t'));
+    whole + run(&bytes[whole..], VALUE)
 }
 
 /// Length of the registered name, or IPv4 address, that `bytes` begin with.
@@ -125,4 +137,24 @@ pub(super) fn head_end(buf: &[u8], start: usize, from: usize) -> HeadEnd {
         }
     }
     HeadEnd::Missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each byte at each place of runs of up to three blocks.
+    #[test]
+    fn blocks_end_where_the_table_says() {
+        for len in 0..50 {
+            for place in 0..len {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'a'; len];
+                    bytes[place] = byte;
+                    assert_eq!(value(&bytes), run(&bytes, VALUE), "{byte} at {place}");
+                    assert_eq!(target(&bytes), run(&bytes, TARGET), "{byte} at {place}");
+                }
+            }
+        }
+    }
 }

@@ -38,7 +38,7 @@ where
             *self.full += 1;
             return Err(Full);
         };
-        let len = link.header_len() + ip_len(flow) + tcp_len;
+        let len = link.header_len() + ip_len(link) + tcp_len;
         let Some(buf) = self.memory.buffer(&mut frame, len) else {
             // The MSS is bounded by the MTU, and the MTU by the frame size when the queue is opened.
             debug_assert!(false, "a segment of {tcp_len} bytes does not fit a frame");
@@ -69,7 +69,7 @@ pub fn from_peer(flow: &Flow, link: &Link, header: &Header, payload: &[u8]) -> V
     };
     let link = link.reversed();
     let tcp_len = header.len() + payload.len();
-    let mut frame = vec![0; link.header_len() + ip_len(flow) + tcp_len];
+    let mut frame = vec![0; link.header_len() + ip_len(&link) + tcp_len];
     let tcp = headers(&mut frame, &theirs, &link, Ecn::NotEct, tcp_len);
     header.emit(&theirs, tcp, |to| {
         to.copy_from_slice(payload);
@@ -78,8 +78,9 @@ pub fn from_peer(flow: &Flow, link: &Link, header: &Header, payload: &[u8]) -> V
     frame
 }
 
-fn ip_len(flow: &Flow) -> usize {
-    if flow.local.addr.is_v4() { 20 } else { 40 }
+/// A flow's segments come and go by links of its own IP version.
+fn ip_len(link: &Link) -> usize {
+    if link.is_v6() { 40 } else { 20 }
 }
 
 /// Writes what stands in front of a segment of `tcp_len` bytes; gives the room for that.
@@ -90,13 +91,13 @@ fn headers<'a>(
     ecn: Ecn,
     tcp_len: usize,
 ) -> &'a mut [u8] {
-    let (head, tcp) = buf.split_at_mut(link.header_len() + ip_len(flow));
+    let (head, tcp) = buf.split_at_mut(link.header_len() + ip_len(link));
     let (eth, ip) = head.split_at_mut(link.header_len());
     link.write(eth);
-    if flow.local.addr.is_v4() {
-        ipv4(ip, flow, ecn, tcp_len);
-    } else {
+    if link.is_v6() {
         ipv6(ip, flow, ecn, tcp_len);
+    } else {
+        ipv4(ip, flow, ecn, tcp_len);
     }
     tcp
 }

@@ -1,23 +1,27 @@
 //! `Date` as RFC 9110, 5.6.7 wants it.
 
 use std::cell::Cell;
+use tcp_lite::wire::Sum;
 
 /// Length of an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) const LEN: usize = 29;
 
-/// The same as [`imf_fixdate`], for times that are nearly always that of the last call: a thread makes each once.
-pub(super) fn of_the_moment(seconds: u32) -> [u8; LEN] {
+/// The same as [`imf_fixdate`], with its sum, for times that are nearly always that of the last call: a thread makes
+/// each once.
+#[inline]
+pub(super) fn of_the_moment(seconds: u32) -> ([u8; LEN], Sum) {
     thread_local! {
-        static LAST: Cell<(u32, [u8; LEN])> = const { Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) };
+        static LAST: Cell<(u32, [u8; LEN], Sum)> = const { Cell::new((0, [0; LEN], Sum::ZERO)) };
     }
     LAST.with(|last| {
-        let (at, text) = last.get();
-        if at == seconds {
-            return text;
+        let (at, text, sum) = last.get();
+        if at == seconds && sum != Sum::ZERO {
+            return (text, sum);
         }
         let text = imf_fixdate(seconds);
-        last.set((seconds, text));
-        text
+        let sum = Sum::of(&text);
+        last.set((seconds, text, sum));
+        (text, sum)
     })
 }
 
@@ -74,7 +78,8 @@ mod tests {
     #[test]
     fn the_moment_is_made_once_and_made_anew() {
         for seconds in [0, 0, 1, 1, 784_111_777, 784_111_777, 1, 0] {
-            assert_eq!(of_the_moment(seconds), imf_fixdate(seconds));
+            let text = imf_fixdate(seconds);
+            assert_eq!(of_the_moment(seconds), (text, Sum::of(&text)));
         }
     }
 

@@ -29,12 +29,9 @@ pub use build::{StoreError, check};
 pub use coding::Coding;
 pub use current::{Current, Reader};
 pub use live::{Live, Purge, Put, PutError, Reload, Scope, Summary};
-pub use load::{Loaded, Loader, of_sibling};
 pub use render::{ConnectionField, Form, Rendering, ResponseId};
-pub use resource::Resource;
 pub use response::{LayoutError, Parts, Response, Source, Validators};
 pub use routes::{RouteId, RouteName};
-pub use tree::Tree;
 pub use watch::{Keeper, Running, Watching};
 
 use crate::cache::{self, CacheId, Caches, LearnedId};
@@ -47,6 +44,7 @@ use paths::Paths;
 use sidestep_config::HostPattern;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tcp_lite::wire::Sum;
 
 /// A map from bytes of the operator's choice. Clients only look things up and cannot make keys collide, so the hash
 /// needs no secret.
@@ -211,6 +209,14 @@ impl Snapshot {
         Ok((ResponseId(Layer::Learned as u32 | id.0), stale))
     }
 
+    /// Whether what [`learned`](Self::learned) gave as fresh for a request would be the same now, and nobody would have to
+    /// be told. `id` is that of this snapshot.
+    pub fn is_still_fresh(&self, id: ResponseId, now: Now) -> bool {
+        let id = LearnedId(id.0 & !overlay::LAYER);
+        self.learned
+            .is_still_fresh(id, self.caches.writes(), now.mono)
+    }
+
     /// What may answer `head` when nobody else does. See [`Caches::rescue`].
     pub fn rescue(&self, route: RouteId, head: &Head<'_>, now: Now) -> Option<ResponseId> {
         let route = CacheId::from(route);
@@ -274,10 +280,11 @@ impl Snapshot {
         self.response(rendering.id).len(rendering)
     }
 
-    /// Writes the bytes of a rendering that begin at `offset` into `buf`. What is behind the rendering's end is left
-    /// as it is.
-    pub fn fill(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) {
-        self.response(rendering.id).fill(rendering, offset, buf);
+    /// Writes the bytes of a rendering that begin at `offset` into `buf`, and gives the sum of `buf`. What is behind the
+    /// rendering's end is left as it is.
+    #[inline]
+    pub fn fill(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) -> Sum {
+        self.response(rendering.id).fill(rendering, offset, buf)
     }
 
     /// What `key` leads to but for what was put in front of it.
@@ -293,6 +300,7 @@ impl Snapshot {
     }
 
     /// An id is only made by the snapshot that has it, so this is out of bounds only for the id of another snapshot.
+    #[inline]
     fn response(&self, id: ResponseId) -> &Response {
         match Layer::of(id) {
             None => &self.base.responses[id.0 as usize],

@@ -1,12 +1,22 @@
 //! The bytes of a response for one request.
 
 use super::date;
+use super::overlay::Layer;
 use super::response::{Clock, Response};
 use crate::http::{Head, Version};
+use tcp_lite::wire::Sum;
 
 /// Names a response of one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResponseId(pub(super) u32);
+
+impl ResponseId {
+    /// Whether it was learned from an origin.
+    #[inline]
+    pub fn is_learned(self) -> bool {
+        Layer::of(self) == Some(Layer::Learned)
+    }
+}
 
 /// A response as one request gets it. The same value always gives the same bytes, so that a retransmission can be
 /// made from it.
@@ -127,8 +137,58 @@ impl Response {
         (own + age + rendering.connection.line().len()) as u32
     }
 
-    /// Writes the bytes from `offset` to `buf`; what is behind the end of the rendering stays as it is.
-    pub(super) fn fill(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) {
+    /// Writes the bytes from `offset` to `buf` and gives the sum of `buf`; what is behind the end of the rendering stays
+    /// as it is.
+    #[inline]
+    pub(super) fn fill(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) -> Sum {
+        if offset == 0
+            && (rendering.form, rendering.connection) == (Form::Full, ConnectionField::None)
+            && let Some(sum) = self.fill_whole(rendering.date, buf)
+        {
+            return sum;
+        }
+        self.fill_part(rendering, offset, buf);
+        Sum::of(buf)
+    }
+
+    /// What nearly every answer is: the whole of a response in one segment, without `Connection`, copied with the sums
+    /// that it was laid out with. `None`: it is of another length than `buf`.
+    #[inline]
+    fn fill_whole(&self, date: u32, buf: &mut [u8]) -> Option<Sum> {
+        let layout = self.layout();
+        let bytes = self.bytes();
+        let cut = layout.moment();
+        match layout.clock {
+            Clock::Date(at) => {
+                if buf.len() != bytes.len() {
+                    return None;
+                }
+                let at = usize::from(at);
+                let (text, sum) = date::of_the_moment(date);
+                buf.copy_from_slice(bytes);
+                buf[at..at + date::LEN].copy_from_slice(&text);
+                let fixed = layout.front.then(cut, layout.behind);
+                Some(fixed.then(at, sum))
+            }
+            Clock::Age(born) => {
+                let age = age(date, born);
+                let age = age.bytes();
+                if buf.len() != bytes.len() + age.len() {
+                    return None;
+                }
+                let (front, rest) = buf.split_at_mut(cut);
+                let (moment, behind) = rest.split_at_mut(age.len());
+                front.copy_from_slice(&bytes[..cut]);
+                moment.copy_from_slice(age);
+                behind.copy_from_slice(&bytes[cut..]);
+                let sum = layout.front.then(cut, Sum::of(age));
+                Some(sum.then(cut + age.len(), layout.behind))
+            }
+        }
+    }
+
+    /// The same for any part of any form.
+    fn fill_part(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) {
         let layout = self.layout();
         let bytes = self.bytes();
         let line = usize::from(layout.status_line);
@@ -139,8 +199,7 @@ impl Response {
         };
         let status_line = match rendering.form {
             Form::Full | Form::Head => {
-                // The fields of the moment go in front of the empty line.
-                let (fields, rest) = bytes.split_at(layout.head as usize - 2);
+                let (fields, rest) = bytes.split_at(layout.moment());
                 out.put(fields);
                 self.moment(rendering, &mut out);
                 out.put(if rendering.form == Form::Full {
@@ -181,7 +240,7 @@ impl Response {
             let at = usize::from(at) - line + status_line.len();
             if out.shows(at, date::LEN) {
                 out.at = at;
-                out.put(&date::of_the_moment(rendering.date));
+                out.put(&date::of_the_moment(rendering.date).0);
             }
         }
     }

@@ -15,6 +15,7 @@
 use super::date;
 use std::num::NonZeroU32;
 use std::time::UNIX_EPOCH;
+use tcp_lite::wire::Sum;
 use triomphe::ThinArc;
 
 /// Head and body of a response in one allocation. A clone is another reference to it, so that a new snapshot shares
@@ -37,7 +38,19 @@ pub(super) struct Layout {
     /// Where `Content-Length` begins.
     pub(super) content: u16,
     etag: (u16, u16),
+    /// Of what is in front of the fields of the moment, with zeros for a `Date` of ours.
+    pub(super) front: Sum,
+    /// Of what is behind them: the empty line and the body.
+    pub(super) behind: Sum,
     pub(super) status_line: u8,
+}
+
+impl Layout {
+    /// Where the fields of the moment go: in front of the empty line.
+    #[inline]
+    pub(super) fn moment(&self) -> usize {
+        self.head as usize - 2
+    }
 }
 
 /// What in a response changes with time.
@@ -180,7 +193,7 @@ impl Response {
             Source::Own => {
                 bytes.extend_from_slice(b"Server: sidestep\r\nDate: ");
                 let at = bytes.len() as u16;
-                bytes.extend_from_slice(&date::imf_fixdate(0));
+                bytes.extend_from_slice(&[b' '; date::LEN]);
                 bytes.extend_from_slice(b"\r\n");
                 Clock::Date(at)
             }
@@ -219,6 +232,10 @@ impl Response {
         u32::try_from(bytes.len() + body.len() + RENDERED).map_err(|_| LayoutError::TooLong)?;
         bytes.reserve_exact(body.len());
         bytes.extend_from_slice(body);
+        if let Clock::Date(at) = clock {
+            bytes[usize::from(at)..][..date::LEN].fill(0);
+        }
+        let (front, behind) = bytes.split_at(head as usize - 2);
         let layout = Layout {
             head,
             last_modified,
@@ -228,15 +245,19 @@ impl Response {
             kept,
             content,
             etag,
+            front: Sum::of(front),
+            behind: Sum::of(behind),
             status_line,
         };
         Ok(Self(ThinArc::from_header_and_slice(layout, &bytes)))
     }
 
+    #[inline]
     pub(super) fn layout(&self) -> &Layout {
         &self.0.header.header
     }
 
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0.slice
     }

@@ -49,6 +49,8 @@ impl Counters {
 pub struct HttpCounters {
     /// Requests answered, refusals included.
     pub requests: u64,
+    /// Those of them whose head, byte for byte, had just been answered.
+    pub repeated: u64,
     /// Heads that were not complete within the header timeout.
     pub header_timeouts: u64,
     /// Connections closed because no request came.
@@ -72,6 +74,7 @@ impl Default for HttpCounters {
     fn default() -> Self {
         Self {
             requests: 0,
+            repeated: 0,
             header_timeouts: 0,
             idle_timeouts: 0,
             cut_off: 0,
@@ -85,14 +88,15 @@ impl Default for HttpCounters {
 }
 
 impl HttpCounters {
-    /// Counts an answer; `status` is 200 to 599.
-    pub fn answered(&mut self, status: u16) {
-        self.requests += 1;
+    /// Counts `times` answers; `status` is 200 to 599.
+    #[inline]
+    pub fn answered(&mut self, status: u16, times: u16) {
+        self.requests += u64::from(times);
         if let Some(class) = self
             .classes
             .get_mut(usize::from(status / 100).wrapping_sub(2))
         {
-            *class += 1;
+            *class += u64::from(times);
         }
     }
 
@@ -114,6 +118,7 @@ impl HttpCounters {
     /// Shows every counter as (name, label, value).
     pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
         see("http", "requests", self.requests);
+        see("http", "repeated", self.repeated);
         see("http", "header_timeouts", self.header_timeouts);
         see("http", "idle_timeouts", self.idle_timeouts);
         see("http", "cut_off", self.cut_off);

@@ -1,14 +1,22 @@
 //! The snapshots that a worker still needs: the current one, and those that unacknowledged answers were made from.
 
-use crate::store::{Current, Reader, Rendering, Snapshot};
+use crate::store::{Current, Reader, Rendering, ResponseId, Snapshot};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use tcp_lite::wire::Sum;
 
 /// A rendering, and the snapshot that it is of.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
     generation: u32,
     rendering: Rendering,
+}
+
+impl Piece {
+    /// The response that it is of.
+    pub fn id(&self) -> ResponseId {
+        self.rendering.id
+    }
 }
 
 // There is one for each answer that is not acknowledged, a million and more of them: they fill the cache.
@@ -48,14 +56,16 @@ impl Generations {
         }
     }
 
-    /// Looks whether there is another snapshot. To be called after requests were taken from where they arrive (which is
+    /// Looks whether there is another snapshot, and tells so. To be called after requests were taken from where they arrive (which is
     /// an acquiring load, so that this one comes after it) and before they are answered: a request that was sent after
     /// the snapshot was replaced is then never answered from the one before.
     #[inline]
-    pub fn refresh(&mut self) {
-        if !Arc::ptr_eq(self.reader.look(), &self.current) {
+    pub fn refresh(&mut self) -> bool {
+        let changed = !Arc::ptr_eq(self.reader.look(), &self.current);
+        if changed {
             self.change();
         }
+        changed
     }
 
     #[cold]
@@ -93,15 +103,15 @@ impl Generations {
         self.pieces += 1;
     }
 
-    /// Writes the bytes of a piece that was sent and not released.
+    /// Writes the bytes of a piece that was sent and not released; their sum.
     #[inline]
-    pub fn fill(&self, piece: &Piece, offset: u32, buf: &mut [u8]) {
+    pub fn fill(&self, piece: &Piece, offset: u32, buf: &mut [u8]) -> Sum {
         let snapshot = if piece.generation == self.generation {
             &self.current
         } else {
             self.older(piece.generation)
         };
-        snapshot.fill(&piece.rendering, offset, buf);
+        snapshot.fill(&piece.rendering, offset, buf)
     }
 
     /// A piece will not be sent again.

@@ -6,6 +6,7 @@ mod generations;
 mod leaving;
 mod process;
 mod publish;
+mod repeat;
 mod ring;
 mod routes;
 mod service;

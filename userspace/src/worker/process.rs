@@ -148,8 +148,10 @@ impl Pipeline {
             frame: frame.to_vec(),
             hops,
         };
-        if let Some(segment) = net::plain(frame) {
-            self.segment(now, memory, ring, &segment, stray);
+        let plain = net::plain(frame, |segment| {
+            self.segment(now, memory, ring, segment, stray)
+        });
+        if plain.is_some() {
             return;
         }
         match net::parse(frame) {

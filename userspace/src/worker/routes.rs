@@ -82,13 +82,14 @@ impl RouteCounters {
         self.board.clone()
     }
 
-    /// Counts a request of `route`.
-    pub fn count(&mut self, route: RouteId, fate: Fate) {
+    /// Counts `times` requests of `route`.
+    #[inline]
+    pub fn count(&mut self, route: RouteId, fate: Fate, times: u16) {
         if self.current != (route, fate) {
             self.publish();
             self.current = (route, fate);
         }
-        self.pending += 1;
+        self.pending += u64::from(times);
     }
 
     /// To be called at the end of each batch.
@@ -166,9 +167,9 @@ mod tests {
             (y, missing),
             (x, Fate::Served),
         ] {
-            counters.count(route, fate);
+            counters.count(route, fate, 1);
         }
-        counters.count(RouteId::NONE, Fate::Refused(NotOurs::Path));
+        counters.count(RouteId::NONE, Fate::Refused(NotOurs::Path), 1);
         counters.publish();
         counters.publish();
         let expected = [
@@ -181,9 +182,9 @@ mod tests {
         assert_eq!(seen(&board), expected);
 
         let two = routes(&["/new", "/x"]);
-        counters.count(x, Fate::Served);
+        counters.count(x, Fate::Served, 1);
         counters.follow(two.routes());
-        counters.count(two.find(b"a", b"/x").0, Fate::Served);
+        counters.count(two.find(b"a", b"/x").0, Fate::Served, 1);
         counters.publish();
         let expected = [
             "none served 0",

@@ -4,6 +4,7 @@ use super::clock::Now;
 use super::counters::HttpCounters;
 use super::generations::{Generations, Piece};
 use super::leaving;
+use super::repeat::{self, Answer, Repeats};
 use super::routes::{RouteBoard, RouteCounters};
 use crate::handoff::Handoff;
 use crate::http::{self, Head, Parsed, Status};
@@ -92,6 +93,8 @@ enum Phase {
 /// The application on top of TCP.
 pub struct Service {
     generations: Generations,
+    /// The answers to the last heads; what they depend on changes only where they are forgotten.
+    repeats: Repeats,
     listeners: BTreeMap<SocketAddr, Fallback>,
     limits: Limits,
     flows: Option<Box<dyn FlowIndex + Send>>,
@@ -139,6 +142,7 @@ impl Service {
         Self {
             routes: RouteCounters::new(generations.snapshot().routes()),
             generations,
+            repeats: Repeats::new(),
             listeners,
             limits,
             flows,
@@ -159,14 +163,19 @@ impl Service {
 
     /// To be called with the time before each batch, once its frames were taken.
     pub fn begin_batch(&mut self, now: Now) {
+        if now.unix != self.now.unix {
+            self.repeats.forget();
+        }
         self.now = now;
         self.refresh();
     }
 
     /// To be called before a frame that was taken later.
     pub(super) fn refresh(&mut self) {
-        self.generations.refresh();
-        self.routes.follow(self.generations.snapshot().routes());
+        if self.generations.refresh() {
+            self.repeats.forget();
+            self.routes.follow(self.generations.snapshot().routes());
+        }
     }
 
     /// To be called after each batch.
@@ -188,6 +197,7 @@ impl Service {
     /// Other limits, for what begins from now on.
     pub(super) fn limit(&mut self, limits: Limits) {
         self.limits = limits;
+        self.repeats.forget();
     }
 
     /// The way of whole connections into the kernel.
@@ -259,7 +269,7 @@ impl Service {
             match self.leave(io) {
                 Ok(()) => {
                     self.counters.left(reason);
-                    self.routes.count(route, Fate::Left(reason));
+                    self.routes.count(route, Fate::Left(reason), 1);
                     return Ok(Answered::Left);
                 }
                 Err(why) => self.counters.not_taken(why),
@@ -273,7 +283,7 @@ impl Service {
         {
             let connection = ConnectionField::of(head, last);
             self.queue(io, response, connection, form)?;
-            self.routes.count(route, Fate::Stale);
+            self.routes.count(route, Fate::Stale, 1);
             return Ok(Answered::of(connection));
         }
         let refusal = route::unserved(reason, head);
@@ -303,6 +313,7 @@ impl Service {
     }
 
     /// The same for each request: nearly all come for the same listener.
+    #[inline]
     fn usual_fallback(&mut self, local: &Endpoint) -> Fallback {
         match self.usual {
             Some((usual, fallback)) if usual == *local => fallback,
@@ -314,9 +325,55 @@ impl Service {
         }
     }
 
-    /// Queues the answer to the request in `head`.
-    fn answer(&mut self, io: &mut Io<'_, Self>, head: &Head<'_>) -> Result<Answered, Full> {
-        let last = self.draining || io.conn().requests + 1 >= self.limits.requests_per_connection;
+    /// Queues the answers to the requests that `rest` begins with if they are, byte for byte, one that was answered
+    /// before; how many bytes they take. `None`: it is another one, or its answer may be another one this time.
+    #[inline]
+    fn repeat(&mut self, io: &mut Io<'_, Self>, rest: &[u8]) -> Option<Result<usize, Full>> {
+        let before = io.conn().requests;
+        // One less than there may be: the last answer says that it is the last.
+        let most =
+            self.limits.requests_per_connection - before.min(self.limits.requests_per_connection);
+        if self.draining || most <= 1 {
+            return None;
+        }
+        let fallback = self.usual_fallback(&io.flow().local);
+        let (answer, len) = self.repeats.find(rest, fallback)?;
+        let answer = *answer;
+        if answer.learned
+            && !self
+                .generations
+                .snapshot()
+                .is_still_fresh(answer.piece.id(), self.now)
+        {
+            return None;
+        }
+        let most = u16::try_from(most - 1).unwrap_or(u16::MAX);
+        let times = repeat::times(rest, len, most);
+        let times = match io.send_run(answer.piece, answer.len, times) {
+            Ok(times) => times,
+            Err(Full) => return Some(Err(Full)),
+        };
+        self.generations.sent();
+        self.counters.answered(answer.status, times);
+        self.counters.repeated += u64::from(times);
+        self.routes.count(answer.route, Fate::Served, times);
+        let conn = io.conn();
+        conn.requests += u32::from(times);
+        conn.scanned = 0;
+        conn.phase = Phase::Idle;
+        self.note_flow(io, before);
+        Some(Ok(len * usize::from(times)))
+    }
+
+    /// Queues the answer to the request in `head`, which `bytes` are.
+    fn answer(
+        &mut self,
+        io: &mut Io<'_, Self>,
+        head: &Head<'_>,
+        bytes: &[u8],
+    ) -> Result<Answered, Full> {
+        let before = io.conn().requests;
+        let last = self.draining || before + 1 >= self.limits.requests_per_connection;
         let fallback = self.usual_fallback(&io.flow().local);
         let (route, decision) =
             route::decide(self.generations.snapshot(), head, fallback, self.now);
@@ -327,9 +384,13 @@ impl Service {
                 stale,
             } => {
                 let connection = ConnectionField::of(head, last);
-                self.queue(io, response, connection, form)?;
+                let answer = self.queue(io, response, connection, form)?;
                 let fate = if stale { Fate::Stale } else { Fate::Served };
-                self.routes.count(route, fate);
+                self.routes.count(route, fate, 1);
+                if !stale && connection != ConnectionField::Close {
+                    let answer = Answer { route, ..answer };
+                    self.repeats.keep(bytes, fallback, answer);
+                }
                 connection
             }
             Decision::HandOff(reason) => {
@@ -337,12 +398,19 @@ impl Service {
             }
             Decision::Refuse(refusal) => self.refuse(io, route, Some(head), last, &refusal)?,
         };
-        if io.conn().requests == REQUESTS_BEFORE_FLOW_ENTRY
+        self.note_flow(io, before);
+        Ok(Answered::of(connection))
+    }
+
+    /// Enters the connection, which had `before` requests, in the XDP program's table if it has enough now.
+    #[inline]
+    fn note_flow(&mut self, io: &mut Io<'_, Self>, before: u32) {
+        if before < REQUESTS_BEFORE_FLOW_ENTRY
+            && io.conn().requests >= REQUESTS_BEFORE_FLOW_ENTRY
             && let Some(flows) = &mut self.flows
         {
             flows.insert(io.flow());
         }
-        Ok(Answered::of(connection))
     }
 
     /// No head is under way.
@@ -366,7 +434,7 @@ impl Service {
         let id = self.generations.snapshot().refusal(route, refusal.status);
         self.queue(io, id, connection, Form::whole(refusal.body))?;
         self.counters.not_ours(refusal.reason);
-        self.routes.count(route, Fate::Refused(refusal.reason));
+        self.routes.count(route, Fate::Refused(refusal.reason), 1);
         Ok(connection)
     }
 
@@ -376,20 +444,26 @@ impl Service {
         id: ResponseId,
         connection: ConnectionField,
         form: Form,
-    ) -> Result<(), Full> {
+    ) -> Result<Answer, Full> {
         let rendering = Rendering {
             id,
             date: self.now.unix,
             connection,
             form,
         };
-        let len = self.generations.snapshot().len(&rendering);
-        io.send(self.generations.piece(rendering), len)?;
+        let snapshot = self.generations.snapshot();
+        let answer = Answer {
+            piece: self.generations.piece(rendering),
+            len: snapshot.len(&rendering),
+            status: form.status(snapshot.status(id)),
+            route: RouteId::NONE,
+            learned: id.is_learned(),
+        };
+        io.send(answer.piece, answer.len)?;
         self.generations.sent();
         io.conn().requests += 1;
-        let status = self.generations.snapshot().status(id);
-        self.counters.answered(form.status(status));
-        Ok(())
+        self.counters.answered(answer.status, 1);
+        Ok(answer)
     }
 }
 
@@ -423,10 +497,21 @@ impl App for Service {
                 self.idle(now, io);
                 return used;
             }
+            match self.repeat(io, rest) {
+                Some(Ok(len)) => {
+                    used += len;
+                    continue;
+                }
+                Some(Err(Full)) => {
+                    self.idle(now, io);
+                    return used;
+                }
+                None => {}
+            }
             let scanned = usize::from(io.conn().scanned);
             match http::parse(rest, scanned, self.limits.header_bytes) {
                 Parsed::Complete { head, len } => {
-                    let answered = self.answer(io, &head);
+                    let answered = self.answer(io, &head, &rest[..len]);
                     io.conn().scanned = 0;
                     match answered {
                         Ok(Answered::KeepAlive) => {
@@ -507,7 +592,7 @@ impl App for Service {
                     .snapshot()
                     .refusal(RouteId::NONE, Status::RequestTimeout);
                 match self.queue(io, id, ConnectionField::Close, Form::Full) {
-                    Ok(()) => io.close(),
+                    Ok(_) => io.close(),
                     Err(Full) => io.abort(),
                 }
             }
@@ -515,8 +600,7 @@ impl App for Service {
     }
 
     fn fill(&mut self, piece: &Piece, offset: u32, buf: &mut [u8]) -> Sum {
-        self.generations.fill(piece, offset, buf);
-        Sum::of(buf)
+        self.generations.fill(piece, offset, buf)
     }
 
     fn on_release(&mut self, piece: Piece) {

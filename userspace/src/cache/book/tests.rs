@@ -73,12 +73,20 @@ impl Bench {
             String::from_utf8_lossy(learned.response.body()).into_owned()
         };
         let tells = |tell| if tell { "!" } else { "" };
-        match overlay.find(
-            &word.key.asked(),
-            word.fields(),
-            self.caches.writes(),
-            self.now,
-        ) {
+        let asked = word.key.asked();
+        let found = overlay.find(&asked, word.fields(), self.caches.writes(), self.now);
+        // Who has found it before may take it without another look as long as it would be found without a word.
+        let known = overlay.resource(&asked);
+        if let Some((id, learned)) = known.and_then(|known| known.variant(word.fields())) {
+            let still = overlay.is_still_fresh(id, self.caches.writes(), self.now);
+            let quiet = self.now < learned.times.refresh;
+            assert_eq!(
+                still,
+                quiet && found == Lookup::Fresh { id, tell: false },
+                "{url}"
+            );
+        }
+        match found {
             Lookup::Fresh { id, tell } => format!("fresh{} {}", tells(tell), body(id)),
             Lookup::Stale { id, tell } => format!("stale{} {}", tells(tell), body(id)),
             Lookup::Miss => "miss".into(),

@@ -2,6 +2,7 @@
 
 use super::super::response::{LayoutError, Parts, Response, Source};
 use super::*;
+use tcp_lite::wire::Sum;
 
 const BODY: &[u8] = b"0123456789abcdefghij";
 const FIELDS: [(&str, &[u8]); 7] = [
@@ -46,7 +47,8 @@ fn of(form: Form, connection: ConnectionField) -> Rendering {
 
 fn whole(response: &Response, rendering: &Rendering) -> Vec<u8> {
     let mut bytes = vec![0; response.len(rendering) as usize];
-    response.fill(rendering, 0, &mut bytes);
+    let sum = response.fill(rendering, 0, &mut bytes);
+    assert_eq!(sum, Sum::of(&bytes), "{rendering:?}");
     bytes
 }
 
@@ -172,6 +174,36 @@ fn every_form_is_what_it_should_be() {
     }
 }
 
+/// The sums of both parts hold wherever the second begins and the `Date` stands.
+#[test]
+fn sums_are_right_at_odd_places_too() {
+    for source in SOURCES {
+        for (server, value) in (0..4).flat_map(|a| (0..4).map(move |b| (a, b))) {
+            let server = "s".repeat(server);
+            let value = "v".repeat(value);
+            let fields: [(&str, &[u8]); 2] =
+                [("Server", server.as_bytes()), ("X", value.as_bytes())];
+            for status in [200, 404] {
+                let body = &BODY[..7 + fields.len()];
+                let parts = Parts {
+                    status,
+                    source,
+                    fields: &fields,
+                    body,
+                };
+                let response = Response::new(&parts).unwrap();
+                for date in [0, 9, DATE, DATE + 1, u32::MAX] {
+                    let rendering = Rendering {
+                        date,
+                        ..of(Form::Full, ConnectionField::None)
+                    };
+                    whole(&response, &rendering);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_offset_and_length_gives_the_same_bytes() {
     for source in SOURCES {
@@ -185,7 +217,8 @@ fn every_offset_and_length_gives_the_same_bytes() {
             let check = |offset: usize, end: usize| {
                 let mut part = vec![0xaa; end - offset + 1];
                 let (buf, guard) = part.split_at_mut(end - offset);
-                response.fill(&rendering, offset as u32, buf);
+                let sum = response.fill(&rendering, offset as u32, buf);
+                assert_eq!(sum, Sum::of(buf), "{rendering:?} {offset}..{end}");
                 assert_eq!(buf, &whole[offset..end], "{rendering:?} {offset}..{end}");
                 assert_eq!(guard, [0xaa]);
             };

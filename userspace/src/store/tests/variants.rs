@@ -194,7 +194,7 @@ fn what_the_last_snapshot_compressed_is_not_compressed_again() {
 
 #[test]
 fn a_sibling_names_its_file() {
-    use crate::store::of_sibling;
+    use crate::store::load::of_sibling;
     assert_eq!(of_sibling(b"d/a.js.gz"), Some(&b"d/a.js"[..]));
     assert_eq!(of_sibling(b"a.br"), Some(&b"a"[..]));
     assert_eq!(of_sibling(b"a.zst"), Some(&b"a"[..]));

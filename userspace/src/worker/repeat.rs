@@ -1,0 +1,204 @@
+//! Requests that were made before: the answers to the heads that a worker has seen last.
+//!
+//! Most requests repeat one: byte for byte the head that another connection, or the same one, has just sent. What it
+//! gets depends on nothing but
+//!
+//! | on | and so |
+//! |---|---|
+//! | the bytes of the head | all of them are compared |
+//! | the snapshot, the limits, and the second, which is in `Date` and dates in conditions are judged by | everything is forgotten when one of them changes: [`Repeats::forget`] |
+//! | what is behind the listener | it is compared |
+//! | whether the answer is the last of its connection | the caller does not ask when it would be, and no such answer is kept |
+//! | for what was learned, the time and writes that were seen | the caller asks the snapshot again: [`Answer::learned`] |
+//!
+//! so that a head which is found here is answered as it would be if it were parsed and decided about again. Only what is
+//! served is kept: what is left to the kernel, or refused, takes the long way each time.
+
+use super::generations::Piece;
+use crate::store::RouteId;
+use sidestep_config::Fallback;
+
+/// Bounds the heads that are kept, in bytes. A browser's has some 500, with cookies up to this; longer ones are parsed
+/// each time. More takes memory from the processor's cache, but only for heads that are that long.
+const LONGEST: usize = 1024;
+
+/// Heads kept with request lines of the same hash: enough for a few kinds of clients that ask for the same.
+const WAYS: usize = 4;
+
+/// Request lines told apart; a power of two. Fewer, and the pages of one site push each other out; more, and what is
+/// here (256 KiB, if all of it is ever used) leaves the processor's cache.
+const SETS: usize = 64;
+
+/// What the answer to a head is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    /// What is sent.
+    pub piece: Piece,
+    /// Its length in bytes.
+    pub len: u32,
+    /// Its status code.
+    pub status: u16,
+    /// Where it counts.
+    pub route: RouteId,
+    /// It was learned from an origin: it has to be asked whether it is still good.
+    pub learned: bool,
+}
+
+/// What is known of a head whose bytes are in [`Repeats::heads`].
+#[derive(Clone, Copy)]
+struct Kept {
+    /// That of [`Repeats`] when it was kept.
+    epoch: u64,
+    /// [`hash`] of it.
+    hash: u64,
+    fallback: Fallback,
+    len: u16,
+    answer: Option<Answer>,
+}
+
+/// See the module's documentation.
+pub(super) struct Repeats {
+    /// Counts up whenever all is forgotten.
+    epoch: u64,
+    /// Sets of [`WAYS`], one behind the other.
+    kept: Box<[Kept]>,
+    /// Their heads.
+    heads: Box<[[u8; LONGEST]]>,
+    /// The one found or kept last: in a pipeline it is the next one as well.
+    last: usize,
+    /// The way that gives its place next, of any set.
+    oldest: usize,
+}
+
+impl Repeats {
+    /// One that knows nothing.
+    pub fn new() -> Self {
+        let nothing = Kept {
+            epoch: 0,
+            hash: 0,
+            fallback: Fallback::None,
+            len: 0,
+            answer: None,
+        };
+        Self {
+            epoch: 1,
+            kept: vec![nothing; SETS * WAYS].into(),
+            heads: vec![[0; LONGEST]; SETS * WAYS].into(),
+            last: 0,
+            oldest: 0,
+        }
+    }
+
+    /// What was kept does not hold any more.
+    #[inline]
+    pub fn forget(&mut self) {
+        self.epoch += 1;
+    }
+
+    /// The answer to the head that `unread` begins with, and the length of that, on a listener with `fallback` and not as
+    /// the last of its connection.
+    #[inline]
+    pub fn find(&mut self, unread: &[u8], fallback: Fallback) -> Option<(&Answer, usize)> {
+        if !self.is(self.last, unread, fallback) {
+            let hash = hash(unread)?;
+            let set = set(hash);
+            self.last = (set..set + WAYS)
+                .find(|&place| self.kept[place].hash == hash && self.is(place, unread, fallback))?;
+        }
+        let kept = &self.kept[self.last];
+        let answer = kept.answer.as_ref()?;
+        Some((answer, usize::from(kept.len)))
+    }
+
+    /// Whether `unread` begins with the head at `place`.
+    #[inline]
+    fn is(&self, place: usize, unread: &[u8], fallback: Fallback) -> bool {
+        let kept = &self.kept[place];
+        kept.epoch == self.epoch
+            && kept.fallback == fallback
+            && unread.starts_with(&self.heads[place][..usize::from(kept.len)])
+    }
+
+    /// From now on `head`, a whole one and nothing behind it, is known to get `answer`.
+    pub fn keep(&mut self, head: &[u8], fallback: Fallback, answer: Answer) {
+        let Some(hash) = hash(head).filter(|_| head.len() <= LONGEST) else {
+            return;
+        };
+        let place = set(hash) + self.oldest;
+        self.oldest = (self.oldest + 1) % WAYS;
+        self.heads[place][..head.len()].copy_from_slice(head);
+        self.kept[place] = Kept {
+            epoch: self.epoch,
+            hash,
+            fallback,
+            len: head.len() as u16,
+            answer: Some(answer),
+        };
+        self.last = place;
+    }
+}
+
+/// Where the heads begin whose request line has this hash.
+#[inline]
+fn set(hash: u64) -> usize {
+    hash as usize % SETS * WAYS
+}
+
+/// A hash of the request line that `unread` begins with; `None`: there is none that could be kept. Clients who make
+/// theirs meet only lose what could be gained here: equal is what has the same bytes.
+#[inline]
+fn hash(unread: &[u8]) -> Option<u64> {
+    // Any odd number with bits everywhere: this one is the golden ratio's.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let line = memchr::memchr(b'\r', &unread[..unread.len().min(LONGEST)])?;
+    let (words, _) = unread[..line].as_chunks::<8>();
+    // The last eight bytes again, for those that are in no whole word.
+    let last = unread[..line].last_chunk::<8>()?;
+    let mix = |hash: u64, word: &[u8; 8]| {
+        (hash ^ u64::from_le_bytes(*word))
+            .wrapping_mul(SPREAD)
+            .rotate_left(29)
+    };
+    Some(mix(words.iter().fold(0, mix), last))
+}
+
+/// How often `unread` begins with its first `len` bytes, one behind the other; `most` counts.
+#[inline]
+pub(super) fn times(unread: &[u8], len: usize, most: u16) -> u16 {
+    if unread.len() < 2 * len {
+        return 1;
+    }
+    let (head, behind) = unread.split_at(len);
+    let whole = (behind.len() / len).min(usize::from(most) - 1);
+    // All at once: what repeats itself is equal to itself one time further on.
+    let more = if behind[..whole * len] == unread[..whole * len] {
+        whole
+    } else {
+        let heads = behind.chunks_exact(len).take(whole);
+        heads.take_while(|next| *next == head).count()
+    };
+    // `most` bounds it.
+    1 + more as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::times;
+
+    #[test]
+    fn repetitions_are_counted_up_to_the_first_difference() {
+        for count in 1..30 {
+            let mut all = b"GET /a\r\n".repeat(count);
+            assert_eq!(times(&all, 8, u16::MAX), count as u16);
+            assert_eq!(times(&all, 8, 1), 1);
+            assert_eq!(times(&all, 8, 7), 7.min(count as u16));
+            all.extend_from_slice(b"GET /a\r");
+            assert_eq!(times(&all, 8, u16::MAX), count as u16, "and a part");
+            for at in 8..8 * count {
+                let mut other = all.clone();
+                other[at] ^= 0x20;
+                assert_eq!(times(&other, 8, u16::MAX), (at / 8) as u16, "{at}");
+            }
+        }
+    }
+}
