@@ -208,7 +208,7 @@ fn with_and_without_prediction_all_is_the_same() {
             } else {
                 usize::MAX
             };
-            let wait = [1, 5, 60, 300, 3_000][random(5) as usize];
+            let wait = [1, 5, 60, 300, 3_000, 25_000][random(6) as usize];
             pair.each(|jar| {
                 jar.out.room = room;
                 if flush {
