@@ -5,9 +5,10 @@
 
 mod answers;
 mod conn;
-mod device;
-mod drive;
-mod engine;
+pub(crate) mod device;
+pub(crate) mod drive;
+pub(crate) mod engine;
+mod frames;
 mod neighbours;
 mod options;
 mod peer;
@@ -21,13 +22,15 @@ use anyhow::{Context, Result};
 use device::Device;
 use drive::{Clock, Cost, Job};
 use engine::{Engine, Phase, Sink};
+use frames::Frames;
 pub(crate) use options::Options;
 use sidestep::nic::Nic;
 use sidestep::sys;
 use sources::{Prefix, Sources};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use tally::Run;
+use std::time::Duration;
+use tally::{Run, Tally};
 use wire::Template;
 use xdp_prog::{Addr, Capture};
 
@@ -55,18 +58,32 @@ fn load(options: &Options) -> Result<ExitCode> {
     let rule = rule(options.target, prefix);
     let mut device = Device::open(&nic, options.mode, &rule)?;
     let clock = Clock::start();
+    let mode = device.mode.name();
+    if let Some(count) = options.frames {
+        let sources = Sources::new(prefix, count)?;
+        let settings = options.frame_settings(&nic, sources, template, count);
+        let mut job = Frames::new(settings, clock.now());
+        let cost = drive::run(&mut device, clock, &mut job, options.spin)?;
+        let run = counted(cost, job.count(), Duration::ZERO, mode);
+        return Ok(report(options, job.tally(), run));
+    }
     let settings = options.settings(&nic, prefix, sources, own, template)?;
     let mut job = Client {
         engine: Engine::new(settings, clock.now()),
-        said: Phase::Opening,
-        quiet: options.json,
+        opened: None,
     };
     let cost = drive::run(&mut device, clock, &mut job, options.spin)?;
-    Ok(job.report(options, cost, device.mode.name()))
+    let opening = Duration::from_nanos(job.opened.unwrap_or_default());
+    let run = counted(cost, job.engine.counted(), opening, mode);
+    let code = report(options, job.engine.tally(), run);
+    if let Some(wrong) = job.engine.first_wrong() {
+        eprintln!("the first: {wrong}");
+    }
+    Ok(code)
 }
 
 /// Runs the calling thread on `core` only.
-fn pin(core: Option<usize>) -> Result<()> {
+pub(crate) fn pin(core: Option<usize>) -> Result<()> {
     let Some(core) = core else {
         return Ok(());
     };
@@ -98,11 +115,11 @@ fn rule(target: SocketAddr, local: Prefix) -> Capture {
     }
 }
 
-/// The engine as the loop sees it, and what is said of it meanwhile.
+/// The engine as the loop sees it.
 struct Client {
     engine: Engine,
-    said: Phase,
-    quiet: bool,
+    /// When all connections were open, in nanoseconds.
+    opened: Option<u64>,
 }
 
 impl Job for Client {
@@ -113,8 +130,8 @@ impl Job for Client {
 
     fn turn(&mut self, now: u64, sink: &mut impl Sink) -> bool {
         let goes_on = self.engine.turn(now, sink);
-        if self.engine.phase() != self.said {
-            self.say(now);
+        if self.opened.is_none() && self.engine.phase() > Phase::Opening {
+            self.opened = Some(now);
         }
         goes_on
     }
@@ -128,40 +145,33 @@ impl Job for Client {
     }
 }
 
-impl Client {
-    fn say(&mut self, now: u64) {
-        if self.said == Phase::Opening && !self.quiet {
-            let seconds = now as f64 / 1e9;
-            eprintln!(
-                "{} connections are open after {seconds:.1} s",
-                self.engine.open()
-            );
-        }
-        self.said = self.engine.phase();
+/// What the loop and the engine know of a run.
+fn counted(cost: Cost, connections: u32, opening: Duration, mode: &'static str) -> Run {
+    Run {
+        opening,
+        measured: cost.measured,
+        connections,
+        cpu: cost.cpu,
+        busy: cost.busy,
+        mode,
     }
+}
 
-    fn report(&self, options: &Options, cost: Cost, mode: &'static str) -> ExitCode {
-        let tally = self.engine.tally();
-        let json = tally.json(&Run {
-            measured: cost.measured,
-            connections: self.engine.counted(),
-            cpu: cost.cpu,
-            busy: cost.busy,
-            mode,
-        });
-        if options.json {
-            println!("{json}");
-        } else {
-            println!("{json:#}");
-        }
-        if let Some(wrong) = self.engine.first_wrong() {
-            eprintln!("error: {} wrong answers; the first: {wrong}", tally.wrong);
-            return ExitCode::FAILURE;
-        }
-        if tally.requests == 0 {
-            eprintln!("error: {} gave no answer", options.target);
-            return ExitCode::FAILURE;
-        }
-        ExitCode::SUCCESS
+/// Says what came of it, and whether it was right.
+fn report(options: &Options, tally: &Tally, run: Run) -> ExitCode {
+    let json = tally.json(&run);
+    if options.json {
+        println!("{json}");
+    } else {
+        println!("{json:#}");
     }
+    if tally.wrong > 0 {
+        eprintln!("error: {} wrong answers", tally.wrong);
+        return ExitCode::FAILURE;
+    }
+    if tally.requests == 0 {
+        eprintln!("error: {} gave no answer", options.target);
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }

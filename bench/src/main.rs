@@ -1,11 +1,13 @@
 //! sidestep's own benchmarks.
 
 mod apps;
+mod crowd;
 mod goodput;
 mod handoff;
 mod load;
 mod mem;
 mod peers;
+mod reflect;
 mod store;
 mod xdp;
 
@@ -39,6 +41,10 @@ enum Command {
     Handoff(handoff::Options),
     /// Requests over AF_XDP with a TCP of its own: 1 to 10,000,000 connections; needs root
     Load(Box<load::Options>),
+    /// Millions of open connections of which few ask; needs root
+    Crowd(crowd::Options),
+    /// Sends each frame back as it came: the limit of what a server could do, for `load --frames`; needs root
+    Reflect(reflect::Options),
     /// sidestep beside other servers under the same load; `cargo xtask bench` installs them; needs root
     Peers(peers::Options),
     /// What the XDP program takes for each kind of frame; needs root
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::Store(options) => store::run(&options),
         Command::Handoff(options) => handoff::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Crowd(options) => crowd::run(&options),
+        Command::Reflect(options) => reflect::run(&options),
         Command::Peers(options) => peers::run(&options),
         Command::Xdp(options) => xdp::run(&options),
     }

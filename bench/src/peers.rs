@@ -21,7 +21,7 @@ mod wrk;
 use machine::Machine;
 use measure::Terms;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use peer::Peer;
+use peer::{Kind, Peer};
 use results::{Results, Spread, Table};
 use running::Manners;
 use sample::{Generator, Layout, Sample};
@@ -89,10 +89,14 @@ enum Generators {
 }
 
 const QUICK_WORKLOADS: [&str; 3] = ["plain", "pipelined-24", "1-request"];
-const QUICK_PEERS: [&str; 4] = ["sidestep", "nginx", "go", "japronto"];
+const QUICK_PEERS: [&str; 5] = ["sidestep", "reflector", "nginx", "go", "japronto"];
 
 /// How long the daemon is left alone to see what it takes then.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// How the document begins.
+const TITLE: &str = "\
+# Beside other servers\n\nMade by `cargo xtask bench`; [performance.md](performance.md) says how it is measured and read.\n\n";
 
 /// Characters of what a server said that are shown.
 const MOST_OF_A_TROUBLE: usize = 300;
@@ -162,7 +166,8 @@ fn measured(options: &Options) -> Result<bool, String> {
     let text = report.save(options, &plan, &machine)?;
     println!("{text}");
     if let Some(path) = &options.doc {
-        fs::write(path, &text).map_err(|e| format!("{}: {e}", path.display()))?;
+        fs::write(path, format!("{TITLE}{text}"))
+            .map_err(|e| format!("{}: {e}", path.display()))?;
     }
     Ok(!report.results.samples.is_empty())
 }
@@ -217,29 +222,46 @@ impl Plan {
                 report.trouble(peer.title, "not installed");
                 continue;
             }
-            for &layout in &self.layouts {
+            let turns = self.layouts.iter();
+            let turns =
+                turns.flat_map(|&layout| self.groups(peer).map(move |group| (layout, group)));
+            for (layout, group) in turns {
                 eprintln!(
-                    "run {} of {}: {}, {}",
+                    "run {} of {}: {}, {}: {}",
                     run + 1,
                     self.runs,
                     peer.title,
-                    layout.name()
+                    layout.name(),
+                    group.iter().map(|w| w.key).collect::<Vec<_>>().join(", ")
                 );
-                // What breaks one server's turn must not cost the others theirs.
-                let turn = || measure::cell(terms, peer, layout, &self.workloads, run);
-                match catch_unwind(AssertUnwindSafe(turn)) {
-                    Ok(Ok(outcome)) => {
+                match guarded(|| measure::cell(terms, peer, layout, &group, run)) {
+                    Ok(outcome) => {
                         report.manners.insert(peer.key, outcome.manners);
                         report.results.samples.extend(outcome.samples);
                         for trouble in outcome.troubles {
                             report.trouble(peer.title, &trouble);
                         }
                     }
-                    Ok(Err(trouble)) => report.trouble(peer.title, &trouble),
-                    Err(_) => report.trouble(peer.title, "a run broke off"),
+                    Err(trouble) => report.trouble(peer.title, &trouble),
                 }
             }
         }
+    }
+
+    /// The workloads in the order in which a peer gets them, those together that share hosts and a server. What leaves much
+    /// behind, or needs much room, has some of its own: a connection in TIME-WAIT keeps its ports, and with sidestep the next
+    /// one from there would be the kernel's.
+    fn groups(&self, peer: &Peer) -> impl Iterator<Item = Vec<&'static Workload>> {
+        let fits = |w: &&&Workload| match peer.kind {
+            // It answers nothing, and only our generator sends frames.
+            Kind::Reflector => w.key == "plain" && self.generators.contains(&Generator::Own),
+            _ => !w.large() || peer.unlimited(),
+        };
+        let all = self.workloads.iter().filter(fits).copied();
+        let (together, alone): (Vec<_>, Vec<_>) = all.partition(|w| !w.large() && w.hits() == 1.0);
+        let alone: Vec<_> = alone.into_iter().map(|w| vec![w]).collect();
+        let together = (!together.is_empty()).then_some(together);
+        together.into_iter().chain(alone)
     }
 
     /// What is measured beside the tables: latency at half load, and what is taken without any.
@@ -250,7 +272,7 @@ impl Plan {
         }
         eprintln!("without traffic");
         let time = if options.quick { IDLE / 5 } else { IDLE };
-        match measure::idle(terms, time) {
+        match guarded(|| measure::idle(terms, time)) {
             Ok(share) => report.idle = Some(share),
             Err(trouble) => report.trouble("without traffic", &trouble),
         }
@@ -274,10 +296,9 @@ impl Plan {
                     run + 1,
                     self.runs
                 );
-                match catch_unwind(AssertUnwindSafe(|| measure::at_rate(terms, key, rate))) {
-                    Ok(Ok(p99)) => times.push(p99),
-                    Ok(Err(trouble)) => report.trouble(key, &trouble),
-                    Err(_) => report.trouble(key, "a run at half load broke off"),
+                match guarded(|| measure::at_rate(terms, key, rate)) {
+                    Ok(p99) => times.push(p99),
+                    Err(trouble) => report.trouble(key, &trouble),
                 }
             }
         }
@@ -373,6 +394,14 @@ impl Report {
         }
         Ok(text)
     }
+}
+
+/// What breaks one server's turn must not cost the others theirs.
+fn guarded<T>(turn: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>();
+        Err(format!("broke off: {}", said.map_or("", String::as_str)))
+    })
 }
 
 /// Servers with many connections need as many descriptors; what is started inherits it. As many as there may be.

@@ -13,14 +13,18 @@ use std::time::Duration;
 /// Only against hanging: a run is a few seconds, its handshakes and its end.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs `sidestep-bench load` on the client's host.
-fn load(net: &Net, target: &str, options: &[&str]) -> Finished {
+fn bench() -> String {
     let bench = binary().with_file_name("sidestep-bench");
     assert!(
         bench.exists(),
         "run `cargo build -p sidestep-bench` (with the same profile)"
     );
-    let bench = bench.display().to_string();
+    bench.display().to_string()
+}
+
+/// Runs `sidestep-bench load` on the client's host.
+fn load(net: &Net, target: &str, options: &[&str]) -> Finished {
+    let bench = bench();
     let mut argv = vec![
         &*bench,
         "load",
@@ -275,4 +279,44 @@ fn a_server_that_is_not_there_is_an_error_with_its_kind() {
     let done = load(&net, "10.77.0.99:80", &SHORT);
     assert_eq!(done.code(), 1, "{}", done.stdout);
     assert!(done.stderr.contains("--target-mac"), "{}", done.stderr);
+}
+
+#[test]
+fn frames_come_back_from_the_reflector() {
+    let net = Net::new();
+    let bench = bench();
+    let reflector = net.server.spawn(&[
+        &*bench,
+        "reflect",
+        "--interface",
+        net.server.device,
+        "--port",
+        "80",
+    ]);
+    let ready = reflector.line("ready: ", LIMIT);
+    assert!(ready.is_some(), "{}", reflector.stderr());
+    for target in net.server.addresses(80) {
+        let result = clean(
+            &net,
+            &target.to_string(),
+            &[&["--frames", "64"], &SHORT[..]].concat(),
+        );
+        assert!(count(&result, "requests") > 1000, "{result}");
+    }
+    // Another port is the kernel's, which says that nobody is there.
+    let done = load(&net, &net.server.at(81).to_string(), &SHORT);
+    assert!(done.stdout.contains("refused"), "{}", done.stdout);
+}
+
+#[test]
+fn a_crowd_of_which_few_ask_is_served() {
+    let mut crowd = std::process::Command::new(bench());
+    crowd.args(["crowd", "--connections", "20000", "--seconds", "2"]);
+    let done = sidestep_tests::process::run(crowd, LIMIT);
+    assert_eq!(done.code(), 0, "{}{}", done.stdout, done.stderr);
+    assert!(
+        done.stdout.contains("sidestep: 20000 connections"),
+        "{}",
+        done.stdout
+    );
 }

@@ -162,10 +162,10 @@ pub fn set_slice(slice: Duration) -> io::Result<()> {
     check(set as libc::c_int).map(drop)
 }
 
-/// What a thread gets of a core beside one that has not stood back: nice 10 is a tenth. With 19, a hundredth, a reload of
-/// 10,000 files was seen to take more than 20 seconds on a machine without idle time; with 5, a third, workers that have
-/// no core of their own answer noticeably less meanwhile.
-const BESIDE: libc::c_int = 10;
+/// What a thread gets of a core beside one that has not stood back: with nice 5, a third as much. With 10, a tenth, and
+/// 19, a hundredth, a reload of 10,000 files was seen to take 20 seconds and more on a machine that was busy with much
+/// else; with 0, workers that share a core with it would answer half as much meanwhile.
+const BESIDE: libc::c_int = 5;
 
 /// Lets others go before the calling thread. What cannot be had is done without.
 pub fn stand_back() {

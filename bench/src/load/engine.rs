@@ -174,11 +174,6 @@ impl Engine {
         &self.tally
     }
 
-    /// Connections that are open now.
-    pub(crate) fn open(&self) -> u32 {
-        self.open
-    }
-
     /// Connections that were open when the measuring ended.
     pub(crate) fn counted(&self) -> u32 {
         self.counted

@@ -3,6 +3,7 @@
 use super::answers::Expected;
 use super::device::Mode;
 use super::engine::Settings;
+use super::frames;
 use super::neighbours::Neighbours;
 use super::peer::parse_mac;
 use super::requests::{Requests, render};
@@ -96,6 +97,9 @@ pub(crate) struct Options {
     /// Leave the connections open at the end
     #[arg(long)]
     abandon: bool,
+    /// No connections, but so many frames of the first request's size under way, for `sidestep-bench reflect`
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3072))]
+    pub(crate) frames: Option<u32>,
     /// How to open the NIC
     #[arg(long, value_enum, default_value_t = Mode::Auto)]
     pub(crate) mode: Mode,
@@ -163,6 +167,24 @@ impl Options {
         match self.paths[..] {
             [] => vec!["/".to_owned()],
             _ => self.paths.clone(),
+        }
+    }
+
+    /// What a run without connections needs.
+    pub(crate) fn frame_settings(
+        &self,
+        nic: &Nic,
+        sources: Sources,
+        template: Template,
+        frames: u32,
+    ) -> frames::Settings {
+        frames::Settings {
+            sources,
+            template,
+            requests: Requests::new(&self.rendered(), nic.mtu),
+            frames,
+            warm_up: self.warm_up,
+            seconds: self.seconds,
         }
     }
 

@@ -126,6 +126,7 @@ impl Tally {
             "requests_per_second": if seconds > 0.0 { (self.requests as f64 / seconds).round() } else { 0.0 },
             "connections": run.connections,
             "opened": self.opened,
+            "opening_seconds": run.opening.as_secs_f64(),
             "failed": failed,
             "wrong": self.wrong,
             "compared": self.compared,
@@ -149,6 +150,8 @@ impl Tally {
 /// What is known of a run beside its answers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
+    /// What it took to open the connections.
+    pub(crate) opening: Duration,
     pub(crate) measured: Duration,
     /// Connections that were open when the measuring ended.
     pub(crate) connections: u32,
@@ -173,6 +176,7 @@ mod tests {
         tally.failed(Failure::Reset, 2);
         tally.wrong = 1;
         let run = Run {
+            opening: Duration::from_secs(1),
             measured: Duration::from_secs(2),
             connections: 7,
             cpu: Duration::from_millis(1500),

@@ -15,6 +15,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What of a generator's time is left out at both ends: there it starts, connects and prints.
 const MARGIN: f64 = 0.04;
 
+/// The share of a generator's time that has to be watched for its figures to be of use.
+const LEAST_WATCHED: f64 = 0.7;
+
 /// Time beyond its own that a generator may take to start and end, and for what hangs.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -137,7 +140,13 @@ impl Watch {
             look.unwrap_or(&looks[0]).1
         };
         let spent = before(MARGIN).since(&before(1.0 - MARGIN));
-        Ok((generator.finish(GRACE), spent))
+        let watched = spent.seconds / time.as_secs_f64();
+        match watched >= LEAST_WATCHED {
+            true => Ok((generator.finish(GRACE), spent)),
+            false => Err(format!(
+                "the machine is too busy: watched {watched:.2} of it"
+            )),
+        }
     }
 
     fn look(&self, seconds: f64, generator: u32) -> Spent {

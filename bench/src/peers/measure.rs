@@ -1,7 +1,7 @@
 //! One peer in one layout on a fresh pair of hosts.
 
 use super::cpu::{self, Spent, Watch};
-use super::peer::Peer;
+use super::peer::{Kind, Peer};
 use super::running::{self, Manners, PORT, Running};
 use super::sample::{Generator, Layout, Load, Sample};
 use super::site::Site;
@@ -17,6 +17,10 @@ use tempfile::TempDir;
 /// Descriptors that a server needs beside its connections'.
 const SPARE: u64 = 200;
 
+/// The share of its hits that sidestep has to answer itself. Less than all: a connection whose ports the kernel still has in
+/// TIME-WAIT is the kernel's, and a worker that gets no core for seconds loses its queue to the kernel.
+const LEAST_HITS: f64 = 0.7;
+
 /// What all measurements have in common.
 pub(super) struct Terms<'a> {
     pub site: &'a Site,
@@ -24,6 +28,29 @@ pub(super) struct Terms<'a> {
     pub cores: [usize; 2],
     pub seconds: u64,
     pub generators: &'a [Generator],
+}
+
+/// What a generator is to do.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub workload: &'a Workload,
+    pub generator: Generator,
+    pub seconds: u64,
+    /// Requests per second, answered or not; `None`: as many as there are answers.
+    pub rate: Option<f64>,
+    /// Only frames, for what reflects them.
+    pub frames: bool,
+}
+
+impl Job<'_> {
+    /// How many times as many requests there are with those of the warm-up as without.
+    fn warmed(&self) -> f64 {
+        let seconds = self.seconds as f64;
+        match self.generator {
+            Generator::Wrk => 1.0,
+            Generator::Own => (seconds + own::WARM_UP) / seconds,
+        }
+    }
 }
 
 /// What one peer did on one pair of hosts.
@@ -50,43 +77,74 @@ pub(super) fn cell(
     let [server, generator] = cores(terms, layout);
     pin(&[server]);
     let most = workloads.iter().map(|w| w.connections).max().unwrap_or(0);
-    let running = Running::start(&net, peer, terms.site, most)?;
+    let running = Running::start(&net, peer, terms.site, server, most)?;
     pin(&[generator]);
-    let mut outcome = Outcome {
-        manners: running::checked(&net, workloads)?,
-        ..Outcome::default()
-    };
-    // What compiles itself while it runs has a second to do so.
-    let plain = Workload::named("plain")?;
-    generated(terms, &net, layout, plain, Generator::Wrk, 1, None)?;
+    let frames = peer.kind == Kind::Reflector;
+    let mut outcome = Outcome::default();
+    if !frames {
+        outcome.manners = running::checked(&net, workloads)?;
+        // What compiles itself while it runs has a second to do so.
+        let job = Job {
+            workload: Workload::named("plain")?,
+            generator: Generator::Wrk,
+            seconds: 1,
+            rate: None,
+            frames,
+        };
+        generated(terms, &net, layout, &job)?;
+    }
     for workload in workloads {
-        if workload.large() && !peer.unlimited() {
-            continue;
-        }
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         if peer.kernel() && u64::from(workload.connections) + SPARE > descriptors {
             let trouble = format!("{}: only {descriptors} descriptors", workload.key);
             outcome.troubles.push(trouble);
             continue;
         }
-        if workload.per_connection.is_some() && !outcome.manners.closes {
-            outcome.troubles.push(format!(
-                "{}: does not close a connection when asked to",
-                workload.key
-            ));
-            continue;
-        }
-        for &by in terms.generators {
-            if by == Generator::Wrk && !workload.wrk() {
+        for &generator in terms.generators {
+            if generator == Generator::Wrk && (frames || !workload.wrk()) {
                 continue;
             }
-            match sample(terms, &net, &running, peer, layout, workload, by, run) {
+            let (key, by) = (workload.key, generator.name());
+            // wrk closes no connection itself.
+            if generator == Generator::Wrk
+                && workload.per_connection.is_some()
+                && !outcome.manners.closes
+            {
+                let trouble = format!("{key}, {by}: does not close a connection when asked to");
+                outcome.troubles.push(trouble);
+                continue;
+            }
+            let job = Job {
+                workload,
+                generator,
+                seconds: terms.seconds,
+                rate: None,
+                frames,
+            };
+            let (hits, ran) = (running.hits(), generated(terms, &net, layout, &job));
+            let sample = ran.and_then(|(load, spent)| {
+                let hits = hits.zip(running.hits());
+                let asked = load.requests * job.warmed();
+                let hits = hits.map(|(before, after)| (after - before) as f64 / asked);
+                // Otherwise another server than sidestep would be measured under its name.
+                match hits.filter(|share| *share < LEAST_HITS * workload.hits()) {
+                    Some(share) => Err(format!("sidestep itself answered only {share:.2} of it")),
+                    None => Ok(Sample {
+                        peer: peer.key.to_owned(),
+                        workload: workload.key,
+                        layout,
+                        generator,
+                        run,
+                        load,
+                        spent,
+                        hits,
+                    }),
+                }
+            });
+            match sample {
                 Ok(sample) => outcome.samples.push(sample),
                 Err(trouble) => {
-                    let by = by.name();
-                    outcome
-                        .troubles
-                        .push(format!("{}, {by}: {trouble}", workload.key));
+                    outcome.troubles.push(format!("{key}, {by}: {trouble}"));
                 }
             }
         }
@@ -102,11 +160,18 @@ pub(super) fn at_rate(terms: &Terms, key: &str, rate: f64) -> Result<f64, String
     let net = hosts();
     let (layout, workload) = (Layout::Two, Workload::named("plain")?);
     pin(&terms.cores[..1]);
-    let _running = Running::start(&net, Peer::named(key)?, terms.site, workload.connections)?;
+    let (peer, [core, _]) = (Peer::named(key)?, terms.cores);
+    let _running = Running::start(&net, peer, terms.site, core, workload.connections)?;
     pin(&terms.cores[1..]);
     running::checked(&net, &[workload])?;
-    let (by, rate) = (Generator::Own, Some(rate));
-    let (load, _) = generated(terms, &net, layout, workload, by, terms.seconds, rate)?;
+    let job = Job {
+        workload,
+        generator: Generator::Own,
+        seconds: terms.seconds,
+        rate: Some(rate),
+        frames: false,
+    };
+    let (load, _) = generated(terms, &net, layout, &job)?;
     let [_, p99, ..] = load.latency.ok_or("no latencies")?;
     Ok(p99)
 }
@@ -118,7 +183,13 @@ pub(super) fn at_rate(terms: &Terms, key: &str, rate: f64) -> Result<f64, String
 pub(super) fn idle(terms: &Terms, time: Duration) -> Result<f64, String> {
     let net = hosts();
     pin(&terms.cores[..1]);
-    let running = Running::start(&net, Peer::named("sidestep")?, terms.site, 0)?;
+    let running = Running::start(
+        &net,
+        Peer::named("sidestep")?,
+        terms.site,
+        terms.cores[0],
+        0,
+    )?;
     pin(&terms.cores[1..]);
     let id = running.daemon().ok_or("no daemon")?;
     running::checked(&net, &[Workload::named("plain")?])?;
@@ -143,56 +214,18 @@ fn cores(terms: &Terms, layout: Layout) -> [usize; 2] {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a sample is labelled with")]
-fn sample(
-    terms: &Terms,
-    net: &Net,
-    running: &Running,
-    peer: &Peer,
-    layout: Layout,
-    workload: &Workload,
-    generator: Generator,
-    run: usize,
-) -> Result<Sample, String> {
-    let (hits, seconds) = (running.hits(), terms.seconds);
-    let (load, spent) = generated(terms, net, layout, workload, generator, seconds, None)?;
-    let hits = hits.zip(running.hits());
-    let hits = hits.map(|(before, after)| (after - before) as f64 / load.requests);
-    // Otherwise another server than sidestep would be measured under its name.
-    if hits.is_some_and(|share| share < 0.9 * workload.hits()) {
-        return Err(format!("sidestep itself answered only {hits:?} of it"));
-    }
-    Ok(Sample {
-        peer: peer.key.to_owned(),
-        workload: workload.key,
-        layout,
-        generator,
-        run,
-        load,
-        spent,
-        hits,
-    })
-}
-
-/// Runs a generator to its end; at `rate` requests per second, or as fast as it can.
-fn generated(
-    terms: &Terms,
-    net: &Net,
-    layout: Layout,
-    workload: &Workload,
-    generator: Generator,
-    seconds: u64,
-    rate: Option<f64>,
-) -> Result<(Load, Spent), String> {
+/// Runs a generator to its end.
+fn generated(terms: &Terms, net: &Net, layout: Layout, job: &Job) -> Result<(Load, Spent), String> {
     let dir = TempDir::new().expect("a temporary directory");
     let (target, [_, core]) = (net.server.at(PORT), cores(terms, layout));
-    let argv = match generator {
+    let (workload, seconds) = (job.workload, job.seconds);
+    let argv = match job.generator {
         Generator::Wrk => wrk::argv(target, workload, seconds, dir.path()),
-        Generator::Own => own::argv(target, workload, seconds, core, rate),
+        Generator::Own => own::argv(target, job, core),
     };
     let watch = Watch::new(&net.server, terms.cores);
     let (done, spent) = watch.until_end(net.client.spawn(&argv), seconds)?;
-    let load = match generator {
+    let load = match job.generator {
         Generator::Wrk => wrk::parse(&done, workload),
         Generator::Own => own::parse(&done),
     }?;
@@ -216,6 +249,10 @@ fn hosts() -> Net {
         ];
         host.must(&qdisc);
     }
+    // What our generator asks from when ports of one address are not enough.
+    let gateway = net.client.v4.to_string();
+    let route = ["ip", "route", "add", own::SOURCES, "via", &gateway];
+    net.server.must(&route);
     net
 }
 

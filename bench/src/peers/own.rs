@@ -1,7 +1,7 @@
 //! `sidestep-bench load` as the generator: TCP of its own over AF_XDP, cheaper per request than any server.
 
+use super::measure::Job;
 use super::sample::Load;
-use super::workload::Workload;
 use serde_json::Value;
 use sidestep_tests::net::CLIENT_IF;
 use sidestep_tests::process::Finished;
@@ -10,6 +10,15 @@ use std::process::{Command, Stdio};
 
 /// The share of the answers whose bodies are compared; the rest have the right status and length.
 const COMPARED: &str = "0.001";
+
+/// Addresses that it asks from when the ports of one are not enough.
+pub(super) const SOURCES: &str = "10.64.0.0/20";
+
+/// Connections that one address has ports for.
+const PORTS: u32 = 50_000;
+
+/// Seconds that it asks before it measures.
+pub(super) const WARM_UP: f64 = 0.5;
 
 /// Whether this program has it.
 pub(super) fn available() -> bool {
@@ -20,32 +29,36 @@ pub(super) fn available() -> bool {
     help.status().is_ok_and(|status| status.success())
 }
 
-/// Its command line against `target` on `core`; `rate`: so many requests per second, answered or not.
-pub(super) fn argv(
-    target: SocketAddr,
-    workload: &Workload,
-    seconds: u64,
-    core: usize,
-    rate: Option<f64>,
-) -> Vec<String> {
-    let mut argv = vec![program(), "load".to_owned(), "--json".to_owned()];
+/// Its command line against `target` on `core`.
+pub(super) fn argv(target: SocketAddr, job: &Job, core: usize) -> Vec<String> {
+    // It ends with what is measured: what it took to close connections would be taken for a part of that.
+    let mut argv = ["load", "--json", "--abandon"].map(str::to_owned).to_vec();
+    argv.insert(0, program());
     let mut option = |name: &str, value: String| argv.extend([format!("--{name}"), value]);
+    let workload = job.workload;
     option("interface", CLIENT_IF.to_owned());
     option("target", target.to_string());
+    option("seconds", job.seconds.to_string());
+    option("warm-up", WARM_UP.to_string());
+    option("core", core.to_string());
+    for path in workload.paths() {
+        option("path", path);
+    }
+    if job.frames {
+        option("frames", workload.connections.to_string());
+        return argv;
+    }
     option("connections", workload.connections.to_string());
+    if workload.connections > PORTS {
+        option("sources", SOURCES.to_owned());
+    }
     option("depth", workload.depth.to_string());
     if let Some(requests) = workload.per_connection {
         option("requests-per-connection", requests.to_string());
     }
-    option("seconds", seconds.to_string());
-    option("warm-up", "0.5".to_owned());
-    option("core", core.to_string());
     option("verify", COMPARED.to_owned());
-    if let Some(rate) = rate {
+    if let Some(rate) = job.rate {
         option("rate", format!("{rate:.0}"));
-    }
-    for path in workload.paths() {
-        option("path", path);
     }
     argv
 }
@@ -71,7 +84,10 @@ pub(super) fn parse(done: &Finished) -> Result<Load, String> {
             number(latency, "p99_9")?,
             number(latency, "max")?,
         ]),
-        failed: failed.map_or(0.0, |all| all.values().filter_map(Value::as_f64).sum()),
+        failed: failed.map_or(0.0, |all| {
+            let counts = all.values().filter_map(Value::as_f64);
+            counts.fold(0.0, |sum, count| sum + count)
+        }),
         wrong: number(&all, "wrong")?,
         retransmits: all["retransmits"].as_f64(),
         busy: all["generator"]["busy"].as_f64(),
@@ -81,4 +97,32 @@ pub(super) fn parse(done: &Finished) -> Result<Load, String> {
 fn program() -> String {
     let program = std::env::current_exe().expect("a path to this program");
     program.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_figures_are_read() {
+        let done = |stdout: &str| Finished {
+            status: Default::default(),
+            stdout: stdout.to_owned(),
+            stderr: "error: no such NIC".to_owned(),
+        };
+        let load = parse(&done(
+            r#"{"requests": 4000, "seconds": 2.0, "failed": {"reset": 2, "timeout": 1}, "wrong": 0, "retransmits": 5,
+                "latency_us": {"p50": 90.0, "p90": 95.0, "p99": 410.0, "p99_9": 800.5, "max": 1200.0},
+                "generator": {"cpu_seconds": 0.5, "busy": 0.25}}"#,
+        ));
+        let load = load.expect("figures");
+        assert_eq!(
+            (load.requests, load.seconds, load.failed),
+            (4000.0, 2.0, 3.0)
+        );
+        assert_eq!(load.latency, Some([90.0, 410.0, 800.5, 1200.0]));
+        assert_eq!((load.retransmits, load.busy), (Some(5.0), Some(0.25)));
+        let bad = parse(&done(""));
+        assert!(bad.is_err_and(|said| said.contains("no such NIC")));
+    }
 }

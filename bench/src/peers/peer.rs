@@ -1,5 +1,6 @@
 //! The servers that are compared, each with one worker; `cargo xtask bench` installs them, `bench/peers/` has their apps.
 
+use sidestep_tests::net::SERVER_IF;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,6 +22,8 @@ pub(super) struct Peer {
 pub(super) enum Kind {
     /// sidestep itself, with nginx behind it.
     Sidestep,
+    /// `sidestep-bench reflect`, which only sends frames back: the limit of the link and the kernel, without TCP.
+    Reflector,
     /// A program of the system; its configuration is a template in `bench/peers/`.
     System {
         program: &'static str,
@@ -99,13 +102,28 @@ const fn built(
     }
 }
 
-/// sidestep, then what users run.
-pub(super) static ALL: [Peer; 18] = [
+/// sidestep and the physical limit, then what users run.
+pub(super) static ALL: [Peer; 19] = [
     Peer {
         key: "sidestep",
         title: "sidestep",
         kind: Kind::Sidestep,
         args: &[],
+        version: Version::Ours,
+    },
+    Peer {
+        key: "reflector",
+        title: "bare reflector",
+        kind: Kind::Reflector,
+        args: &[
+            "reflect",
+            "--interface",
+            SERVER_IF,
+            "--port",
+            "{port}",
+            "--core",
+            "{core}",
+        ],
         version: Version::Ours,
     },
     Peer {
@@ -273,9 +291,9 @@ impl Peer {
         })
     }
 
-    /// Whether it answers with kernel sockets, as all but sidestep do.
+    /// Whether it answers with kernel sockets, as all but sidestep and the reflector do.
     pub(super) fn kernel(&self) -> bool {
-        self.kind != Kind::Sidestep
+        !matches!(self.kind, Kind::Sidestep | Kind::Reflector)
     }
 
     /// Whether it runs with any number of connections that memory allows.
@@ -287,6 +305,7 @@ impl Peer {
     pub(super) fn program(&self) -> Option<PathBuf> {
         let found = match self.kind {
             Kind::Sidestep => sidestep_tests::daemon::binary(),
+            Kind::Reflector => std::env::current_exe().ok()?,
             Kind::System { program, .. } => on_path(program)?,
             Kind::Node => on_path("node")?,
             Kind::Built(program) => target("peers")?.join(program),
@@ -342,7 +361,10 @@ impl Peer {
             let prefix = format!("{}-", name.to_lowercase());
             entries.flatten().flatten().find_map(|entry| {
                 let file = entry.file_name().to_str()?.to_lowercase();
-                let version = file.strip_prefix(&prefix)?.strip_suffix(".dist-info")?;
+                let rest = file.strip_prefix(&prefix)?;
+                // What pip built itself is described in an older way.
+                let old = || rest.strip_suffix(".egg-info")?.split('-').next();
+                let version = rest.strip_suffix(".dist-info").or_else(old)?;
                 Some(version.to_owned())
             })
         };

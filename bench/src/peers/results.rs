@@ -93,13 +93,20 @@ impl Results {
 
     /// Microseconds of processor time per request of everything that is not the generator.
     pub(super) fn cost(&self, table: Table, peer: &str) -> Option<f64> {
-        match table.layout {
-            Layout::Two => self.median(table, peer, |s| s.whole() - s.own().unwrap_or(0.0)),
+        let cost = match table.layout {
+            Layout::Two => {
+                let costs = self
+                    .of(table, peer)
+                    .filter_map(|s| Some(s.whole() - s.own()?));
+                Spread::of(costs)?.median
+            }
             Layout::Same => {
                 let whole = self.median(table, peer, Sample::whole)?;
-                Some(whole - self.generators_own(table)?)
+                whole - self.generators_own(table)?
             }
-        }
+        };
+        // Nothing costs nothing: then the parts were measured on too busy a machine.
+        (cost > 0.0).then_some(cost)
     }
 
     /// The peers of a table, in the order in which they were measured first.
@@ -114,5 +121,24 @@ impl Results {
             }
         }
         peers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Spread;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let of = |values: &[f64]| Spread::of(values.iter().copied());
+        assert!(of(&[]).is_none());
+        for (values, want) in [
+            (&[3.0][..], [3.0, 3.0, 3.0]),
+            (&[9.0, 1.0, 2.0], [1.0, 2.0, 9.0]),
+            (&[4.0, 1.0, 10.0, 2.0], [1.0, 3.0, 10.0]),
+        ] {
+            let spread = of(values).expect("values");
+            assert_eq!([spread.least, spread.median, spread.most], want);
+        }
     }
 }

@@ -38,6 +38,9 @@ pub(super) enum Running<'net> {
         _server: Started,
         _behind: Option<Started>,
     },
+    Reflector {
+        _process: Process,
+    },
 }
 
 pub(super) struct Started {
@@ -55,7 +58,7 @@ pub(super) struct Manners {
 }
 
 impl<'net> Running<'net> {
-    /// Starts `peer` on `net.server` on the cores that this thread may use.
+    /// Starts `peer` on `net.server` on `core`, the only one that this thread may use.
     ///
     /// # Errors
     /// It is not installed, ended, or does not listen; with what it said.
@@ -63,12 +66,23 @@ impl<'net> Running<'net> {
         net: &'net Net,
         peer: &Peer,
         site: &Site,
+        core: usize,
         connections: u32,
     ) -> Result<Self, String> {
         let host = &net.server;
         let nginx = Peer::named("nginx")?;
         let room = connections.max(ROOM) + 100;
         match peer.kind {
+            Kind::Reflector => {
+                let program = peer.program().ok_or("not installed")?;
+                let (port, core) = (PORT.to_string(), core.to_string());
+                let given = [("port", &port[..]), ("core", &core)];
+                let process = host.spawn(&peer.argv(&program, &given));
+                match process.line("ready: ", START_LIMIT) {
+                    Some(_) => Ok(Self::Reflector { _process: process }),
+                    None => Err(format!("is not ready: {}", process.stderr())),
+                }
+            }
             Kind::Sidestep => {
                 let behind = started(host, nginx, site, PORT, room)?;
                 let daemon = Daemon::start(host, &config(site, room));
@@ -96,7 +110,7 @@ impl<'net> Running<'net> {
     pub(super) fn hits(&self) -> Option<u64> {
         match self {
             Self::Sidestep { daemon, .. } => Some(daemon.requests().iter().sum()),
-            Self::Kernel { .. } => None,
+            Self::Kernel { .. } | Self::Reflector { .. } => None,
         }
     }
 
@@ -104,7 +118,7 @@ impl<'net> Running<'net> {
     pub(super) fn daemon(&self) -> Option<u32> {
         match self {
             Self::Sidestep { daemon, .. } => Some(daemon.id()),
-            Self::Kernel { .. } => None,
+            Self::Kernel { .. } | Self::Reflector { .. } => None,
         }
     }
 }

@@ -40,6 +40,9 @@ impl Generator {
     }
 }
 
+/// Less than this share of a generator's time is not what it works, but an error of the figures.
+const LEAST_OWN: f64 = 0.05;
+
 /// What a generator counted.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Load {
@@ -94,19 +97,21 @@ impl Sample {
     }
 
     /// Microseconds per request that the generator itself takes, without softirqs: those that run on its time are also the
-    /// server's receiving. Where all share a core nobody can tell.
+    /// server's receiving. `None` where all share a core, and where others on the machine cause so many softirqs that nothing
+    /// is left.
     pub(super) fn own(&self) -> Option<f64> {
         let spent = &self.spent;
         let interrupted = match cpu::softirqs_apart() {
             true => 0.0,
             false => (spent.cores[1].softirq - spent.ksoftirqd[1]).max(0.0),
         };
-        let own = (spent.generator - interrupted).max(0.0);
+        let own = spent.generator - interrupted;
         let worked = match self.load.busy {
             Some(busy) => own.min(busy * spent.seconds),
             None => own,
         };
-        (self.layout == Layout::Two).then(|| self.per_request(worked))
+        let known = self.layout == Layout::Two && own > LEAST_OWN * spent.generator;
+        known.then(|| self.per_request(worked))
     }
 
     /// Microseconds per request, of seconds within the time that was watched.

@@ -109,3 +109,43 @@ function request()
   return open[turn]
 end
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_figures_are_read() {
+        let done = |stdout: &str| Finished {
+            status: Default::default(),
+            stdout: stdout.to_owned(),
+            stderr: String::new(),
+        };
+        let plain = Workload::named("plain").expect("a workload");
+        let good = done("Running\ntally 4000 2000000 90.0 410.0 800.5 1200.0 3\n");
+        let load = parse(&good, plain).expect("figures");
+        assert_eq!(
+            (load.requests, load.seconds, load.failed),
+            (4000.0, 2.0, 3.0)
+        );
+        assert_eq!(load.latency, Some([90.0, 410.0, 800.5, 1200.0]));
+        let piped = Workload::named("pipelined-24").expect("a workload");
+        assert_eq!(parse(&good, piped).expect("figures").latency, None);
+        let bad = parse(&done("unable to connect"), plain);
+        assert!(bad.is_err_and(|said| said.contains("unable to connect")));
+    }
+
+    #[test]
+    fn one_request_costs_no_lua() {
+        let script = |key| script(Workload::named(key).expect("a workload"));
+        for key in ["plain", "pipelined-24", "1-request", "64k"] {
+            assert!(!script(key).contains("function request"), "{key}");
+        }
+        assert!(script("1-request").contains("\"close\""));
+        assert!(!script("plain").contains("close"));
+        for key in ["10-requests", "mixed", "handed-over"] {
+            assert!(script(key).contains("function request"), "{key}");
+        }
+        assert!(script("10-requests").contains("chance = 0.1\n"));
+    }
+}

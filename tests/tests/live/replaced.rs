@@ -2,7 +2,7 @@
 
 use super::client;
 use fastrand::Rng;
-use sidestep_tests::clock::{now, soak};
+use sidestep_tests::clock::{lasting, now, soak};
 use sidestep_tests::daemon::Daemon;
 use sidestep_tests::net::Net;
 use sidestep_tests::site::Site;
@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread::scope;
 use std::time::Duration;
 
@@ -17,6 +18,14 @@ use std::time::Duration;
 fn plan() -> (usize, usize) {
     if soak() { (10_000, 100) } else { (1_000, 4) }
 }
+
+/// How long one run of the load is; while files are replaced there is one after the other.
+fn run() -> Duration {
+    lasting(Duration::from_secs(2), Duration::from_secs(20))
+}
+
+/// Runs of the load while nothing is replaced.
+const CALM: usize = 3;
 
 /// Connections of the load.
 const CONNECTIONS: usize = 64;
@@ -66,7 +75,7 @@ fn wrk(net: &Net, script: &str, duration: Duration) -> [u64; 4] {
         "wrk".to_owned(),
         "-t1".into(),
         format!("-c{CONNECTIONS}"),
-        format!("-d{}s", duration.as_secs().max(2)),
+        format!("-d{}s", duration.as_secs()),
         "--timeout".into(),
         "10s".into(),
         "-s".into(),
@@ -118,7 +127,6 @@ fn files_replaced_and_reloaded_under_load_are_never_wrong_mixed_or_missing() {
     let script = script.display().to_string();
     let stop = AtomicBool::new(false);
     let replacing = |from: usize| {
-        let begun = now();
         for generation in from..from + rounds {
             (0..files).for_each(|n| replace(site.root(), n, generation));
             let done = daemon.control(&["reload"]);
@@ -130,29 +138,59 @@ fn files_replaced_and_reloaded_under_load_are_never_wrong_mixed_or_missing() {
                 assert_eq!(answer.body, body(n, generation).as_bytes());
             }
         }
-        now().duration_since(begun)
     };
-    // How long the rounds take under the same load decides how long the two runs are.
-    let took = replacing(1);
-    let duration = took.mul_f64(1.5) + Duration::from_secs(1);
-    let calm = wrk(&net, &script, duration);
-    let (busy, answers) = scope(|scope| {
-        let checker = scope.spawn(|| check(&net, files, &stop));
-        let load = scope.spawn(|| wrk(&net, &script, duration));
-        replacing(1 + rounds);
-        let busy = load.join().expect("wrk runs");
-        stop.store(true, Ordering::Relaxed);
-        (busy, checker.join().expect("every answer is right"))
+    // One after the other under the same load, and with the same looks at answers, which take their share of the cores.
+    let (tell_calm, calm_over) = channel();
+    let (net, script, stop) = (&net, script.as_str(), &stop);
+    let (took, (calm, busy), answers) = scope(|scope| {
+        let checker = scope.spawn(|| check(net, files, stop));
+        let load = scope.spawn(move || {
+            let calm: Vec<_> = (0..CALM).map(|_| wrk(net, script, run())).collect();
+            let _ = tell_calm.send(());
+            let mut busy = Vec::new();
+            while busy.is_empty() || !stop.load(Ordering::Relaxed) {
+                busy.push(wrk(net, script, run()));
+            }
+            (calm, busy)
+        });
+        let took = {
+            // Also by a panic, after which the scope would wait for its threads for ever.
+            let _stop = SetAtEnd(stop);
+            // An error: the load has failed, as joining it will tell.
+            let _ = calm_over.recv();
+            let begun = now();
+            replacing(1);
+            now().duration_since(begun)
+        };
+        let load = load.join().expect("wrk runs");
+        (took, load, checker.join().expect("every answer is right"))
     });
     println!(
         "{files} files replaced and reloaded {rounds} times in {:.1} s: {} answers of wrk, {answers} looked at one by one; \
-         p99 {} us with, {} us without",
+         p99 {} us with, {} us without (medians of {} and {} runs)",
         took.as_secs_f64(),
-        busy[0],
-        busy[3],
-        calm[3],
+        busy.iter().map(|run| run[0]).sum::<u64>(),
+        median_p99(&busy),
+        median_p99(&calm),
+        busy.len(),
+        calm.len(),
     );
-    for run in [calm, busy] {
+    for run in calm.iter().chain(&busy) {
         assert!(run[0] > 0 && run[1..3] == [0, 0], "{run:?}");
+    }
+}
+
+fn median_p99(runs: &[[u64; 4]]) -> u64 {
+    let mut all: Vec<u64> = runs.iter().map(|run| run[3]).collect();
+    all.sort_unstable();
+    all[all.len() / 2]
+}
+
+/// Sets the flag when it goes.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -256,6 +256,7 @@ fn a_rate_is_kept_and_a_stall_is_seen_in_full() {
     rig.assert_clean(1990);
     assert!(rig.tally().requests <= 2000);
     let run = super::super::tally::Run {
+        opening: Duration::ZERO,
         measured: Duration::from_secs(2),
         connections: 0,
         cpu: Duration::ZERO,
