@@ -68,6 +68,8 @@ pub(super) struct Repeats {
     last: usize,
     /// The way that gives its place next, of any set.
     oldest: usize,
+    /// The hash of the head that was looked for last, if it was not found.
+    missed: Option<u64>,
 }
 
 impl Repeats {
@@ -86,6 +88,7 @@ impl Repeats {
             heads: vec![[0; LONGEST]; SETS * WAYS].into(),
             last: 0,
             oldest: 0,
+            missed: None,
         }
     }
 
@@ -99,11 +102,17 @@ impl Repeats {
     /// the last of its connection.
     #[inline]
     pub fn find(&mut self, unread: &[u8], fallback: Fallback) -> Option<(&Answer, usize)> {
+        self.missed = None;
         if !self.is(self.last, unread, fallback) {
             let hash = hash(unread)?;
             let set = set(hash);
-            self.last = (set..set + WAYS)
-                .find(|&place| self.kept[place].hash == hash && self.is(place, unread, fallback))?;
+            let known = (set..set + WAYS)
+                .find(|&place| self.kept[place].hash == hash && self.is(place, unread, fallback));
+            let Some(place) = known else {
+                self.missed = Some(hash);
+                return None;
+            };
+            self.last = place;
         }
         let kept = &self.kept[self.last];
         let answer = kept.answer.as_ref()?;
@@ -119,9 +128,10 @@ impl Repeats {
             && unread.starts_with(&self.heads[place][..usize::from(kept.len)])
     }
 
-    /// From now on `head`, a whole one and nothing behind it, is known to get `answer`.
+    /// From now on `head`, a whole one and nothing behind it, is known to get `answer`. To be called when it was looked for
+    /// and not found, before another is.
     pub fn keep(&mut self, head: &[u8], fallback: Fallback, answer: Answer) {
-        let Some(hash) = hash(head).filter(|_| head.len() <= LONGEST) else {
+        let Some(hash) = self.missed.take().filter(|_| head.len() <= LONGEST) else {
             return;
         };
         let place = set(hash) + self.oldest;

@@ -1,24 +1,27 @@
 //! HTTP/1.1 over TCP: what a connection's bytes ask for, and which pieces answer them.
 
+mod answer;
+mod aside;
+
 use super::clock::Now;
 use super::counters::HttpCounters;
 use super::generations::{Generations, Piece};
-use super::leaving;
-use super::repeat::{self, Answer, Repeats};
+use super::repeat::Repeats;
 use super::routes::{RouteBoard, RouteCounters};
 use crate::handoff::Handoff;
-use crate::http::{self, Head, Parsed, Status};
+use crate::http::{self, Parsed, Status};
 use crate::net::Link;
-use crate::reason::{Fate, NotOurs, NotTaken};
-use crate::route::{self, Decision, Refusal};
-use crate::store::{ConnectionField, Current, Form, Rendering, ResponseId, RouteId};
+use crate::route::{self, Decision};
+use crate::store::{ConnectionField, Current, Form, RouteId};
 use sidestep_config::Fallback;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tcp_lite::wire::Sum;
-use tcp_lite::{App, CloseReason, Detached, Endpoint, Flow, Full, Instant, Io};
+use tcp_lite::{App, CloseReason, Endpoint, Flow, Full, Instant, Io};
+
+use answer::Answered;
 
 /// Requests after which a connection is entered in the XDP program's flow table. The entry saves the program a
 /// socket lookup of about 100 ns for each later segment and costs two system calls of some hundred each: it
@@ -112,23 +115,6 @@ pub struct Service {
     routes: RouteCounters,
 }
 
-/// How an answer leaves its connection.
-enum Answered {
-    KeepAlive,
-    Close,
-    /// Not at all: the kernel's server will answer.
-    Left,
-}
-
-impl Answered {
-    fn of(connection: ConnectionField) -> Self {
-        match connection {
-            ConnectionField::Close => Self::Close,
-            ConnectionField::None | ConnectionField::KeepAlive => Self::KeepAlive,
-        }
-    }
-}
-
 impl Service {
     /// Answers from the current snapshot on `listeners`.
     pub fn new(
@@ -200,97 +186,6 @@ impl Service {
         self.repeats.forget();
     }
 
-    /// The way of whole connections into the kernel.
-    pub(super) fn kernel(&mut self) -> Option<&mut (dyn Handoff + 'static)> {
-        self.kernel.as_deref_mut()
-    }
-
-    /// How many more connections may be under way to the kernel.
-    pub(super) fn room(&self) -> usize {
-        leaving::CAPACITY.saturating_sub(self.leaving)
-    }
-
-    /// A connection has left TCP for the kernel.
-    pub(super) fn left(&mut self, detached: &mut Detached<Self>) {
-        let known = detached.conn().requests >= REQUESTS_BEFORE_FLOW_ENTRY;
-        // First of all: while the entry is there, the kernel gets nothing of what the client sends.
-        if known && let Some(flows) = &mut self.flows {
-            flows.remove(detached.flow());
-        }
-    }
-
-    /// The kernel took `count` connections.
-    pub(super) fn taken(&mut self, count: usize) {
-        self.leaving -= count;
-        self.counters.handed_over += count as u64;
-    }
-
-    /// The kernel did not take a connection.
-    pub(super) fn came_back(&mut self, conn: &mut HttpConn, why: NotTaken) {
-        self.leaving -= 1;
-        self.counters.not_taken(why);
-        // Something has changed there, or the listener is of a kind that wants another way.
-        self.listening.clear();
-        conn.phase = Phase::Back;
-    }
-
-    /// Lets the connection go to the kernel's server, if there is one and room on the way.
-    fn leave(&mut self, io: &mut Io<'_, Self>) -> Result<(), NotTaken> {
-        let room = self.room();
-        let local = io.flow().local;
-        let kernel = self.kernel.as_mut().ok_or(NotTaken::Refused)?;
-        if room == 0 {
-            return Err(NotTaken::NoRoom);
-        }
-        let now = self.now.mono;
-        if self.listening.get(&local).is_none_or(|until| *until <= now) {
-            if !kernel.listens(&local) {
-                return Err(NotTaken::NoListener);
-            }
-            self.listening.insert(local, now + LISTENS);
-        }
-        self.leaving += 1;
-        io.conn().phase = Phase::Leaving;
-        io.hand_off();
-        Ok(())
-    }
-
-    /// Leaves the request at the start of what is unread to the kernel, or refuses it.
-    fn step_aside(
-        &mut self,
-        io: &mut Io<'_, Self>,
-        route: RouteId,
-        reason: NotOurs,
-        head: Option<&Head<'_>>,
-        last: bool,
-    ) -> Result<Answered, Full> {
-        // A connection that came back was counted then.
-        if io.conn().phase != Phase::Back {
-            match self.leave(io) {
-                Ok(()) => {
-                    self.counters.left(reason);
-                    self.routes.count(route, Fate::Left(reason), 1);
-                    return Ok(Answered::Left);
-                }
-                Err(why) => self.counters.not_taken(why),
-            }
-        }
-        // RFC 5861, 4.
-        if reason == NotOurs::Cached
-            && let Some(head) = head
-            && let Some((response, form)) =
-                route::rescue(self.generations.snapshot(), route, head, self.now)
-        {
-            let connection = ConnectionField::of(head, last);
-            self.queue(io, response, connection, form)?;
-            self.routes.count(route, Fate::Stale, 1);
-            return Ok(Answered::of(connection));
-        }
-        let refusal = route::unserved(reason, head);
-        self.refuse(io, route, head, last, &refusal)
-            .map(Answered::of)
-    }
-
     /// Shows what it counts as (name, label, value).
     pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
         self.counters.visit(see);
@@ -325,145 +220,10 @@ impl Service {
         }
     }
 
-    /// Queues the answers to the requests that `rest` begins with if they are, byte for byte, one that was answered
-    /// before; how many bytes they take. `None`: it is another one, or its answer may be another one this time.
-    #[inline]
-    fn repeat(&mut self, io: &mut Io<'_, Self>, rest: &[u8]) -> Option<Result<usize, Full>> {
-        let before = io.conn().requests;
-        // One less than there may be: the last answer says that it is the last.
-        let most =
-            self.limits.requests_per_connection - before.min(self.limits.requests_per_connection);
-        if self.draining || most <= 1 {
-            return None;
-        }
-        let fallback = self.usual_fallback(&io.flow().local);
-        let (answer, len) = self.repeats.find(rest, fallback)?;
-        let answer = *answer;
-        if answer.learned
-            && !self
-                .generations
-                .snapshot()
-                .is_still_fresh(answer.piece.id(), self.now)
-        {
-            return None;
-        }
-        let most = u16::try_from(most - 1).unwrap_or(u16::MAX);
-        let times = repeat::times(rest, len, most);
-        let times = match io.send_run(answer.piece, answer.len, times) {
-            Ok(times) => times,
-            Err(Full) => return Some(Err(Full)),
-        };
-        self.generations.sent();
-        self.counters.answered(answer.status, times);
-        self.counters.repeated += u64::from(times);
-        self.routes.count(answer.route, Fate::Served, times);
-        let conn = io.conn();
-        conn.requests += u32::from(times);
-        conn.scanned = 0;
-        conn.phase = Phase::Idle;
-        self.note_flow(io, before);
-        Some(Ok(len * usize::from(times)))
-    }
-
-    /// Queues the answer to the request in `head`, which `bytes` are.
-    fn answer(
-        &mut self,
-        io: &mut Io<'_, Self>,
-        head: &Head<'_>,
-        bytes: &[u8],
-    ) -> Result<Answered, Full> {
-        let before = io.conn().requests;
-        let last = self.draining || before + 1 >= self.limits.requests_per_connection;
-        let fallback = self.usual_fallback(&io.flow().local);
-        let (route, decision) =
-            route::decide(self.generations.snapshot(), head, fallback, self.now);
-        let connection = match decision {
-            Decision::Serve {
-                response,
-                form,
-                stale,
-            } => {
-                let connection = ConnectionField::of(head, last);
-                let answer = self.queue(io, response, connection, form)?;
-                let fate = if stale { Fate::Stale } else { Fate::Served };
-                self.routes.count(route, fate, 1);
-                if !stale && connection != ConnectionField::Close {
-                    let answer = Answer { route, ..answer };
-                    self.repeats.keep(bytes, fallback, answer);
-                }
-                connection
-            }
-            Decision::HandOff(reason) => {
-                return self.step_aside(io, route, reason, Some(head), last);
-            }
-            Decision::Refuse(refusal) => self.refuse(io, route, Some(head), last, &refusal)?,
-        };
-        self.note_flow(io, before);
-        Ok(Answered::of(connection))
-    }
-
-    /// Enters the connection, which had `before` requests, in the XDP program's table if it has enough now.
-    #[inline]
-    fn note_flow(&mut self, io: &mut Io<'_, Self>, before: u32) {
-        if before < REQUESTS_BEFORE_FLOW_ENTRY
-            && io.conn().requests >= REQUESTS_BEFORE_FLOW_ENTRY
-            && let Some(flows) = &mut self.flows
-        {
-            flows.insert(io.flow());
-        }
-    }
-
     /// No head is under way.
     fn idle(&self, now: Instant, io: &mut Io<'_, Self>) {
         io.conn().phase = Phase::Idle;
         io.set_deadline(Some(now + self.limits.idle_timeout));
-    }
-
-    /// Queues an answer of our own. Without a head nothing behind it can be understood, so that it is the last.
-    fn refuse(
-        &mut self,
-        io: &mut Io<'_, Self>,
-        route: RouteId,
-        head: Option<&Head<'_>>,
-        last: bool,
-        refusal: &Refusal,
-    ) -> Result<ConnectionField, Full> {
-        let connection = head.map_or(ConnectionField::Close, |head| {
-            ConnectionField::of(head, refusal.close || last)
-        });
-        let id = self.generations.snapshot().refusal(route, refusal.status);
-        self.queue(io, id, connection, Form::whole(refusal.body))?;
-        self.counters.not_ours(refusal.reason);
-        self.routes.count(route, Fate::Refused(refusal.reason), 1);
-        Ok(connection)
-    }
-
-    fn queue(
-        &mut self,
-        io: &mut Io<'_, Self>,
-        id: ResponseId,
-        connection: ConnectionField,
-        form: Form,
-    ) -> Result<Answer, Full> {
-        let rendering = Rendering {
-            id,
-            date: self.now.unix,
-            connection,
-            form,
-        };
-        let snapshot = self.generations.snapshot();
-        let answer = Answer {
-            piece: self.generations.piece(rendering),
-            len: snapshot.len(&rendering),
-            status: form.status(snapshot.status(id)),
-            route: RouteId::NONE,
-            learned: id.is_learned(),
-        };
-        io.send(answer.piece, answer.len)?;
-        self.generations.sent();
-        io.conn().requests += 1;
-        self.counters.answered(answer.status, 1);
-        Ok(answer)
     }
 }
 
