@@ -232,6 +232,10 @@ fn row(options: &Options, kind: Kind, layout: &Layout) -> String {
             let [with, alone] = latencies(targets, way, options.connections).medians();
             write!(text, " {alone:.0} | {with:.0} | {:.2} |", with / alone).expect("text grows");
         }
+        if kind == Kind::Gunicorn {
+            // It closes after each answer.
+            return text + " – |\n";
+        }
         let [mut all, _] = mixed(targets, options.connections / 4);
         let [with, alone] = all.medians();
         writeln!(text, " {:.2} |", with / alone).expect("text grows");

@@ -109,7 +109,7 @@ pub struct Io<'a, A: App> {
 }
 
 /// What a callback asked for.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Wish {
     pub close: bool,
     pub abort: bool,

@@ -1,6 +1,9 @@
 //! SEGMENT ARRIVES for a connection that exists (RFC 9293 section 3.10.7.4).
 
 mod data;
+mod predicted;
+
+pub(crate) use predicted::Predicted;
 
 use crate::app::{App, Arrival, Ecn, Out};
 use crate::connection::{Connection, Cx};
@@ -11,7 +14,7 @@ use crate::send::{AckInfo, Acked, Snd, SndStart};
 use crate::seq::SeqNum;
 use crate::state::{Linger, State};
 use crate::time::Timer;
-use crate::wire::{Flags, Malformed, Options, SegmentView, Sum, pseudo_header};
+use crate::wire::{Flags, Malformed, Options, SegmentView, Sum, Total};
 
 /// SYN-ACKs sent by the timer after which the initial window is still the full one. RFC 5681 section 3.1 has it for one,
 /// but is of a time when the timer was 3 s; with 1 s, as Linux says too, a second loss in a row tells of congestion, while
@@ -44,21 +47,34 @@ impl<'a> Segment<'a> {
             seq_len: view.seq_len(),
         }
     }
+
+    /// Does it ask for a new connection?
+    pub fn opens(&self) -> bool {
+        let flags = self.flags;
+        flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !flags.has(Flags::FIN)
+    }
 }
 
-/// Everything about a segment that can be wrong without knowing its connection.
+/// Everything about a segment that can be wrong without knowing its connection, but for its addresses: those of a
+/// connection that exists are right.
 pub(crate) fn check<'a, L>(seg: &Arrival<'a, L>) -> Result<Segment<'a>, DropReason> {
+    interpret(&verify(seg)?, seg.ecn)
+}
+
+/// Its lengths, and its checksum.
+#[inline]
+pub(crate) fn verify<'a, L>(seg: &Arrival<'a, L>) -> Result<SegmentView<'a>, DropReason> {
     let view = SegmentView::parse(seg.bytes).map_err(|_| DropReason::Malformed)?;
-    if !seg.flow.is_plausible() {
-        return Err(DropReason::OddAddress);
-    }
-    if pseudo_header(&seg.flow, seg.bytes.len())
-        .plus(Sum::of(seg.bytes))
-        .finish()
-        != 0
-    {
+    let mut total = Total::pseudo_header(&seg.flow, seg.bytes.len());
+    total.add_sum(Sum::of(seg.bytes));
+    if total.sum().finish() != 0 {
         return Err(DropReason::BadChecksum);
     }
+    Ok(view)
+}
+
+/// Its options and flags.
+pub(crate) fn interpret<'a>(view: &SegmentView<'a>, ecn: Ecn) -> Result<Segment<'a>, DropReason> {
     let options = view.options().map_err(|malformed| match malformed {
         Malformed::Header => DropReason::Malformed,
         Malformed::Options => DropReason::BadOptions,
@@ -69,7 +85,7 @@ pub(crate) fn check<'a, L>(seg: &Arrival<'a, L>) -> Result<Segment<'a>, DropReas
     if syn_and_reset || nothing {
         return Err(DropReason::OddFlags);
     }
-    Ok(Segment::new(&view, options, seg.ecn))
+    Ok(Segment::new(view, options, ecn))
 }
 
 impl<A: App> Connection<A> {

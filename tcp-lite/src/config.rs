@@ -1,8 +1,9 @@
 //! Limits and timings of a stack.
 
+use core::ops::Deref;
 use core::time::Duration;
 
-use crate::time::LONGEST;
+use crate::time::{LONGEST, micros};
 
 /// How the congestion window grows and shrinks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -126,9 +127,50 @@ impl Default for Config {
     }
 }
 
+/// A stack's configuration, with those times in µs that are looked at for every segment: a [`Duration`] is seconds and
+/// nanoseconds, and takes ten instructions to become a number.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    config: Config,
+    pub micros: Micros,
+}
+
+/// Times of a [`Config`], in µs.
+#[derive(Clone, Debug)]
+pub(crate) struct Micros {
+    pub min_rto: u64,
+    pub max_rto: u64,
+    pub initial_rto: u64,
+    pub user_timeout: u64,
+    pub peer_ack_delay: u64,
+    pub delayed_ack: u64,
+}
+
+impl Settings {
+    pub fn new(config: Config) -> Settings {
+        let config = config.bounded();
+        let micros = Micros {
+            min_rto: micros(config.min_rto),
+            max_rto: micros(config.max_rto),
+            initial_rto: micros(config.initial_rto),
+            user_timeout: micros(config.user_timeout),
+            peer_ack_delay: micros(config.peer_ack_delay),
+            delayed_ack: micros(config.delayed_ack),
+        };
+        Settings { config, micros }
+    }
+}
+
+impl Deref for Settings {
+    type Target = Config;
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
 impl Config {
     /// With everything within what a connection can keep.
-    pub(crate) fn bounded(self) -> Config {
+    fn bounded(self) -> Config {
         Config {
             receive_window: self.receive_window.clamp(1, u32::from(u16::MAX)),
             max_rto: self.max_rto.min(LONGEST),

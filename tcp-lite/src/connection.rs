@@ -1,7 +1,7 @@
 //! One connection: its parts, its end, and its talk with the application.
 
 use crate::app::{App, Io, Out, Wish};
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::counters::{CloseReason, Counters};
 use crate::flow::Flow;
 use crate::handshake::Negotiated;
@@ -17,12 +17,25 @@ use core::time::Duration;
 /// How soon a connection asks again for room in the stack's piece slab when no ACK of its own will make any.
 const RETRY: Duration = Duration::from_millis(10);
 
+/// Are segments predicted?
+#[cfg(test)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prediction {
+    On,
+    Off,
+}
+
 /// What all connections of a stack share.
 pub(crate) struct Shared<A: App> {
-    pub config: Config,
+    pub config: Settings,
     pub pieces: Pieces<A::Piece>,
     pub buffers: Buffers,
     pub counters: Counters,
+    /// Off only where tests compare with it.
+    #[cfg(test)]
+    pub prediction: Prediction,
+    #[cfg(test)]
+    pub predicted: u64,
     pub challenges: Limiter,
     pub resets: Limiter,
     /// New connections are the kernel's.
@@ -45,6 +58,8 @@ pub(crate) struct Connection<A: App> {
     pub link: A::Link,
     pub conn: A::Conn,
     pub deadline: Timer,
+    /// The stack's wheel rings for it by then.
+    pub wake: Timer,
     pub terms: Negotiated,
     pub rcv: Rcv,
     pub state: State,
@@ -62,6 +77,7 @@ impl<A: App> Keyed for Connection<A> {
 
 impl<A: App> Connection<A> {
     /// The earliest of all its deadlines.
+    #[inline]
     pub fn timer(&self, now: Instant, config: &Config) -> Timer {
         self.state
             .timer()
@@ -84,10 +100,25 @@ impl<A: App> Connection<A> {
             return;
         };
         inbox.consumed(unread, used, &mut cx.shared.buffers);
-        let rest = lent.get(used..).unwrap_or(&[]);
+        let held = (held - used) as u32;
+        self.conclude(lent.get(used..).unwrap_or(&[]), held, wish, cx);
+    }
+
+    /// After `on_data`: keeps `rest`, what was lent and not consumed, with which `unread` bytes are held, and does what the
+    /// application wished.
+    pub fn conclude<O: Out<A::Link>>(
+        &mut self,
+        rest: &[u8],
+        unread: u32,
+        wish: Wish,
+        cx: &mut Cx<'_, A, O>,
+    ) {
+        let Some(inbox) = self.state.inbox() else {
+            return;
+        };
         let kept =
             rest.is_empty() || inbox.place(0, rest, &mut cx.shared.buffers) != Placed::NoRoom;
-        self.rcv.unread = (held - used) as u32;
+        self.rcv.unread = unread;
         self.rcv.starved = self.rcv.unread > 0 && !wish.blocked;
         self.grant(wish, cx);
         if !kept && self.state.inbox().is_some() {

@@ -45,6 +45,13 @@ impl Addr {
         &self.0
     }
 
+    /// Both halves as numbers; the first is 0 for IPv4.
+    #[inline]
+    pub(crate) fn halves(&self) -> (u64, u64) {
+        let whole = u128::from_be_bytes(self.0);
+        ((whole >> 64) as u64, whole as u64)
+    }
+
     /// Can a TCP peer have this address? Not unspecified, loopback, multicast or broadcast (RFC 1122 section 3.2.1.3,
     /// RFC 9293 MUST-63, RFC 4291 section 2.7).
     #[must_use]

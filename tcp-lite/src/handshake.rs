@@ -94,6 +94,7 @@ impl Negotiated {
     }
 
     /// Payload of a full segment (RFC 6691: the options of every segment come out of the MSS).
+    #[inline]
     pub fn payload(&self) -> u16 {
         if self.timestamps {
             self.mss - Options::TIMESTAMPS_LEN as u16
@@ -119,6 +120,7 @@ impl Negotiated {
     }
 
     /// SND.WND from the window field of any segment but a SYN.
+    #[inline]
     pub fn scale(&self, window: u16) -> u32 {
         u32::from(window) << self.snd_shift.unwrap_or(0)
     }
@@ -134,6 +136,7 @@ impl Negotiated {
     }
 
     /// TSval: a clock of 1 ms.
+    #[inline]
     pub fn ts_clock(&self, now: Instant) -> u32 {
         ((now.0 / 1000) as u32).wrapping_add(self.ts_offset)
     }

@@ -11,6 +11,7 @@ use crate::wire::Flags;
 impl<A: App> Connection<A> {
     /// When to ask next. Only while nothing is outstanding: what is, asks by itself; and only before the application
     /// closed: `Config::linger` bounds the rest.
+    #[inline]
     pub fn keep_alive(&self, now: Instant, config: &Config) -> Timer {
         let Some(idle) = config.keep_alive else {
             return Timer::OFF;

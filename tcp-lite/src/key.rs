@@ -59,6 +59,12 @@ impl Locals {
         self.ends[usize::from(key.local)].connections -= 1;
     }
 
+    /// Is it the key of this flow?
+    #[inline]
+    pub fn is_of(&self, key: &Key, flow: &Flow) -> bool {
+        key.remote == flow.remote && self.ends[usize::from(key.local)].end == flow.local
+    }
+
     /// The flow that has this key.
     pub fn flow(&self, key: &Key) -> Flow {
         Flow {

@@ -30,6 +30,7 @@ mod output;
 mod path;
 mod recv;
 mod rtt;
+mod scatter;
 mod send;
 mod seq;
 mod stack;

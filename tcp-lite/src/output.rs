@@ -1,5 +1,7 @@
 //! What a connection says.
 
+mod plain;
+
 use core::time::Duration;
 
 use crate::app::{App, Ecn, Full, Out};
@@ -61,7 +63,15 @@ fn timestamps(now: Instant, terms: &Negotiated, rcv: &Rcv) -> Option<Timestamps>
 
 impl<A: App> Connection<A> {
     /// Everything that may go out now; an ACK that is owed rides on data if there is any.
+    #[inline]
     pub fn output<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
+        if self.output_plain(cx)? {
+            return Ok(());
+        }
+        self.output_all(cx)
+    }
+
+    fn output_all<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
         if let State::SynRcvd(half) = &self.state
             && half.due
         {
@@ -156,7 +166,7 @@ impl<A: App> Connection<A> {
     }
 
     /// An ACK; `twice` came although it had been acknowledged.
-    fn send_ack<O: Out<A::Link>>(
+    pub(super) fn send_ack<O: Out<A::Link>>(
         &mut self,
         twice: Option<(SeqNum, SeqNum)>,
         cx: &mut Cx<'_, A, O>,

@@ -1,8 +1,6 @@
 //! Round-trip time and retransmission timeout (RFC 6298).
 
-use core::time::Duration;
-
-use crate::config::Config;
+use crate::config::Settings;
 
 /// The estimator, in microseconds; 0 means not measured yet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +20,7 @@ const LEAST: u32 = (1 << LEAST_BITS) - 1;
 const MAX_BACKOFF: u8 = 31;
 
 impl Rtt {
+    #[inline]
     pub fn sample(&mut self, rtt_micros: u32) {
         let r = rtt_micros.clamp(1, MAX_SAMPLE_MICROS);
         if self.srtt == 0 {
@@ -36,11 +35,13 @@ impl Rtt {
     }
 
     /// `SRTT` in µs; 0: not measured yet.
+    #[inline]
     pub fn smoothed(&self) -> u32 {
         self.srtt
     }
 
     /// A round trip that is sure to be one.
+    #[inline]
     pub fn least(&mut self, rtt_micros: u32) {
         let rtt = rtt_micros.clamp(1, MAX_SAMPLE_MICROS);
         let least = match self.least_seen() {
@@ -75,6 +76,7 @@ impl Rtt {
     }
 
     /// Did the timer ring since new data was last acknowledged?
+    #[inline]
     pub fn is_backed_off(&self) -> bool {
         self.timeouts() > 0
     }
@@ -85,58 +87,71 @@ impl Rtt {
     }
 
     /// New data was acknowledged.
+    #[inline]
     pub fn restore(&mut self) {
         self.least_and_backoff &= LEAST;
     }
 
-    pub fn rto(&self, config: &Config) -> Duration {
+    /// The retransmission timeout, µs.
+    #[inline]
+    pub fn rto(&self, config: &Settings) -> u64 {
         let base = if self.srtt == 0 {
-            config.initial_rto
+            config.micros.initial_rto
         } else {
             // Section 2.3 with the lower bound in the place of the clock's granularity G, as Linux has it: on a long
             // path without variance, an estimate of just SRTT would ring before every delayed ACK.
-            let variance = Duration::from_micros(4 * u64::from(self.rttvar));
-            Duration::from_micros(u64::from(self.srtt)) + variance.max(config.min_rto)
+            let variance = 4 * u64::from(self.rttvar);
+            u64::from(self.srtt) + variance.max(config.micros.min_rto)
         };
-        base.saturating_mul(1 << self.timeouts().min(16))
-            .min(config.max_rto)
+        let backed_off = match self.timeouts() {
+            0 => base,
+            times => base.saturating_mul(1 << times.min(16)),
+        };
+        backed_off.min(config.micros.max_rto)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Duration, MAX_BACKOFF, Rtt};
+    use super::{MAX_BACKOFF, Rtt, Settings};
+    use crate::config::Config;
+    use core::time::Duration;
+
+    fn rto(rtt: &Rtt, config: &Settings) -> Duration {
+        Duration::from_micros(rtt.rto(config))
+    }
 
     #[test]
     fn rto_by_the_rfc() {
-        let config = Config::default();
+        let config = Settings::new(Config::default());
         let mut rtt = Rtt::default();
-        assert_eq!(rtt.rto(&config), Duration::from_secs(1));
+        assert_eq!(rto(&rtt, &config), Duration::from_secs(1));
         rtt.sample(400_000);
-        assert_eq!(rtt.rto(&config), Duration::from_millis(400 + 4 * 200));
+        assert_eq!(rto(&rtt, &config), Duration::from_millis(400 + 4 * 200));
         rtt.sample(400_000);
-        assert_eq!(rtt.rto(&config), Duration::from_millis(400 + 4 * 150));
+        assert_eq!(rto(&rtt, &config), Duration::from_millis(400 + 4 * 150));
         for _ in 0..100 {
             rtt.sample(50);
         }
-        let floor = rtt.rto(&config);
+        let floor = rto(&rtt, &config);
         assert!(
-            floor > config.min_rto && floor < config.min_rto + Duration::from_micros(100),
+            floor.as_micros() as u64 - config.micros.min_rto < 100
+                && floor.as_micros() as u64 > config.micros.min_rto,
             "{floor:?}"
         );
         for factor in [2, 4, 8] {
             rtt.back_off();
-            assert_eq!(rtt.rto(&config), floor * factor);
+            assert_eq!(rto(&rtt, &config), floor * factor);
         }
         rtt.least(7);
         for _ in 0..300 {
             rtt.back_off();
         }
-        assert_eq!(rtt.rto(&config), config.max_rto);
+        assert_eq!(rtt.rto(&config), config.micros.max_rto);
         rtt.least(9);
         assert_eq!((rtt.least_seen(), rtt.timeouts()), (7, MAX_BACKOFF));
         rtt.restore();
-        assert_eq!(rtt.rto(&config), floor);
+        assert_eq!(rto(&rtt, &config), floor);
         rtt.back_off();
         rtt.forget_least();
         assert_eq!((rtt.least_seen(), rtt.timeouts()), (0, 1));

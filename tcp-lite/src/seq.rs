@@ -18,7 +18,7 @@ impl SeqNum {
     /// `self <= other`, for numbers less than 2^31 apart.
     #[must_use]
     pub const fn le(self, other: SeqNum) -> bool {
-        self.0 == other.0 || self.lt(other)
+        (self.0.wrapping_sub(other.0) as i32) <= 0
     }
 
     /// The later of two numbers.

@@ -1,11 +1,14 @@
 //! The stack: finds the connection, lets it work, keeps the books.
 
+mod flush;
 mod leave;
 mod listen;
 
 use crate::app::{App, Arrival, Disposition, Out};
-use crate::arrive::{Segment, check};
-use crate::config::Config;
+use crate::arrive::{Predicted, Segment, check, interpret, verify};
+use crate::config::{Config, Settings};
+#[cfg(test)]
+use crate::connection::Prediction;
 use crate::connection::{Connection, Cx, Shared};
 use crate::cookie::{Check, Cookies};
 use crate::counters::{CloseReason, Counters, DropReason};
@@ -16,18 +19,13 @@ use crate::output::reply;
 use crate::recv::Buffers;
 use crate::send::Pieces;
 use crate::seq::SeqNum;
-use crate::state::{Class, State};
+use crate::state::Class;
 use crate::table::Table;
 use crate::time::Instant;
 use crate::time_wait::TimeWaits;
 use crate::wheel::Wheel;
 use crate::wire::{Flags, Header, Options};
-use core::time::Duration;
 use std::collections::VecDeque;
-
-/// How soon to flush again after the transmit side was full, when nothing else comes up. Shorter spins, longer delays
-/// answers that wait for nothing but a free frame.
-const FLUSH_RETRY: Duration = Duration::from_millis(1);
 
 /// A server-side TCP for all connections of one queue. It has no clock, no sockets and no threads: see the crate's
 /// documentation for which call does what.
@@ -50,7 +48,7 @@ impl<A: App> Stack<A> {
     /// All tables are allocated here, and never grow.
     #[must_use]
     pub fn new(config: Config) -> Stack<A> {
-        let config = config.bounded();
+        let config = Settings::new(config);
         let mut reset_secret = config.secret;
         reset_secret[0] ^= 1;
         Stack {
@@ -66,6 +64,10 @@ impl<A: App> Stack<A> {
                 pieces: Pieces::new(config.pieces),
                 buffers: Buffers::new(config.receive_budget),
                 counters: Counters::default(),
+                #[cfg(test)]
+                prediction: Prediction::On,
+                #[cfg(test)]
+                predicted: 0,
                 challenges: Limiter::new(config.challenge_acks_per_second, config.secret),
                 resets: Limiter::new(config.resets_per_second, reset_secret),
                 refusing: false,
@@ -85,10 +87,7 @@ impl<A: App> Stack<A> {
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
         self.shared.counters.segments_in += 1;
-        let disposition = match check(seg) {
-            Ok(segment) => self.dispatch(now, seg, &segment, app, out),
-            Err(why) => Disposition::Dropped(why),
-        };
+        let disposition = self.take(now, seg, app, out);
         match disposition {
             Disposition::Dropped(why) => self.shared.counters.count_drop(why),
             Disposition::Refused(why) => self.shared.counters.count_refusal(why),
@@ -97,21 +96,67 @@ impl<A: App> Stack<A> {
         disposition
     }
 
+    #[inline]
+    fn take(
+        &mut self,
+        now: Instant,
+        seg: &Arrival<'_, A::Link>,
+        app: &mut A,
+        out: &mut impl Out<A::Link>,
+    ) -> Disposition {
+        let view = match verify(seg) {
+            Ok(view) => view,
+            Err(why) => return Disposition::Dropped(why),
+        };
+        let found = self.table.find(&seg.flow);
+        if let Some(id) = found
+            && let Some(connection) = self.table.get_mut(id)
+        {
+            let mut cx = Cx {
+                now,
+                flow: &seg.flow,
+                shared: &mut self.shared,
+                app,
+                out,
+            };
+            match connection.on_predicted(&view, seg, &mut cx) {
+                Predicted::No => {}
+                Predicted::Stays => {
+                    if !connection.touched {
+                        connection.touched = true;
+                        self.touched.push(id);
+                    }
+                    return Disposition::Handled;
+                }
+                Predicted::Changed => {
+                    self.settle(id, Class::Live);
+                    return Disposition::Handled;
+                }
+            }
+        }
+        match interpret(&view, seg.ecn) {
+            Ok(segment) => self.dispatch(now, seg, &segment, found, app, out),
+            Err(why) => Disposition::Dropped(why),
+        }
+    }
+
+    /// What was not predicted. `found`: its connection.
     fn dispatch(
         &mut self,
         now: Instant,
         seg: &Arrival<'_, A::Link>,
         segment: &Segment<'_>,
+        found: Option<u32>,
         app: &mut A,
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
         let flags = segment.flags;
-        let begins_and_ends = flags.has(Flags::SYN.with(Flags::FIN));
-        let opens = flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !begins_and_ends;
-        let Some(id) = self.table.find(&seg.flow) else {
-            return if opens {
+        let Some(id) = found else {
+            return if !seg.flow.is_plausible() {
+                Disposition::Dropped(DropReason::OddAddress)
+            } else if segment.opens() {
                 self.accept(now, seg, segment, None, out)
-            } else if begins_and_ends {
+            } else if flags.has(Flags::SYN.with(Flags::FIN)) {
                 // No TCP sends both; a connection that exists answers it like any SYN.
                 Disposition::Dropped(DropReason::OddFlags)
             } else {
@@ -127,7 +172,10 @@ impl<A: App> Stack<A> {
         }
         let before = connection.state.class();
         let timestamps = self.shared.config.timestamps;
-        if before == Class::TimeWait && opens && connection.may_be_replaced(segment, timestamps) {
+        if before == Class::TimeWait
+            && segment.opens()
+            && connection.may_be_replaced(segment, timestamps)
+        {
             let last = connection.state.snd_nxt();
             self.end_time_wait(id);
             self.shared.counters.time_wait_recycled += 1;
@@ -149,15 +197,16 @@ impl<A: App> Stack<A> {
         if connection.may_move(segment, result) {
             connection.link = seg.link;
         }
-        self.settle(now, id, before);
+        self.settle(id, before);
         match result {
             Ok(()) => Disposition::Handled,
             Err(why) => Disposition::Dropped(why),
         }
     }
 
-    /// After every call into a connection that was of class `before`: books, timer, list of the touched.
-    fn settle(&mut self, now: Instant, id: u32, before: Class) {
+    /// After every call into a connection that was of class `before`: books, and the list of the touched; the flush sees to
+    /// its timer.
+    fn settle(&mut self, id: u32, before: Class) {
         let Some(connection) = self.table.get_mut(id) else {
             return;
         };
@@ -177,9 +226,6 @@ impl<A: App> Stack<A> {
         if !connection.touched {
             connection.touched = true;
             self.touched.push(id);
-        }
-        if let Some(tick) = connection.timer(now, &self.shared.config).tick(now) {
-            self.wheel.arm(id, tick);
         }
         if after == Class::TimeWait && before != Class::TimeWait {
             self.time_waits.push(id, &mut self.table);
@@ -236,7 +282,7 @@ impl<A: App> Stack<A> {
 
     /// ICMP "fragmentation needed" or "packet too big" quoted a segment of ours: `seq` is the quoted sequence number,
     /// `mtu` the next hop's IP MTU. Believed only for data outstanding (RFC 5927 section 6.2). True if the flow is known.
-    pub fn on_packet_too_big(&mut self, now: Instant, flow: &Flow, seq: SeqNum, mtu: u16) -> bool {
+    pub fn on_packet_too_big(&mut self, flow: &Flow, seq: SeqNum, mtu: u16) -> bool {
         let Some(id) = self.table.find(flow) else {
             return false;
         };
@@ -250,75 +296,9 @@ impl<A: App> Stack<A> {
         {
             snd.lower_mss(connection.terms.payload());
             self.shared.counters.path_mtu += 1;
-            self.settle(now, id, before);
+            self.settle(id, before);
         }
         true
-    }
-
-    /// Does what is due by `now`, and flushes.
-    pub fn on_timers(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
-        while let Some(id) = self.wheel.pop(now) {
-            let Some((flow, connection)) = self.table.entry(id) else {
-                continue;
-            };
-            let before = connection.state.class();
-            if let State::TimeWait(wait) = &connection.state
-                && wait.until.is_due(now)
-            {
-                self.end_time_wait(id);
-                continue;
-            }
-            if connection.timer(now, &self.shared.config).is_due(now) {
-                connection.on_timer(&mut Cx {
-                    now,
-                    flow: &flow,
-                    shared: &mut self.shared,
-                    app: &mut *app,
-                    out: &mut *out,
-                });
-            }
-            self.settle(now, id, before);
-        }
-        self.flush(now, app, out);
-    }
-
-    /// Sends everything that touched connections have to say: once per batch. What meets [`crate::Full`] stays queued
-    /// for the next flush.
-    pub fn flush(&mut self, now: Instant, app: &mut A, out: &mut impl Out<A::Link>) {
-        let mut waits = false;
-        self.touched.retain(|&id| {
-            let Some((flow, connection)) = self.table.entry(id) else {
-                return false;
-            };
-            if !connection.touched {
-                return false;
-            }
-            let mut cx = Cx {
-                now,
-                flow: &flow,
-                shared: &mut self.shared,
-                app: &mut *app,
-                out: &mut *out,
-            };
-            waits = waits || connection.output(&mut cx).is_err();
-            connection.touched = waits;
-            if let Some(tick) = connection.timer(now, &self.shared.config).tick(now) {
-                self.wheel.arm(id, tick);
-            }
-            waits
-        });
-        self.retry = waits.then_some(now + FLUSH_RETRY);
-    }
-
-    /// When [`Stack::on_timers`] has something to do, at the latest; it may turn out to be nothing. At once (time 0) if
-    /// connections were touched and not flushed.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
-        let unflushed = (!self.touched.is_empty()).then_some(Instant(0));
-        match (self.wheel.next(), self.retry.or(unflushed)) {
-            (Some(timer), Some(flush)) => Some(timer.min(flush)),
-            (timer, flush) => timer.or(flush),
-        }
     }
 
     /// Is there a connection of this flow, half-open and TIME-WAIT included?
@@ -334,7 +314,7 @@ impl<A: App> Stack<A> {
 
     /// Takes no new connections from now on; each that exists is closed behind what it has queued, with the next flush,
     /// but for those that are leaving.
-    pub fn drain(&mut self, now: Instant) {
+    pub fn drain(&mut self) {
         self.shared.refusing = true;
         self.shared.draining = true;
         for id in 0..self.table.slots() {
@@ -346,7 +326,7 @@ impl<A: App> Stack<A> {
             }
             let before = connection.state.class();
             connection.close(&mut self.shared);
-            self.settle(now, id, before);
+            self.settle(id, before);
         }
     }
 
@@ -369,7 +349,7 @@ impl<A: App> Stack<A> {
                 out: &mut *out,
             };
             connection.abort(CloseReason::Shutdown, &mut cx);
-            self.settle(now, id, before);
+            self.settle(id, before);
         }
     }
 
@@ -408,5 +388,21 @@ impl<A: App> Stack<A> {
 impl<A: App> Stack<A> {
     pub(crate) fn receive_budget_left(&self) -> usize {
         self.shared.buffers.left()
+    }
+
+    /// Leaves everything to the general path.
+    pub(crate) fn never_predict(&mut self) {
+        self.shared.prediction = Prediction::Off;
+    }
+
+    /// Segments that were predicted.
+    pub(crate) fn predicted(&self) -> u64 {
+        self.shared.predicted
+    }
+
+    /// What `see` makes of each connection.
+    pub(crate) fn pictures(&self, see: impl Fn(&Connection<A>) -> String) -> Vec<Option<String>> {
+        let slots = 0..self.table.slots();
+        slots.map(|id| self.table.get(id).map(&see)).collect()
     }
 }

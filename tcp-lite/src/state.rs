@@ -83,6 +83,7 @@ pub(crate) enum Class {
 }
 
 impl State {
+    #[inline]
     pub fn class(&self) -> Class {
         match self {
             State::SynRcvd(_) => Class::HalfOpen,
@@ -98,6 +99,7 @@ impl State {
     }
 
     /// The send half with whether FIN stands behind its queue, where there is one.
+    #[inline]
     pub fn snd(&mut self) -> Option<(&mut Snd, bool)> {
         match self {
             State::Established { snd, .. } | State::CloseWait { snd, .. } => Some((snd, false)),
@@ -109,6 +111,7 @@ impl State {
     }
 
     /// What the application may still be shown, where it may.
+    #[inline]
     pub fn inbox(&mut self) -> Option<&mut Inbox> {
         match self {
             State::Established { inbox, .. } | State::CloseWait { inbox, .. } => Some(inbox),
@@ -138,6 +141,7 @@ impl State {
     }
 
     /// The earliest timer of the state itself.
+    #[inline]
     pub fn timer(&self) -> Timer {
         match self {
             State::SynRcvd(half) => half.timer,

@@ -1,11 +1,8 @@
 //! The connection table: a slab fixed at start and an open-addressing index over it, keyed by a secret.
 
-use core::hash::{Hash, Hasher};
-
-use siphasher::sip::SipHasher13;
-
 use crate::flow::Flow;
 use crate::key::{Key, Locals};
+use crate::scatter::Scatter;
 
 const NIL: u32 = u32::MAX;
 
@@ -29,7 +26,7 @@ pub(crate) struct Table<T> {
     capacity: usize,
     index: Vec<Place>,
     locals: Locals,
-    secret: [u8; 16],
+    scatter: Scatter,
 }
 
 impl<T: Keyed> Table<T> {
@@ -45,7 +42,7 @@ impl<T: Keyed> Table<T> {
             capacity,
             index: vec![0; places],
             locals: Locals::new(),
-            secret,
+            scatter: Scatter::new(&secret),
         }
     }
 
@@ -62,6 +59,7 @@ impl<T: Keyed> Table<T> {
         self.slots.len() as u32
     }
 
+    #[cfg(test)]
     pub fn get(&self, id: u32) -> Option<&T> {
         match self.slots.get(id as usize) {
             Some(Slot::Used(value)) => Some(value),
@@ -69,6 +67,7 @@ impl<T: Keyed> Table<T> {
         }
     }
 
+    #[inline]
     pub fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         match self.slots.get_mut(id as usize) {
             Some(Slot::Used(value)) => Some(value),
@@ -77,6 +76,7 @@ impl<T: Keyed> Table<T> {
     }
 
     /// With its flow.
+    #[inline]
     pub fn entry(&mut self, id: u32) -> Option<(Flow, &mut T)> {
         match self.slots.get_mut(id as usize) {
             Some(Slot::Used(value)) => Some((self.locals.flow(value.key()), value)),
@@ -84,6 +84,7 @@ impl<T: Keyed> Table<T> {
         }
     }
 
+    #[inline]
     pub fn find(&self, flow: &Flow) -> Option<u32> {
         self.search(flow).map(|(_, id)| id)
     }
@@ -116,7 +117,7 @@ impl<T: Keyed> Table<T> {
                 id
             }
         };
-        let hash = self.hash(flow);
+        let hash = self.scatter.hash(flow);
         let mut at = self.home(hash);
         while self.index[at] != 0 {
             at = self.behind(at);
@@ -162,8 +163,9 @@ impl<T: Keyed> Table<T> {
     }
 
     /// The index place of `flow` and the slot it names.
+    #[inline(always)]
     fn search(&self, flow: &Flow) -> Option<(usize, u32)> {
-        let hash = self.hash(flow);
+        let hash = self.scatter.hash(flow);
         let mut at = self.home(hash);
         loop {
             let place = self.index[at];
@@ -172,9 +174,8 @@ impl<T: Keyed> Table<T> {
             }
             let id = (place as u32).wrapping_sub(1);
             if (place >> 32) as u32 == hash
-                && self
-                    .get(id)
-                    .is_some_and(|value| self.locals.flow(value.key()) == *flow)
+                && let Some(Slot::Used(value)) = self.slots.get(id as usize)
+                && self.locals.is_of(value.key(), flow)
             {
                 return Some((at, id));
             }
@@ -203,12 +204,6 @@ impl<T: Keyed> Table<T> {
         } else {
             to + self.index.len() - from
         }
-    }
-
-    fn hash(&self, flow: &Flow) -> u32 {
-        let mut hasher = SipHasher13::new_with_key(&self.secret);
-        flow.hash(&mut hasher);
-        hasher.finish() as u32
     }
 }
 

@@ -13,6 +13,11 @@ impl Instant {
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// `micros` µs from `self`.
+    pub(crate) const fn later(self, micros: u64) -> Instant {
+        Instant(self.0.saturating_add(micros))
+    }
 }
 
 impl Add<Duration> for Instant {
@@ -43,8 +48,10 @@ impl Sub for Instant {
 }
 
 /// A duration in whole microseconds, capped at what an [`Instant`] can hold.
-pub(crate) fn micros(d: Duration) -> u64 {
-    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+pub(crate) const fn micros(d: Duration) -> u64 {
+    // `as_micros` has 128 bits; this is done several times for each segment.
+    let seconds = d.as_secs().saturating_mul(1_000_000);
+    seconds.saturating_add(d.subsec_micros() as u64)
 }
 
 /// The farthest that a [`Timer`] may lie ahead: 2^30 ms, 12 days. Two of them then compare right although they wrap, also
@@ -60,12 +67,14 @@ impl Timer {
     pub const OFF: Timer = Timer(0);
 
     /// `when` is at most [`LONGEST`] from now.
+    #[inline]
     pub fn at(when: Instant) -> Timer {
         // One of 2^32 numbers means "none": then it rings 1 ms later.
         Timer(((when.0.saturating_add(999) / 1000) as u32).max(1))
     }
 
     /// At `when`, or [`LONGEST`] from now if that is earlier.
+    #[inline]
     pub fn within(now: Instant, when: Instant) -> Timer {
         Timer::at(when.min(now + LONGEST))
     }
@@ -79,11 +88,13 @@ impl Timer {
         self != Timer::OFF
     }
 
+    #[inline]
     pub fn is_due(self, now: Instant) -> bool {
         self.is_set() && self.ahead(now) <= 0
     }
 
     /// The wheel's tick for it, behind that of `now`.
+    #[inline]
     pub fn tick(self, now: Instant) -> Option<u64> {
         let tick = (now.0 / 1000) + u64::from(self.ahead(now).max(1).unsigned_abs());
         self.is_set().then_some(tick)
@@ -95,13 +106,15 @@ impl Timer {
     }
 
     /// The earlier of two; `OFF` is later than all.
+    #[inline]
     pub fn min(self, other: Timer) -> Timer {
-        let earlier = self.0.wrapping_sub(other.0) as i32 <= 0;
-        if !other.is_set() || self.is_set() && earlier {
-            self
-        } else {
-            other
-        }
+        if other.is_before(self) { other } else { self }
+    }
+
+    /// Does it ring before `other`? `OFF` is later than all.
+    #[inline]
+    pub fn is_before(self, other: Timer) -> bool {
+        self.is_set() && (!other.is_set() || (self.0.wrapping_sub(other.0) as i32) < 0)
     }
 }
 

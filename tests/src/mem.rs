@@ -164,7 +164,7 @@ impl MemHost {
 
     /// Closes what a drain has left.
     pub fn close(&mut self) {
-        self.pipeline.close(self.now);
+        self.pipeline.close();
     }
 
     /// Shows what was sent since the last call.

@@ -104,8 +104,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         rule: "an ACK is delayed by less than half a second",
         file: "recv/mod.rs",
-        old: "Timer::at(now + config.delayed_ack)",
-        new: "Timer::at(now + 20 * config.delayed_ack)",
+        old: "Timer::at(now.later(config.micros.delayed_ack))",
+        new: "Timer::at(now.later(20 * config.micros.delayed_ack))",
     },
     Mutation {
         rule: "ten segments at first",

@@ -33,6 +33,18 @@ impl Inbox {
         self.has_fin && self.fin == nxt
     }
 
+    /// Is nothing here, nothing known to be missing, and nobody waiting?
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.is_bare() && !self.blocked && !self.retry.is_set()
+    }
+
+    /// Is nothing here, and no FIN?
+    #[inline]
+    pub fn is_bare(&self) -> bool {
+        self.store.is_none() && !self.has_fin
+    }
+
     pub fn is_empty(&self) -> bool {
         self.store.is_none()
     }

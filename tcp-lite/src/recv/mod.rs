@@ -10,7 +10,7 @@ pub(crate) use store::Placed;
 
 use core::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::seq::SeqNum;
 use crate::time::{Instant, Timer, millis};
 use crate::wire::Timestamps;
@@ -93,6 +93,7 @@ impl Rcv {
     }
 
     /// The number to acknowledge: RCV.NXT, unless the connection is leaving.
+    #[inline]
     pub fn ack(&self) -> SeqNum {
         let first = self.nxt - self.unread;
         match self.leaving {
@@ -117,6 +118,7 @@ impl Rcv {
     }
 
     /// RCV.WND
+    #[inline]
     pub fn wnd(&self) -> u32 {
         self.edge.since(self.nxt)
     }
@@ -143,6 +145,7 @@ impl Rcv {
     }
 
     /// An acceptable segment came.
+    #[inline]
     pub fn hear(&mut self, now: Instant) {
         self.heard = millis(now);
     }
@@ -153,17 +156,20 @@ impl Rcv {
     }
 
     /// PAWS (RFC 7323 section 5.3 R1): older than what was last seen.
+    #[inline]
     pub fn is_old(&self, now: Instant, ts: Timestamps) -> bool {
         SeqNum(ts.val).lt(SeqNum(self.ts_recent)) && self.silence(now) < TS_RECENT_MAX_AGE
     }
 
     /// RFC 7323 section 4.3 (2): TS.Recent comes from the segment that reaches back to Last.ACK.sent.
+    #[inline]
     pub fn note_timestamp(&mut self, now: Instant, seq: SeqNum, ts: Timestamps) {
         if !self.is_old(now, ts) && seq.le(self.last_ack) {
             self.ts_recent = ts.val;
         }
     }
 
+    #[inline]
     pub fn ts_recent(&self) -> u32 {
         self.ts_recent
     }
@@ -171,6 +177,7 @@ impl Rcv {
     /// The window to offer, for a segment that is about to go. Opens it by at least a segment or half the buffer
     /// (RFC 9293 section 3.8.6.2.2), never takes back what was offered (section 3.8.6) but for what `shift`, the scale,
     /// cannot tell (RFC 7323 section 2.4).
+    #[inline]
     pub fn offer(&mut self, mss: u16, shift: u8, config: &Config) -> u16 {
         if self.would_open(mss, config) {
             self.edge = self.reachable(config);
@@ -179,16 +186,19 @@ impl Rcv {
     }
 
     /// Is a window update worth a segment of its own? When the peer may be waiting for it; else it rides on other ACKs.
+    #[inline]
     pub fn has_news(&self, mss: u16, config: &Config) -> bool {
-        self.would_open(mss, config) && self.wnd() < 2 * step(mss, config)
+        self.wnd() < 2 * step(mss, config) && self.would_open(mss, config)
     }
 
+    #[inline]
     fn would_open(&self, mss: u16, config: &Config) -> bool {
-        let reachable = self.reachable(config);
         let least = if self.starved { 1 } else { step(mss, config) };
-        self.edge.lt(reachable) && reachable.since(self.edge) >= least
+        // Neither is far from RCV.NXT, and `least` is not 0: what is behind the edge is less.
+        self.reachable(config).since(self.edge) as i32 >= least as i32
     }
 
+    #[inline]
     fn reachable(&self, config: &Config) -> SeqNum {
         self.nxt + config.receive_window.saturating_sub(self.unread)
     }
@@ -199,24 +209,27 @@ impl Rcv {
     }
 
     /// It gets an answer, so what it asked for is here.
+    #[inline]
     pub fn slacken(&mut self) {
         self.quick = 0;
     }
 
     /// `RCV.NXT` moved over data: acknowledge the second full segment at once, else within the delay (RFC 9293
     /// section 3.8.6.3).
-    pub fn owe_ack(&mut self, now: Instant, payload: usize, config: &Config) {
+    #[inline]
+    pub fn owe_ack(&mut self, now: Instant, payload: usize, config: &Settings) {
         self.largest = self.largest.max(u16::try_from(payload).unwrap_or(u16::MAX));
         let second = self.nxt.since(self.last_ack) >= 2 * u32::from(self.largest);
         if second || self.quick > 0 {
             self.quick = self.quick.saturating_sub(1);
             self.ack_now = true;
         } else if !self.delayed.is_set() {
-            self.delayed = Timer::at(now + config.delayed_ack);
+            self.delayed = Timer::at(now.later(config.micros.delayed_ack));
         }
     }
 
     /// A segment with ACK went out.
+    #[inline]
     pub fn acked(&mut self) {
         self.last_ack = self.ack();
         self.ack_now = false;
@@ -225,6 +238,7 @@ impl Rcv {
 }
 
 /// The least by which the window opens: Eff.snd.MSS, or half of a small buffer.
+#[inline]
 fn step(mss: u16, config: &Config) -> u32 {
     u32::from(mss).min(config.receive_window / 2).max(1)
 }

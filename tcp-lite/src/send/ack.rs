@@ -1,11 +1,11 @@
 //! An ACK comes in: what it delivered, what that says about losses, and what window it leaves.
 
 use super::busy::Early;
-use super::congestion::{Congestion, Growth};
+use super::congestion::Congestion;
 use super::recovery::Phase;
 use super::sent::{Sent, is_after};
 use super::{AckInfo, Acked, Snd, millis, stamp};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::counters::Counters;
 use crate::seq::SeqNum;
 use crate::time::{Instant, Timer};
@@ -16,19 +16,19 @@ const DUP_ACKS: u16 = 3;
 
 /// What one ACK delivered.
 #[derive(Default)]
-struct News {
+pub(super) struct News {
     /// `snd_una` moved by this much.
-    gone: u32,
+    pub gone: u32,
     /// Sequence numbers not known to be delivered before (`DeliveredData` of PRR).
-    delivered: u32,
+    pub delivered: u32,
     /// The round trip of the oldest segment acknowledged, unless something was sent twice (Karn).
     rtt: Option<u32>,
     /// It reports a duplicate (RFC 2883).
     dsack: bool,
     /// It is the last one of a recovery, or showed that there was no need of it.
-    ended: bool,
+    pub ended: bool,
     /// It echoes a mark.
-    echo: bool,
+    pub echo: bool,
     /// It delivered something that was sent once, before the recovery began; something that was first sent since.
     original: bool,
     above: bool,
@@ -41,7 +41,7 @@ impl Snd {
         now: Instant,
         info: &AckInfo<'_>,
         fin: bool,
-        config: &Config,
+        config: &Settings,
         counters: &mut Counters,
     ) -> Acked {
         if self.busy.is_none() || self.una == self.nxt {
@@ -237,7 +237,7 @@ impl Snd {
     pub(super) fn detect_losses(
         &mut self,
         now: Instant,
-        config: &Config,
+        config: &Settings,
         counters: &mut Counters,
     ) -> (Option<u32>, bool) {
         let situation = self.situation(now);
@@ -258,7 +258,7 @@ impl Snd {
         (wait, lost)
     }
 
-    fn begin_recovery(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
+    fn begin_recovery(&mut self, now: Instant, config: &Settings, counters: &mut Counters) {
         counters.fast_retransmits += 1;
         let mss = self.mss();
         let before = self.congestion;
@@ -277,7 +277,7 @@ impl Snd {
     }
 
     /// A loss: lowers `ssthresh`.
-    pub(super) fn lower_threshold(&mut self, config: &Config) {
+    pub(super) fn lower_threshold(&mut self, config: &Settings) {
         let (mss, flight) = (self.mss(), self.nxt.since(self.una));
         if let Some(busy) = &mut self.busy {
             // Inside of a recovery the window is below what it is on its way to.
@@ -307,7 +307,7 @@ impl Snd {
     }
 
     /// RFC 8985 section 7.4, `TLP_process_ack`: was it the probe that repaired a loss? Then the loss is answered for.
-    fn on_probe_acked(&mut self, info: &AckInfo<'_>, news: &News, now: Instant, config: &Config) {
+    fn on_probe_acked(&mut self, info: &AckInfo<'_>, news: &News, now: Instant, config: &Settings) {
         let Some(busy) = &mut self.busy else { return };
         let Some(probe) = busy.probe else { return };
         if self.una.lt(probe.end) {
@@ -334,7 +334,7 @@ impl Snd {
         now: Instant,
         info: &AckInfo<'_>,
         news: &News,
-        config: &Config,
+        config: &Settings,
         counters: &mut Counters,
     ) -> bool {
         let mss = self.mss();
@@ -375,65 +375,11 @@ impl Snd {
         true
     }
 
-    /// The congestion window after the ACK. `before`: `una` and what was outstanding before it.
-    fn adapt_window(
-        &mut self,
-        now: Instant,
-        before: (SeqNum, u32),
-        news: &News,
-        lost: bool,
-        config: &Config,
-    ) {
-        let mss = self.mss();
-        let Some(busy) = &mut self.busy else { return };
-        let (una, flight) = before;
-        if busy.recovery.phase == Phase::Fast {
-            let delivered = if self.sack {
-                news.delivered
-            } else if news.gone > 0 {
-                mss.min(news.gone)
-            } else {
-                // RFC 9937 section 6.2: a duplicate stands for one segment.
-                mss
-            };
-            if delivered > 0 || lost {
-                let safe = news.gone > 0 && !lost;
-                let pipe = busy.pipe(mss);
-                let ssthresh = self.congestion.ssthresh;
-                self.congestion.cwnd = busy.recovery.window(delivered, pipe, ssthresh, mss, safe);
-            }
-            return;
-        }
-        // RFC 3168 section 6.1.2: no growth by an ACK that echoes a mark.
-        if news.gone == 0 || news.ended || news.echo {
-            return;
-        }
-        // A window that was not used proves nothing; in slow start half of it is enough.
-        let used = una.lt(busy.full)
-            || self.congestion.in_slow_start() && flight.saturating_mul(2) >= self.congestion.cwnd;
-        if !used {
-            busy.curve.pause();
-            return;
-        }
-        // RFC 3465 section 2.3: after a timeout one ACK may cover what left the network long ago.
-        let acked = match busy.recovery.phase {
-            Phase::Timeout => news.gone.min(2 * mss),
-            Phase::Open | Phase::Fast => news.gone,
-        };
-        let growth = Growth {
-            now,
-            acked,
-            mss,
-            srtt: self.rtt.smoothed(),
-        };
-        self.congestion
-            .grow(config.congestion, &mut busy.curve, &growth);
-    }
-
     /// RFC 9293 section 3.10.7.4, fifth check: SND.WND from the newest segment only. The ACK tells first which of two is
     /// newer: a retransmission has a lower SEQ than what its sender said before, and its window must count, or `una`
     /// moves and takes the old window past what was ever offered. Linux (`tcp_may_update_window`) also goes by it.
-    fn update_window(&mut self, now: Instant, info: &AckInfo<'_>, config: &Config) {
+    #[inline]
+    pub(super) fn update_window(&mut self, now: Instant, info: &AckInfo<'_>, config: &Settings) {
         if self.wl2.lt(info.ack) || self.wl2 == info.ack && self.wl1.le(info.seq) {
             if self.wnd == 0 && info.wnd > 0 {
                 // Probes sent into the closed window were most likely dropped there.

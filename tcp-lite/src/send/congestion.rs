@@ -48,6 +48,7 @@ impl Congestion {
         self.cwnd = self.cwnd.min(initial_window(mss));
     }
 
+    #[inline]
     pub fn in_slow_start(&self) -> bool {
         self.cwnd < self.ssthresh
     }

@@ -1,7 +1,7 @@
 //! Explicit congestion notification, the data sender's part (RFC 3168 section 6.1.2).
 
 use super::{Chunk, Snd};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::seq::SeqNum;
 
 impl Snd {
@@ -9,7 +9,7 @@ impl Snd {
     /// peer echoes until it has seen our CWR, which goes with new data: before that is acknowledged an echo is no news.
     ///
     /// A mark is answered like a loss (RFC 3168 section 6.1.2, RFC 9438 section 4.6).
-    pub fn on_ecn(&mut self, ack: SeqNum, config: &Config) -> bool {
+    pub fn on_ecn(&mut self, ack: SeqNum, config: &Settings) -> bool {
         let news = self.una.le(ack) && self.ecn_end.lt(ack) && self.una != self.nxt;
         if news {
             self.lower_threshold(config);

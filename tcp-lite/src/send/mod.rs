@@ -5,7 +5,9 @@ mod busy;
 mod congestion;
 mod cubic;
 mod ecn;
+mod growth;
 mod pace;
+mod predicted;
 mod queue;
 mod rack;
 mod recovery;
@@ -26,7 +28,7 @@ use congestion::Congestion;
 pub(crate) use queue::Pieces;
 use rack::Reordering;
 pub(crate) use timer::TimerVerdict;
-pub(crate) use window::Chunk;
+pub(crate) use window::{Chunk, Plain};
 
 /// Send sequence space (RFC 9293 section 3.3.1):
 ///
@@ -135,6 +137,7 @@ impl Snd {
     }
 
     /// Appends a piece of `len > 0` bytes to the queue, which holds at most `limit`, up to `times` times; how often.
+    #[inline]
     pub fn push<P: Copy>(
         &mut self,
         pieces: &mut Pieces<P>,
@@ -169,7 +172,8 @@ impl Snd {
     }
 
     /// Gives the box back when nothing is queued or outstanding.
-    fn rest_if_done<P>(&mut self, pieces: &mut Pieces<P>) {
+    #[inline]
+    pub fn rest_if_done<P>(&mut self, pieces: &mut Pieces<P>) {
         if !self.is_busy(false)
             && let Some(busy) = self.busy.take()
         {
@@ -178,6 +182,7 @@ impl Snd {
     }
 
     /// Writes bytes `[at, at + buf.len())`, counted from `una`, all of them queued. Returns their sum.
+    #[inline]
     pub fn fill<A: App>(
         &mut self,
         pieces: &Pieces<A::Piece>,
@@ -192,11 +197,13 @@ impl Snd {
     }
 
     /// Bytes from `una` on, sent or not.
+    #[inline]
     fn queued(&self) -> u32 {
         self.busy.as_ref().map_or(0, |busy| busy.queue.bytes())
     }
 
     /// Is anything queued that the peer has not acknowledged?
+    #[inline]
     pub fn has_queued(&self) -> bool {
         self.queued() > 0
     }
@@ -219,6 +226,7 @@ impl Snd {
     }
 
     /// The earliest of its timers.
+    #[inline]
     pub fn timer(&self) -> Timer {
         self.busy.as_ref().map_or(Timer::OFF, |busy| {
             busy.rto.min(busy.early).min(busy.pace.timer)
@@ -246,6 +254,7 @@ impl Snd {
     }
 
     /// Did the timer ring since the peer last acknowledged anything new?
+    #[inline]
     pub fn is_backed_off(&self) -> bool {
         self.rtt.is_backed_off()
     }
@@ -262,10 +271,12 @@ impl Snd {
     }
 
     /// Something is queued or outstanding.
+    #[inline]
     pub fn is_busy(&self, fin: bool) -> bool {
         fin || self.has_queued() || self.una != self.nxt
     }
 
+    #[inline]
     fn mss(&self) -> u32 {
         u32::from(self.mss)
     }

@@ -34,8 +34,9 @@ pub(super) struct Rate {
 
 impl Rate {
     /// `None`: not paced.
+    #[inline]
     pub fn new(window: &Congestion, srtt: u32, mss: u32) -> Option<Rate> {
-        let large = window.cwnd >= MIN_WINDOW * mss && srtt >= MIN_RTT;
+        let large = srtt >= MIN_RTT && window.cwnd >= MIN_WINDOW * mss;
         large.then_some(Rate {
             cwnd: window.cwnd,
             slow_start: window.in_slow_start(),

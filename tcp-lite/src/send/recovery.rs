@@ -88,6 +88,7 @@ impl Recovery {
         };
     }
 
+    #[inline]
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }

@@ -39,12 +39,9 @@ impl Sent {
     }
 
     /// How long ago it was sent, µs.
+    #[inline]
     pub fn age(&self, now: u32) -> u32 {
-        if is_after(self.at, now) {
-            0
-        } else {
-            now.wrapping_sub(self.at)
-        }
+        age(self.at, now)
     }
 
     /// RFC 8985 section 6.2, `RACK_sent_after`: was this sent behind one sent at `at` that ends at `end`? What one
@@ -52,6 +49,12 @@ impl Sent {
     pub fn is_behind(&self, at: u32, end: SeqNum) -> bool {
         is_after(self.at, at) || self.at == at && end.lt(self.end)
     }
+}
+
+/// How long ago `at` was; 0 where the clock is behind what was given out.
+#[inline]
+fn age(at: u32, now: u32) -> u32 {
+    (now.wrapping_sub(at) as i32).max(0) as u32
 }
 
 /// `a > b` for times less than 35 minutes apart.
@@ -72,13 +75,19 @@ pub(super) struct Sheet {
     lost_from: SeqNum,
     /// Time and end of what was sent last.
     newest: (u32, SeqNum),
+    /// Of what was sent since nothing was outstanding: the longest segment of new data, and was anything sent twice, or
+    /// acknowledged in part?
+    longest: u32,
+    odd: bool,
 }
 
 impl Sheet {
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         self.list.len()
     }
@@ -87,10 +96,12 @@ impl Sheet {
         self.list.capacity()
     }
 
+    #[inline]
     pub fn flying(&self) -> u32 {
         self.flying
     }
 
+    #[inline]
     pub fn has_lost(&self) -> bool {
         self.lost > 0
     }
@@ -100,17 +111,40 @@ impl Sheet {
         (self.sacked, self.sacked_segments)
     }
 
+    #[inline]
     pub fn first(&self) -> Option<&Sent> {
         self.list.front()
     }
 
+    #[inline]
     pub fn last(&self) -> Option<&Sent> {
         self.list.back()
     }
 
+    /// Are these `len` numbers all flying, in segments that are as they were first sent?
+    #[inline]
+    pub fn is_untroubled(&self, len: u32) -> bool {
+        self.flying == len && !self.odd
+    }
+
+    /// How long ago the last segment was sent, µs.
+    #[inline]
+    pub fn newest_age(&self, now: u32) -> u32 {
+        age(self.newest.0, now)
+    }
+
+    /// The longest segment that was sent since nothing was outstanding.
+    #[inline]
+    pub fn longest(&self) -> u32 {
+        self.longest
+    }
+
+    #[inline]
     pub fn clear(&mut self) {
         self.list.clear();
         (self.flying, self.lost, self.sacked, self.sacked_segments) = (0, 0, 0, 0);
+        (self.lost_from, self.newest) = (SeqNum(0), (0, SeqNum(0)));
+        (self.longest, self.odd) = (0, false);
     }
 
     fn count(&mut self, fate: Fate, len: u32) {
@@ -152,10 +186,12 @@ impl Sheet {
 
     /// `[seq, end)` goes out: new data, or a repetition that may cover several segments, parts of them, and new data
     /// behind. `now`: µs, low half.
+    #[inline]
     pub fn send(&mut self, seq: SeqNum, end: SeqNum, now: u32) {
         if self.list.is_empty() {
             self.lost_from = seq;
             self.newest = (now, seq);
+            (self.longest, self.odd) = (0, false);
         }
         let (last, reached) = self.newest;
         // A repetition behind new data of the same batch is a microsecond younger: else it would look overtaken by it.
@@ -165,13 +201,27 @@ impl Sheet {
             _ => last,
         };
         self.newest = (at, end);
-        let mut sent = Sent {
+        let sent = Sent {
             seq,
             end,
             at,
             fate: Fate::Flying,
             again: false,
         };
+        if self.list.back().is_none_or(|last| last.end == seq) {
+            // New data.
+            self.flying += sent.len();
+            self.longest = self.longest.max(sent.len());
+            self.list.push_back(sent);
+            return;
+        }
+        self.odd = true;
+        self.send_again(sent);
+    }
+
+    /// Not only new data.
+    fn send_again(&mut self, mut sent: Sent) {
+        let (seq, end) = (sent.seq, sent.end);
         let mut place = self.list.partition_point(|s| s.end.le(seq));
         if let Some(old) = self.list.get(place).copied() {
             sent.again = true;
@@ -241,6 +291,7 @@ impl Sheet {
                     self.sacked_segments += 1;
                 }
                 self.list[0].seq = una;
+                self.odd = true;
                 break;
             }
             if sent.fate != Fate::Sacked {
@@ -329,118 +380,4 @@ impl Sheet {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Fate, Sent, SeqNum, Sheet, is_after};
-
-    const BASE: SeqNum = SeqNum(u32::MAX - 1500);
-
-    fn sheet(count: u32) -> Sheet {
-        let mut sheet = Sheet::default();
-        for n in 0..count {
-            sheet.send(BASE + n * 1000, BASE + (n + 1) * 1000, n);
-        }
-        sheet
-    }
-
-    fn ranges(sheet: &Sheet) -> Vec<(u32, u32, Fate, bool)> {
-        let at = |seq: SeqNum| seq.since(BASE);
-        let row = |s: &Sent| (at(s.seq), at(s.end), s.fate, s.again);
-        let sums = sheet.list.iter().fold([0; 4], |mut sums, s| {
-            sums[s.fate as usize] += s.len();
-            sums[3] += u32::from(s.fate == Fate::Sacked);
-            sums
-        });
-        assert_eq!(
-            sums,
-            [
-                sheet.flying,
-                sheet.lost,
-                sheet.sacked,
-                sheet.sacked_segments
-            ]
-        );
-        sheet.list.iter().map(row).collect()
-    }
-
-    #[test]
-    fn blocks_and_acks_are_told_once() {
-        let mut sheet = sheet(5);
-        let mut told = Vec::new();
-        let mut tell = |s: &Sent| told.push(s.seq.since(BASE));
-        // Half a segment is not held.
-        sheet.sack(BASE + 1000, BASE + 3500, &mut tell);
-        sheet.sack(BASE + 1000, BASE + 4000, &mut tell);
-        assert_eq!(sheet.ack(BASE + 500, &mut tell), 500);
-        assert_eq!(sheet.ack(BASE + 1000, &mut tell), 500);
-        assert_eq!(sheet.ack(BASE + 5000, &mut tell), 1000);
-        assert_eq!(told, [1000, 2000, 3000, 500, 4000]);
-        assert_eq!(ranges(&sheet), []);
-    }
-
-    #[test]
-    fn repetitions_cut_and_join() {
-        use Fate::{Flying, Lost, Sacked};
-        let mut sheet = sheet(3);
-        sheet.judge(|_| Some(true));
-        assert_eq!(sheet.lost_until(BASE, 1500), BASE + 2000);
-        sheet.send(BASE, BASE + 600, 9);
-        sheet.send(BASE + 600, BASE + 1200, 9);
-        assert_eq!(
-            ranges(&sheet),
-            [
-                (0, 600, Flying, true),
-                (600, 1200, Flying, true),
-                (1200, 2000, Lost, false),
-                (2000, 3000, Lost, false)
-            ]
-        );
-        assert_eq!(sheet.next_lost().map(|s| s.seq.since(BASE)), Some(1200));
-        sheet.sack(BASE + 2000, BASE + 3000, |_| {});
-        assert_eq!(sheet.lost_until(BASE + 1200, 9999), BASE + 2000);
-        // From the middle of a segment to past the last.
-        sheet.send(BASE + 1500, BASE + 3300, 10);
-        assert_eq!(
-            ranges(&sheet)[2..],
-            [(1200, 1500, Lost, false), (1500, 3300, Flying, true)]
-        );
-        // A part in the middle of one that the peer holds.
-        sheet.sack(BASE + 1500, BASE + 3300, |_| {});
-        sheet.send(BASE + 2000, BASE + 2100, 11);
-        assert_eq!(
-            ranges(&sheet)[3..],
-            [
-                (1500, 2000, Sacked, true),
-                (2000, 2100, Flying, true),
-                (2100, 3300, Sacked, true)
-            ]
-        );
-        sheet.ack(BASE + 2500, |_| {});
-        assert_eq!(ranges(&sheet), [(2500, 3300, Sacked, true)]);
-    }
-
-    /// Times order as the sending did, also within one microsecond.
-    #[test]
-    fn repetitions_are_younger_than_what_was_sent_before() {
-        let mut sheet = sheet(3);
-        let mut order = Vec::new();
-        for (seq, now) in [(0, 9), (3000, 9), (1000, 9), (2000, 9), (0, 9), (4000, 12)] {
-            sheet.send(BASE + seq, BASE + seq + 1000, now);
-            order.push(sheet.newest);
-        }
-        let later = |pair: &[(u32, SeqNum)]| {
-            is_after(pair[1].0, pair[0].0) || pair[1].0 == pair[0].0 && pair[0].1.lt(pair[1].1)
-        };
-        assert!(order.windows(2).all(later), "{order:?}");
-        // The clock is behind what was given out.
-        assert_eq!(sheet.list[0].age(9), 0);
-    }
-
-    #[test]
-    fn sent_after_survives_the_wrap() {
-        assert!(is_after(5, u32::MAX - 5) && !is_after(u32::MAX - 5, 5) && !is_after(7, 7));
-        let mut sent = sheet(1).list[0];
-        sent.at = 3;
-        assert!(sent.is_behind(u32::MAX, sent.end) && sent.is_behind(3, sent.seq));
-        assert!(!sent.is_behind(3, sent.end) && !sent.is_behind(4, sent.seq));
-    }
-}
+mod tests;

@@ -6,9 +6,9 @@ use super::busy::{Early, Probe};
 use super::rack::Situation;
 use super::recovery::Phase;
 use super::{Snd, millis, stamp};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::counters::Counters;
-use crate::time::{Instant, Timer};
+use crate::time::{Instant, Timer, micros};
 
 /// Least time before a tail loss probe. Less takes a peer for silent that only waits for its processor (its round trip
 /// being that of an idle machine); more leaves a short path waiting for nothing.
@@ -25,13 +25,13 @@ impl Snd {
     pub fn on_timer(
         &mut self,
         now: Instant,
-        config: &Config,
+        config: &Settings,
         counters: &mut Counters,
     ) -> TimerVerdict {
         let Some(busy) = &mut self.busy else {
             return TimerVerdict::Continue;
         };
-        if now.since(busy.progress) >= config.user_timeout {
+        if now.0.saturating_sub(busy.progress.0) >= config.micros.user_timeout {
             return TimerVerdict::GiveUp;
         }
         if busy.pace.timer.is_due(now) {
@@ -58,7 +58,7 @@ impl Snd {
         }
     }
 
-    fn on_rto(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
+    fn on_rto(&mut self, now: Instant, config: &Settings, counters: &mut Counters) {
         let mss = self.mss();
         let flight = self.nxt.since(self.una);
         let situation = self.situation(now);
@@ -104,7 +104,7 @@ impl Snd {
     }
 
     /// RFC 8985 section 6.2 step 5: the reordering window of something is over.
-    fn on_reordering_timer(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
+    fn on_reordering_timer(&mut self, now: Instant, config: &Settings, counters: &mut Counters) {
         let (_, lost) = self.detect_losses(now, config, counters);
         let mss = self.mss();
         let ssthresh = self.congestion.ssthresh;
@@ -118,7 +118,7 @@ impl Snd {
     }
 
     /// RFC 8985 section 7.3, `TLP_send_probe`: new data if there is any, else the last segment again.
-    fn send_probe(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
+    fn send_probe(&mut self, now: Instant, config: &Settings, counters: &mut Counters) {
         let mss = self.mss();
         let Some(busy) = &mut self.busy else { return };
         let Some(last) = busy.sheet.last() else {
@@ -144,7 +144,7 @@ impl Snd {
     }
 
     /// RFC 8985 section 7.2: when the tail is probed, if it may be. Before the timeout anyhow, which costs the window.
-    pub(super) fn schedule_probe(&mut self, now: Instant, config: &Config) {
+    pub fn schedule_probe(&mut self, now: Instant, config: &Settings) {
         let srtt = self.rtt.smoothed();
         let Some(busy) = &mut self.busy else { return };
         let may = self.sack
@@ -161,23 +161,29 @@ impl Snd {
             }
             return;
         }
-        let trip = Duration::from_micros(srtt.into());
-        let mut wait = (2 * trip).max(MIN_PTO);
+        let trip = u64::from(srtt);
+        let mut wait = (2 * trip).max(micros(MIN_PTO));
         if busy.sheet.len() == 1 {
             // The delayed ACK is there one trip and the delay later; half a trip for its variance. A whole one as well,
             // as the RFC has it, would only hold up what is lost on a long path.
-            wait = wait.max(trip + trip / 2 + config.peer_ack_delay);
+            wait = wait.max(trip + trip / 2 + config.micros.peer_ack_delay);
         }
-        busy.early = Timer::at(now + wait).min(busy.rto);
+        busy.early = Timer::at(now.later(wait)).min(busy.rto);
         busy.early_for = Early::Probe;
     }
 
     /// RFC 6298 section 5, with the user timeout before it.
-    pub(super) fn start_rto(&mut self, now: Instant, config: &Config) {
-        let wait = self.rtt.rto(config);
+    #[inline]
+    pub(super) fn start_rto(&mut self, now: Instant, config: &Settings) {
+        self.ring_in(self.rtt.rto(config), now, config);
+    }
+
+    /// Starts the retransmission timer for `wait` µs.
+    #[inline]
+    pub(super) fn ring_in(&mut self, wait: u64, now: Instant, config: &Settings) {
         if let Some(busy) = &mut self.busy {
-            let give_up = busy.progress + config.user_timeout;
-            busy.rto = Timer::at((now + wait).min(give_up));
+            let give_up = busy.progress.later(config.micros.user_timeout);
+            busy.rto = Timer::at(now.later(wait).min(give_up));
         }
     }
 

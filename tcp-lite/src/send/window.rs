@@ -3,7 +3,7 @@
 use super::pace::Rate;
 use super::sent::MAX_SEGMENTS;
 use super::{Pieces, Snd, millis, stamp};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 
@@ -19,7 +19,56 @@ pub(crate) struct Chunk {
     pub again: bool,
 }
 
+/// What goes out next, as far as that is plain to see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Plain {
+    /// New data.
+    Chunk(Chunk),
+    /// Nothing is left.
+    Done,
+    /// Something is, and [`Snd::next_chunk`] has to say what.
+    Unclear,
+}
+
 impl Snd {
+    /// Where nothing is amiss: new data that all windows have room for, what is left or a full segment; or nothing.
+    #[inline]
+    pub fn next_plain(&self) -> Plain {
+        let (sent, mss) = (self.nxt.since(self.una), self.mss());
+        let Some(busy) = &self.busy else {
+            return Plain::Done;
+        };
+        let troubled = busy.forced.is_some() || busy.sheet.has_lost() || !busy.recovery.is_open();
+        if troubled || self.rate().is_some() {
+            return Plain::Unclear;
+        }
+        let left = busy.queue.bytes().saturating_sub(sent);
+        if left == 0 {
+            return Plain::Done;
+        }
+        let len = left.min(mss);
+        let room = self.congestion.cwnd.saturating_sub(busy.pipe(mss));
+        if len > self.wnd.saturating_sub(sent) || len > room || busy.sheet.len() >= MAX_SEGMENTS {
+            return Plain::Unclear;
+        }
+        Plain::Chunk(Chunk {
+            seq: self.nxt,
+            len,
+            fin: false,
+            push: len == left,
+            again: false,
+        })
+    }
+
+    /// The chunk, which [`Snd::next_plain`] gave, was emitted. Behind the last one comes [`Snd::schedule_probe`].
+    #[inline]
+    pub fn sent_plain(&mut self, now: Instant, chunk: Chunk) {
+        if let Some(busy) = &mut self.busy {
+            self.nxt = chunk.seq + chunk.len;
+            busy.sheet.send(chunk.seq, self.nxt, stamp(now));
+        }
+    }
+
     /// The next segment that may go out, or nothing. `fin`: FIN stands behind the queue.
     pub fn next_chunk(&mut self, now: Instant, fin: bool) -> Option<Chunk> {
         let (una, mss) = (self.una, self.mss());
@@ -125,6 +174,7 @@ impl Snd {
     }
 
     /// The rate of new data; `None`: at once.
+    #[inline]
     fn rate(&self) -> Option<Rate> {
         Rate::new(&self.congestion, self.rtt.smoothed(), self.mss())
     }
@@ -146,7 +196,7 @@ impl Snd {
     }
 
     /// The chunk was emitted.
-    pub fn sent(&mut self, now: Instant, chunk: Chunk, config: &Config) {
+    pub fn sent(&mut self, now: Instant, chunk: Chunk, config: &Settings) {
         let rate = self.rate();
         let Some(busy) = &mut self.busy else { return };
         let end = chunk.seq + chunk.len + u32::from(chunk.fin);
@@ -172,11 +222,12 @@ impl Snd {
 
     /// Before output: whatever is queued or outstanding has the timer running, also when no window lets it out
     /// (then it is the persist timer).
+    #[inline]
     pub fn keep_timer<P>(
         &mut self,
         now: Instant,
         fin: bool,
-        config: &Config,
+        config: &Settings,
         pieces: &mut Pieces<P>,
     ) {
         if !self.is_busy(fin) {
@@ -189,9 +240,10 @@ impl Snd {
         }
         busy.progress = now;
         let pause = u64::from(millis(now).wrapping_sub(self.resting));
-        if self.una == self.nxt && u128::from(pause) > self.rtt.rto(config).as_millis() {
+        let rto = self.rtt.rto(config);
+        if self.una == self.nxt && pause * 1000 > rto {
             self.congestion.restart(self.mss());
         }
-        self.start_rto(now, config);
+        self.ring_in(rto, now, config);
     }
 }

@@ -7,7 +7,7 @@ use crate::counters::CloseReason;
 use crate::detach::Detached;
 use crate::recv::{Inbox, Placed};
 use crate::state::{Class, State};
-use crate::time::Instant;
+use crate::time::{Instant, Timer};
 
 impl<A: App> Stack<A> {
     /// The next connection that has left by [`crate::Io::hand_off`], oldest first. Ask after each call that a connection
@@ -49,7 +49,11 @@ impl<A: App> Stack<A> {
             connection.abort(CloseReason::ReceiveBudget, &mut cx);
             return;
         }
-        let again = |connection, key| Connection { key, ..connection };
+        let again = |connection, key| Connection {
+            key,
+            wake: Timer::OFF,
+            ..connection
+        };
         let id = if self.table.find(&flow).is_some() {
             // The peer began anew meanwhile.
             Err(connection)
@@ -76,7 +80,7 @@ impl<A: App> Stack<A> {
             }
             connection.tell_eof(&mut cx);
         }
-        self.settle(now, id, Class::Live);
+        self.settle(id, Class::Live);
     }
 
     /// Shows live connections that do not wait for room to [`App::on_drain`], at most `most`, from slot `from` on (0 at
@@ -112,7 +116,7 @@ impl<A: App> Stack<A> {
             };
             let lifted = connection.call(&mut cx, |app, now, io, _| app.on_drain(now, io));
             connection.put_back(lifted, &mut cx);
-            self.settle(now, id, Class::Live);
+            self.settle(id, Class::Live);
         }
         None
     }

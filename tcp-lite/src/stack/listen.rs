@@ -51,7 +51,7 @@ impl<A: App> Stack<A> {
         match self.insert(now, seg, segment.seq, &Offer::of(segment), half) {
             Ok(id) => {
                 self.shared.counters.syns += 1;
-                self.settle(now, id, Class::HalfOpen);
+                self.settle(id, Class::HalfOpen);
                 Disposition::Handled
             }
             Err(why) => Disposition::Refused(why),
@@ -74,6 +74,7 @@ impl<A: App> Stack<A> {
             link: seg.link,
             conn: A::Conn::default(),
             deadline: Timer::OFF,
+            wake: Timer::OFF,
             terms: Negotiated::new(&seg.flow, offer, config),
             rcv: Rcv::new(now, irs, offer.options.timestamps, config),
             state: State::SynRcvd(half),
@@ -179,7 +180,7 @@ impl<A: App> Stack<A> {
             out,
         };
         let result = connection.on_segment(segment, &mut cx);
-        self.settle(now, id, Class::HalfOpen);
+        self.settle(id, Class::HalfOpen);
         match result {
             Ok(()) => Disposition::Handled,
             Err(why) => Disposition::Dropped(why),

@@ -321,7 +321,7 @@ fn half_open_budget_and_full_table() {
 #[test]
 fn draining_refuses() {
     let mut jar = Jar::new(|_| {});
-    jar.stack.drain(jar.now);
+    jar.stack.drain();
     assert_eq!(
         jar.hand(seg("S", 0, 0)),
         Disposition::Refused(RefuseReason::Draining)

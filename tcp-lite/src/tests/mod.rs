@@ -10,6 +10,7 @@ mod hostile;
 mod keep_alive;
 mod pace;
 mod path;
+mod predicted;
 mod receive;
 mod recovery;
 mod repeat;

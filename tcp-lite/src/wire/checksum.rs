@@ -47,6 +47,25 @@ impl Sum {
         Sum(fold(self.0 as u64 * times as u64))
     }
 
+    /// The sum of words of 32 bits, as they are before they are written in network order.
+    #[must_use]
+    #[inline]
+    pub fn of_words(words: &[u32]) -> Sum {
+        Sum(fold(words.iter().map(|word| u64::from(*word)).sum()))
+    }
+
+    /// The sum of `N` bytes, which is known where this is compiled.
+    #[must_use]
+    #[inline]
+    pub fn of_array<const N: usize>(bytes: &[u8; N]) -> Sum {
+        const { assert!(N.is_multiple_of(4)) }
+        let (words, _) = bytes.as_chunks::<4>();
+        let words = words
+            .iter()
+            .map(|word| u64::from(u32::from_le_bytes(*word)));
+        Sum(fold(words.sum()).swap_bytes())
+    }
+
     /// The sum of one big-endian word.
     #[must_use]
     #[inline]
@@ -82,6 +101,41 @@ impl Sum {
     }
 }
 
+/// A sum in the making: words as they lie in memory, whose carries are added in once, at the end.
+#[derive(Clone, Copy)]
+pub(crate) struct Total(u64);
+
+impl Total {
+    /// Begins with the pseudo-header: see [`pseudo_header`].
+    #[inline]
+    pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Total {
+        const TCP: u32 = 6;
+        // The v4-mapped prefix ffff adds nothing in one's-complement arithmetic, so one form serves both versions; the
+        // length is a u32 in v6 and a u16 in v4 whose upper half would be 0.
+        let addresses = octet_words(&flow.local.addr) + octet_words(&flow.remote.addr);
+        let rest = u64::from((tcp_len as u32).swap_bytes()) + u64::from(TCP.swap_bytes());
+        Total(addresses + rest)
+    }
+
+    /// Bytes at an even distance from what was added before.
+    #[inline]
+    pub fn add(&mut self, word: [u8; 4]) {
+        self.0 += u64::from(u32::from_le_bytes(word));
+    }
+
+    /// The same, already summed.
+    #[inline]
+    pub fn add_sum(&mut self, sum: Sum) {
+        self.0 += u64::from(sum.0.swap_bytes());
+    }
+
+    /// The sum.
+    #[inline]
+    pub fn sum(self) -> Sum {
+        Sum(fold(self.0).swap_bytes())
+    }
+}
+
 /// Up to seven bytes as a little-endian word.
 fn last_word(bytes: &[u8]) -> u64 {
     let mut word = 0;
@@ -113,12 +167,7 @@ const fn fold(total: u64) -> u16 {
 #[must_use]
 #[inline]
 pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Sum {
-    const TCP: u32 = 6;
-    // The v4-mapped prefix ffff adds nothing in one's-complement arithmetic, so one form serves both versions; the
-    // length is a u32 in v6 and a u16 in v4 whose upper half would be 0.
-    let addresses = octet_words(&flow.local.addr) + octet_words(&flow.remote.addr);
-    let rest = u64::from((tcp_len as u32).swap_bytes()) + u64::from(TCP.swap_bytes());
-    Sum(fold(addresses + rest).swap_bytes())
+    Total::pseudo_header(flow, tcp_len).sum()
 }
 
 /// The sum of the words of 32 bits of an address, in little-endian order.

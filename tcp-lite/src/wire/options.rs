@@ -20,6 +20,20 @@ pub struct Timestamps {
     pub ecr: u32,
 }
 
+impl Timestamps {
+    /// What stands before the values where the option is alone: two bytes of padding, its kind and length.
+    pub(super) const KIND_PADDED: u32 = u32::from_be_bytes([NOP, NOP, TIMESTAMPS, 10]);
+
+    /// Out of an option field that has them so (RFC 7323 appendix A), and nothing else.
+    #[inline]
+    pub(super) fn alone(field: &[u8]) -> Option<Timestamps> {
+        let field = <&[u8; Options::TIMESTAMPS_LEN]>::try_from(field).ok()?;
+        let (words, _) = field.as_chunks::<4>();
+        let [kind, val, ecr] = [words[0], words[1], words[2]].map(u32::from_be_bytes);
+        (kind == Self::KIND_PADDED).then_some(Timestamps { val, ecr })
+    }
+}
+
 /// Up to four SACK blocks `[left, right)`: all that fit an option field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SackBlocks {
@@ -79,13 +93,8 @@ impl Options {
     pub fn parse(mut field: &[u8]) -> Result<Options, Malformed> {
         let mut options = Options::default();
         // Nearly every segment of a connection with timestamps looks like this.
-        if let [NOP, NOP, TIMESTAMPS, 10, rest @ ..] = field
-            && rest.len() == 8
-        {
-            options.timestamps = Some(Timestamps {
-                val: be32(rest),
-                ecr: be32(&rest[4..]),
-            });
+        if let Some(ts) = Timestamps::alone(field) {
+            options.timestamps = Some(ts);
             return Ok(options);
         }
         while let [kind, rest @ ..] = field {
@@ -128,6 +137,7 @@ impl Options {
 
     /// Bytes that [`Options::emit`] writes: a multiple of 4, at most 40 for every combination this stack sends.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         let sacks = self.sack.as_slice().len();
         self.mss.map_or(0, |_| 4)

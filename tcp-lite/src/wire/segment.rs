@@ -1,7 +1,7 @@
 //! A TCP segment: the header's fixed part and where options and payload lie (RFC 9293 section 3.1).
 
-use super::checksum::{Sum, pseudo_header};
-use super::options::Options;
+use super::checksum::{Sum, Total, pseudo_header};
+use super::options::{Options, Timestamps};
 use crate::flow::Flow;
 use crate::seq::SeqNum;
 
@@ -91,6 +91,7 @@ impl<'a> SegmentView<'a> {
     ///
     /// # Errors
     /// [`Malformed::Header`].
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<SegmentView<'a>, Malformed> {
         let (header, rest) = bytes
             .split_first_chunk::<FIXED_LEN>()
@@ -108,10 +109,12 @@ impl<'a> SegmentView<'a> {
         })
     }
 
+    #[inline]
     fn word(&self, at: usize) -> u16 {
         u16::from_be_bytes([self.header[at], self.header[at + 1]])
     }
 
+    #[inline]
     fn double(&self, at: usize) -> u32 {
         u32::from(self.word(at)) << 16 | u32::from(self.word(at + 2))
     }
@@ -130,26 +133,40 @@ impl<'a> SegmentView<'a> {
 
     /// SEG.SEQ
     #[must_use]
+    #[inline]
     pub fn seq(&self) -> SeqNum {
         SeqNum(self.double(4))
     }
 
     /// SEG.ACK; only means something when [`Flags::ACK`] is set.
     #[must_use]
+    #[inline]
     pub fn ack(&self) -> SeqNum {
         SeqNum(self.double(8))
     }
 
     /// The control bits.
     #[must_use]
+    #[inline]
     pub fn flags(&self) -> Flags {
         Flags(self.header[13])
     }
 
     /// The window field, not scaled.
     #[must_use]
+    #[inline]
     pub fn window(&self) -> u16 {
         self.word(14)
+    }
+
+    /// The timestamps, where the field has nothing else as nearly every peer writes it, or nothing at all; `Err`: it has
+    /// something else.
+    #[inline]
+    pub(crate) fn plain_timestamps(&self) -> Result<Option<Timestamps>, ()> {
+        match self.options {
+            [] => Ok(None),
+            field => Timestamps::alone(field).map(Some).ok_or(()),
+        }
     }
 
     /// The parsed options.
@@ -162,6 +179,7 @@ impl<'a> SegmentView<'a> {
 
     /// The data.
     #[must_use]
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
@@ -173,6 +191,58 @@ impl<'a> SegmentView<'a> {
         self.payload.len() as u32
             + u32::from(flags.has(Flags::SYN))
             + u32::from(flags.has(Flags::FIN))
+    }
+}
+
+/// A header of a segment with data: what every one needs, and what it has in common with all others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataHeader {
+    pub seq: SeqNum,
+    pub ack: SeqNum,
+    pub flags: Flags,
+    pub window: u16,
+    pub timestamps: Option<Timestamps>,
+}
+
+impl DataHeader {
+    /// Bytes of the header with its options.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self.timestamps {
+            Some(_) => FIXED_LEN + Options::TIMESTAMPS_LEN,
+            None => FIXED_LEN,
+        }
+    }
+
+    /// As [`Header::emit`].
+    #[inline]
+    pub fn emit(&self, flow: &Flow, buf: &mut [u8], payload: impl FnOnce(&mut [u8]) -> Sum) {
+        let mut total = Total::pseudo_header(flow, buf.len());
+        let (header, data) = buf.split_at_mut(self.len());
+        let (words, _) = header.as_chunks_mut::<4>();
+        // What is written is summed as it is, not read again.
+        let mut put = |at: usize, word: u32| {
+            words[at] = word.to_be_bytes();
+            total.add(words[at]);
+        };
+        if let Some(ts) = self.timestamps {
+            put(7, ts.ecr);
+            put(6, ts.val);
+            put(5, Timestamps::KIND_PADDED);
+        }
+        // Checksum and urgent pointer.
+        put(4, 0);
+        let offset = self.len() as u32 / 4;
+        let flags = u32::from(self.flags.0);
+        put(3, offset << 28 | flags << 16 | u32::from(self.window));
+        put(2, self.ack.0);
+        put(1, self.seq.0);
+        let ports = u32::from(flow.local.port) << 16 | u32::from(flow.remote.port);
+        put(0, ports);
+        // A header is a multiple of 4 bytes, so the payload begins at an even place.
+        total.add_sum(payload(data));
+        let [hi, lo] = total.sum().finish().to_be_bytes();
+        words[4] = [hi, lo, 0, 0];
     }
 }
 

@@ -38,7 +38,7 @@ where
             *self.full += 1;
             return Err(Full);
         };
-        let len = link.header_len() + ip_len(flow) + tcp_len;
+        let len = link.header_len() + ip_len(link) + tcp_len;
         let Some(buf) = self.memory.buffer(&mut frame, len) else {
             // The MSS is bounded by the MTU, and the MTU by the frame size when the queue is opened.
             debug_assert!(false, "a segment of {tcp_len} bytes does not fit a frame");
@@ -69,7 +69,7 @@ pub fn from_peer(flow: &Flow, link: &Link, header: &Header, payload: &[u8]) -> V
     };
     let link = link.reversed();
     let tcp_len = header.len() + payload.len();
-    let mut frame = vec![0; link.header_len() + ip_len(flow) + tcp_len];
+    let mut frame = vec![0; link.header_len() + ip_len(&link) + tcp_len];
     let tcp = headers(&mut frame, &theirs, &link, Ecn::NotEct, tcp_len);
     header.emit(&theirs, tcp, |to| {
         to.copy_from_slice(payload);
@@ -78,8 +78,9 @@ pub fn from_peer(flow: &Flow, link: &Link, header: &Header, payload: &[u8]) -> V
     frame
 }
 
-fn ip_len(flow: &Flow) -> usize {
-    if flow.local.addr.is_v4() { 20 } else { 40 }
+/// A flow's segments come and go by links of its own IP version.
+fn ip_len(link: &Link) -> usize {
+    if link.is_v6() { 40 } else { 20 }
 }
 
 /// Writes what stands in front of a segment of `tcp_len` bytes; gives the room for that.
@@ -90,30 +91,33 @@ fn headers<'a>(
     ecn: Ecn,
     tcp_len: usize,
 ) -> &'a mut [u8] {
-    let (head, tcp) = buf.split_at_mut(link.header_len() + ip_len(flow));
+    let (head, tcp) = buf.split_at_mut(link.header_len() + ip_len(link));
     let (eth, ip) = head.split_at_mut(link.header_len());
     link.write(eth);
-    if flow.local.addr.is_v4() {
-        ipv4(ip, flow, ecn, tcp_len);
-    } else {
+    if link.is_v6() {
         ipv6(ip, flow, ecn, tcp_len);
+    } else {
+        ipv4(ip, flow, ecn, tcp_len);
     }
     tcp
 }
 
 /// RFC 791. Never fragmented (DF), so that the identification may be 0 (RFC 6864 4.1).
 fn ipv4(ip: &mut [u8], flow: &Flow, ecn: Ecn, tcp_len: usize) {
-    ip[0] = 0x45;
-    ip[1] = ecn.bits();
-    ip[2..4].copy_from_slice(&((20 + tcp_len) as u16).to_be_bytes());
-    ip[4..8].copy_from_slice(&[0, 0, 0x40, 0]);
-    ip[8] = TTL;
-    ip[9] = etherparse::IpNumber::TCP.0;
-    ip[10..12].fill(0);
-    ip[12..16].copy_from_slice(&flow.local.addr.octets()[12..]);
-    ip[16..20].copy_from_slice(&flow.remote.addr.octets()[12..]);
-    let sum = Sum::of(ip).finish();
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    let [.., a, b, c, d] = *flow.local.addr.octets();
+    let [.., e, f, g, h] = *flow.remote.addr.octets();
+    let mut words = [
+        0x4500_0000 | u32::from(ecn.bits()) << 16 | u32::from((20 + tcp_len) as u16),
+        0x0000_4000,
+        u32::from(TTL) << 24 | u32::from(etherparse::IpNumber::TCP.0) << 16,
+        u32::from_be_bytes([a, b, c, d]),
+        u32::from_be_bytes([e, f, g, h]),
+    ];
+    words[2] |= u32::from(Sum::of_words(&words).finish());
+    let (places, _) = ip.as_chunks_mut::<4>();
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+    }
 }
 
 /// RFC 8200, flow label 0.

@@ -61,6 +61,22 @@ impl Link {
         }
     }
 
+    /// The same for a header without tags.
+    #[inline]
+    pub(super) fn answering_untagged(header: &[u8; 14]) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, kind @ ..] = *header;
+        let v6 = match kind {
+            kind if kind == IP[0] => 0,
+            kind if kind == IP[1] => Self::V6,
+            _ => return None,
+        };
+        ((a | g) & GROUP == 0).then_some(Self {
+            stations: [g, h, i, j, k, l, a, b, c, d, e, f],
+            tci: [[0; 2]; 2],
+            shape: v6,
+        })
+    }
+
     /// Is an IPv6 packet behind it?
     pub fn is_v6(&self) -> bool {
         self.shape & Self::V6 != 0
@@ -85,8 +101,14 @@ impl Link {
 
     /// Writes the header, of [`Link::header_len`] bytes.
     pub fn write(&self, header: &mut [u8]) {
-        let (stations, mut rest) = header.split_at_mut(12);
-        stations.copy_from_slice(&self.stations);
+        let (stations, mut rest) = header
+            .split_first_chunk_mut::<12>()
+            .expect("a header has at least 14 bytes");
+        *stations = self.stations;
+        if let (0, Ok(kind)) = (self.tags(), <&mut [u8; 2]>::try_from(&mut *rest)) {
+            *kind = IP[usize::from(self.is_v6())];
+            return;
+        }
         for (nth, tci) in self.tci.iter().take(self.tags()).enumerate() {
             let service = self.shape >> nth & Self::SERVICE != 0;
             rest[..2].copy_from_slice(&TAGS[usize::from(service)]);

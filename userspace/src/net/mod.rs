@@ -5,9 +5,11 @@ mod drop;
 mod emit;
 mod link;
 mod parse;
+mod plain;
 
 pub use defrag::{Defrag, GivenUp, Outcome, Reassembled};
 pub use drop::FrameDrop;
 pub use emit::{Emitter, from_peer};
 pub use link::Link;
 pub use parse::{Fragment, FragmentKey, Packet, TooBig, parse};
+pub use plain::plain;

@@ -244,7 +244,7 @@ impl Worker {
                     self.pipeline.drain(now);
                 }
                 if order == Order::Close as u8 {
-                    self.pipeline.close(now);
+                    self.pipeline.close();
                 }
                 obeyed = order;
                 self.pipeline.batch(now, &mut self.queue, &mut frames);

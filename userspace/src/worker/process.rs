@@ -144,11 +144,18 @@ impl Pipeline {
         M: Memory,
         R: Transmit<Frame = M::Frame>,
     {
+        let stray = || Stray {
+            frame: frame.to_vec(),
+            hops,
+        };
+        let plain = net::plain(frame, |segment| {
+            self.segment(now, memory, ring, segment, stray)
+        });
+        if plain.is_some() {
+            return;
+        }
         match net::parse(frame) {
-            Ok(Packet::Segment(segment)) => self.segment(now, memory, ring, &segment, || Stray {
-                frame: frame.to_vec(),
-                hops,
-            }),
+            Ok(Packet::Segment(segment)) => self.segment(now, memory, ring, &segment, stray),
             Ok(Packet::Fragment(fragment)) => {
                 match self.defrag.add(now, &fragment, frame, hops) {
                     Outcome::Kept => {}
@@ -160,10 +167,7 @@ impl Pipeline {
                 }
             }
             Ok(Packet::TooBig(news)) => {
-                if !self
-                    .stack
-                    .on_packet_too_big(now, &news.flow, news.seq, news.mtu)
-                {
+                if !self.stack.on_packet_too_big(&news.flow, news.seq, news.mtu) {
                     let frame = frame.to_vec();
                     if let Some(frame) = self.pass_on(Stray { frame, hops }) {
                         self.inject(frame);
@@ -405,8 +409,8 @@ impl Pipeline {
     }
 
     /// Closes what a drain has left, idle connections at once, busy ones once they are answered.
-    pub fn close(&mut self, now: Now) {
-        self.stack.drain(now.mono);
+    pub fn close(&mut self) {
+        self.stack.drain();
     }
 
     /// Resets every connection that is left.

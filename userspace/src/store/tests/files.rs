@@ -225,6 +225,29 @@ fn links_out_of_the_root_are_followed_on_request() {
 }
 
 #[test]
+fn links_within_the_root_are_followed_but_not_in_circles() {
+    let root = tree(&[("a/b.txt", "b"), ("a/index.html", "index")]);
+    let path = |name: &str| root.path().join(name);
+    symlink("..", path("a/up")).unwrap();
+    symlink("b.txt", path("a/c.txt")).unwrap();
+    symlink("gone", path("a/broken")).unwrap();
+    symlink(path("a"), path("d")).unwrap();
+    let built = snapshot(&format!("[[site]]\n{}", static_site(&root, "/")));
+    for (path, expected) in [
+        ("/a/b.txt", "b"),
+        ("/a/c.txt", "b"),
+        ("/d/b.txt", "b"),
+        ("/d/c.txt", "b"),
+        ("/d/", "index"),
+        ("/a/broken", "Missing"),
+        ("/a/up/a/b.txt", "Missing"),
+        ("/d/up/a/b.txt", "Missing"),
+    ] {
+        assert_eq!(get(&built, path), expected, "{path}");
+    }
+}
+
+#[test]
 fn one_file_can_be_read_alone() {
     use crate::store::tree::{Content, LeftOut, Tree};
     let outside = tree(&[("secret", "secret"), ("www/a/b", "b"), ("www/.c", "c")]);

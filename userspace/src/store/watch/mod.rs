@@ -4,6 +4,7 @@
 //! while: never in the middle, as far as that can be told. What changes more than names of files (a queue that ran over,
 //! symbolic links, a page of a 404, a root that was gone) has all trees read again.
 
+mod at;
 mod notes;
 
 use super::load::{Loader, stand_back};
@@ -11,13 +12,14 @@ use super::refresh::{self, Unsettled};
 use super::tree::Tree;
 use super::walk::Directory;
 use super::{Live, Snapshot, StoreError};
+use at::At;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CpuSet;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags as Mask, InotifyEvent};
 use notes::{Notes, Place};
 use serde::Serialize;
-use sidestep_config::{Config, StaticRoute};
+use sidestep_config::Config;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
@@ -70,31 +72,6 @@ impl Default for Bounds {
             watches: usize::MAX,
             rescan: RESCAN,
         }
-    }
-}
-
-/// A static route by the positions of its site and its own in that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct At {
-    site: u32,
-    route: usize,
-}
-
-impl At {
-    fn all(config: &Config) -> impl Iterator<Item = (Self, &StaticRoute)> {
-        let sites = config.sites.iter().zip(0..);
-        sites.flat_map(|(config, site)| {
-            let routes = config.statics.iter().enumerate();
-            routes.map(move |(route, config)| (Self { site, route }, config))
-        })
-    }
-
-    fn of(self, config: &Config) -> Option<&StaticRoute> {
-        config
-            .sites
-            .get(self.site as usize)?
-            .statics
-            .get(self.route)
     }
 }
 

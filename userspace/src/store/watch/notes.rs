@@ -1,6 +1,6 @@
 //! What inotify(7) is told to watch: every directory of every static tree, and where links lead.
 
-use super::At;
+use super::at::At;
 use crate::store::build::Listed;
 use crate::store::load::Loader;
 use crate::store::tree::Tree;
