@@ -257,7 +257,7 @@ impl Port for Queue {
     }
 }
 
-/// The smallest chunk, in bytes, that holds the frames of an MTU. Above what a NIC with [`DMA_STEP`] can do, its driver refuses the XDP
+/// The smallest chunk, in bytes, that holds the frames of an MTU. Above what a NIC with `DMA_STEP` can do, its driver refuses the XDP
 /// program; others need not do without zero-copy. `None` above [`MAX_MTU`].
 pub fn chunk(mtu: usize, bind: BindMode) -> Option<usize> {
     let steps: &[usize] = match bind {
