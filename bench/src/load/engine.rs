@@ -247,7 +247,7 @@ impl Engine {
             Phase::Opening | Phase::Done => return None,
             Phase::Warming => self.set.warm_up,
             Phase::Measuring => self.set.seconds,
-            Phase::Draining => self.set.patience.min(Duration::from_secs(10)),
+            Phase::Draining => self.set.patience,
             Phase::Leaving => LEAVING + Duration::from_micros(20) * self.set.connections,
         };
         Some(length.as_nanos() as u64)

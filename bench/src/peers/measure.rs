@@ -77,7 +77,7 @@ pub(super) fn cell(
     let [server, generator] = cores(terms, layout);
     pin(&[server]);
     let most = workloads.iter().map(|w| w.connections).max().unwrap_or(0);
-    let running = Running::start(&net, peer, terms.site, server, most)?;
+    let running = Running::start(&net, peer, terms.site, server, most, layout == Layout::Two)?;
     pin(&[generator]);
     let frames = peer.kind == Kind::Reflector;
     let mut outcome = Outcome::default();
@@ -161,7 +161,7 @@ pub(super) fn at_rate(terms: &Terms, key: &str, rate: f64) -> Result<f64, String
     let (layout, workload) = (Layout::Two, Workload::named("plain")?);
     pin(&terms.cores[..1]);
     let (peer, [core, _]) = (Peer::named(key)?, terms.cores);
-    let _running = Running::start(&net, peer, terms.site, core, workload.connections)?;
+    let _running = Running::start(&net, peer, terms.site, core, workload.connections, true)?;
     pin(&terms.cores[1..]);
     running::checked(&net, &[workload])?;
     let job = Job {
@@ -189,6 +189,7 @@ pub(super) fn idle(terms: &Terms, time: Duration) -> Result<f64, String> {
         terms.site,
         terms.cores[0],
         0,
+        true,
     )?;
     pin(&terms.cores[1..]);
     let id = running.daemon().ok_or("no daemon")?;

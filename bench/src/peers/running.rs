@@ -58,7 +58,8 @@ pub(super) struct Manners {
 }
 
 impl<'net> Running<'net> {
-    /// Starts `peer` on `net.server` on `core`, the only one that this thread may use.
+    /// Starts `peer` on `net.server` on `core`, the only one that this thread may use; `alone`: nothing
+    /// else but the server shall run there.
     ///
     /// # Errors
     /// It is not installed, ended, or does not listen; with what it said.
@@ -68,6 +69,7 @@ impl<'net> Running<'net> {
         site: &Site,
         core: usize,
         connections: u32,
+        alone: bool,
     ) -> Result<Self, String> {
         let host = &net.server;
         let nginx = Peer::named("nginx")?;
@@ -85,7 +87,7 @@ impl<'net> Running<'net> {
             }
             Kind::Sidestep => {
                 let behind = started(host, nginx, site, PORT, room)?;
-                let daemon = Daemon::start(host, &config(site, room));
+                let daemon = Daemon::start(host, &config(site, room, alone));
                 Ok(Self::Sidestep {
                     daemon,
                     _behind: behind,
@@ -220,10 +222,14 @@ fn started(host: &Host, peer: &Peer, site: &Site, port: u16, room: u32) -> Resul
     })
 }
 
-/// As a user would write it.
-fn config(site: &Site, connections: u32) -> String {
+/// As a user would write it. But on a core with others it sleeps at once when nothing has come, as the others do.
+fn config(site: &Site, connections: u32, alone: bool) -> String {
+    let interface = match alone {
+        true => "",
+        false => "[interface]\nspin = \"0s\"\n",
+    };
     let mut text = format!(
-        "[[listen]]\naddress = \"interface\"\nport = {PORT}\nfallback = \"kernel\"\n\
+        "{interface}[[listen]]\naddress = \"interface\"\nport = {PORT}\nfallback = \"kernel\"\n\
          [[site]]\nhosts = [\"*\"]\n\
          [[site.response]]\npath = \"{}\"\ncontent_type = \"text/plain\"\nbody = \"Hello world!\"\n",
         site::HELLO

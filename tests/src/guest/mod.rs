@@ -15,6 +15,7 @@ mod clients;
 mod image;
 mod machine;
 mod report;
+mod told;
 mod trial;
 
 pub use case::{Case, DRIVERS};

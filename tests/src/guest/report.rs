@@ -28,6 +28,8 @@ pub struct Outcome {
     pub mode: &'static str,
     /// What sidestep said is not as good as it could be.
     pub degraded: Vec<String>,
+    /// The same with `interrupts = "suspended"`.
+    pub suspended: Vec<String>,
     /// Each queue.
     pub queues: Vec<QueueOutcome>,
     /// Requests that all daemons of the machine have answered.
@@ -38,6 +40,8 @@ pub struct Outcome {
     pub proxied: u64,
     /// Right answers that wrk got per second. Of an emulated machine: it tells whether something stalls, not how fast it is.
     pub rate: f64,
+    /// How often the guest's kernel has reset the NIC because it did not send.
+    pub resets: u64,
     /// Time to the machine's first process.
     pub booted: Duration,
     /// Time in all.
@@ -67,11 +71,13 @@ impl Report {
                 "kernel": o.release,
                 "mode": o.mode,
                 "degraded": o.degraded,
+                "degraded_with_interrupts_suspended": o.suspended,
                 "queues": queues.collect::<Vec<_>>(),
                 "requests": o.requests,
                 "handoffs": o.handoffs,
                 "proxied": o.proxied,
                 "wrk_answers_per_second": o.rate,
+                "resets": o.resets,
                 "boot_seconds": o.booted.as_secs_f64(),
                 "seconds": o.took.as_secs_f64(),
             })
@@ -112,6 +118,13 @@ impl fmt::Display for Report {
                 o.rate,
                 o.booted.as_secs_f64(),
                 o.took.as_secs_f64()
+            )?;
+        }
+        for o in self.passed.iter().filter(|o| o.resets > 0) {
+            writeln!(
+                f,
+                "{}: the guest's kernel has reset the NIC {} times, which did not send",
+                o.name, o.resets
             )?;
         }
         for (name, why) in &self.failed {

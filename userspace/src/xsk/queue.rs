@@ -21,7 +21,7 @@ const HEADROOM: usize = 256;
 const CHUNKS: [usize; 2] = [2048, 4096];
 
 /// Some NICs take the length of a receive buffer in KiB, and their drivers round down what a chunk leaves: igb's and ixgbe's
-/// (82599) see 1,024 bytes in a chunk of 2,048 and cut every longer frame. A copy has no such limit.
+/// (82599) see 1,024 bytes in a chunk of 2,048, and a longer frame comes in pieces, as none. A copy has no such limit.
 const DMA_STEP: usize = 1024;
 
 /// Ethernet header with two VLAN tags, in bytes.

@@ -48,7 +48,8 @@ impl Apt {
             ],
         };
         // Without this, lists that cannot be had are a warning.
-        apt.run("apt-get", &["-o", "APT::Update::Error-Mode=any", "update"])?;
+        apt.run("apt-get", &["-o", "APT::Update::Error-Mode=any", "update"])
+            .with_context(|| format!("no package lists from {MIRROR}"))?;
         Ok(apt)
     }
 

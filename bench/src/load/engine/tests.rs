@@ -245,6 +245,25 @@ fn connections_end_after_their_requests_and_others_follow() {
 }
 
 #[test]
+fn a_server_may_end_connections_after_some_requests() {
+    for depth in [1, 3, 10] {
+        let mut set = settings(20, &["/", "/other"]);
+        set.depth = depth;
+        let mut rig = Rig::new(set);
+        let limits = "[limits]\nrequests_per_connection = 7\n";
+        let config = CONFIG.replace("[limits]\n", limits).replace("LONG", "x");
+        rig.host = MemHost::new(&config, ROOM, ROOM);
+        let rig = rig.run();
+        // What was asked behind the last answer is asked again, and not lost.
+        rig.assert_clean(500);
+        let want = rig.tally().requests / 7;
+        let opened = rig.tally().opened;
+        assert!(opened.abs_diff(want) <= 40, "{opened} opened, not {want}");
+        assert_eq!(rig.host.connections(), 0);
+    }
+}
+
+#[test]
 fn a_rate_is_kept_and_a_stall_is_seen_in_full() {
     let mut set = settings(100, &["/"]);
     set.rate = Some(1000.0);
