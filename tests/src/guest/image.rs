@@ -89,9 +89,9 @@ impl Packages {
 /// An initramfs; the same for every driver.
 pub struct Image {
     dir: TempDir,
-    /// What [`PAGE`] holds.
+    /// What `PAGE` holds.
     pub page: Vec<u8>,
-    /// What [`DOWNLOAD`] holds.
+    /// What `DOWNLOAD` holds.
     pub download: Vec<u8>,
 }
 
