@@ -27,7 +27,7 @@ pub enum DropReason {
     UnexpectedSyn,
     /// Data ahead of a gap that the receive budget or the number of gaps had no room for; the peer sends it again.
     NoRoom,
-    /// A RST against TIME-WAIT (RFC 1337).
+    /// A RST against TIME-WAIT that is not exactly in order.
     TimeWaitReset,
 }
 

@@ -181,6 +181,10 @@ impl<A: App> Stack<A> {
             self.shared.counters.time_wait_recycled += 1;
             return self.accept(now, seg, segment, Some(last), out);
         }
+        if before == Class::TimeWait && connection.may_be_reset(segment) {
+            self.end_time_wait(id);
+            return Disposition::Handled;
+        }
         let mut cx = Cx {
             now,
             flow: &seg.flow,

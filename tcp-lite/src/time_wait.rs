@@ -89,7 +89,16 @@ impl<A: App> Connection<A> {
         }
     }
 
-    /// SEGMENT ARRIVES in TIME-WAIT (RFC 9293 section 3.10.7.4, RFC 1337).
+    /// Does this end TIME-WAIT: a RST at exactly RCV.NXT (RFC 9293 section 3.10.7.4, RFC 5961 section 3.2)?
+    ///
+    /// RFC 1337 would ignore it, and so keep old segments out a little better. But a client whose SYN was not later than
+    /// this connection, because another host behind the same NAT had it, answers our ACK with such a RST and tries again;
+    /// it would come to nothing until TIME-WAIT is over. Linux ends it too, unless told otherwise.
+    pub fn may_be_reset(&self, seg: &Segment<'_>) -> bool {
+        seg.flags.has(Flags::RST) && seg.seq == self.rcv.nxt
+    }
+
+    /// SEGMENT ARRIVES in TIME-WAIT (RFC 9293 section 3.10.7.4).
     pub fn in_time_wait<O: Out<A::Link>>(
         &mut self,
         seg: &Segment<'_>,

@@ -152,7 +152,7 @@ fn time_wait_answers_repeated_fin_and_starts_again() {
     assert_eq!(jar.stack.time_wait(), 1);
     jar.send(seg("A", 12, 7));
     jar.expect(&[]);
-    jar.drops(seg("R", 12, 7), DropReason::TimeWaitReset);
+    jar.drops(seg("R", 13, 7), DropReason::TimeWaitReset);
     jar.drops(seg("PA", 12, 7).data("GET 3\n"), DropReason::OutOfWindow);
     jar.expect(&[seg("A", 7, 12)]);
     jar.pass(Duration::from_secs(21));
@@ -161,6 +161,20 @@ fn time_wait_answers_repeated_fin_and_starts_again() {
         (0, None)
     );
     assert!(jar.log().is_empty());
+}
+
+/// What a client does whose SYN is not later: it resets what our ACK speaks of, and sends the SYN again.
+#[test]
+fn time_wait_ends_by_a_reset_in_order() {
+    let mut jar = time_wait();
+    jar.drops(seg("S", 5, 0).mss(1000), DropReason::UnexpectedSyn);
+    jar.expect(&[seg("A", 7, 12)]);
+    jar.send(seg("R", 12, 0));
+    jar.expect(&[]);
+    assert_eq!((jar.stack.len(), jar.stack.time_wait()), (0, 0));
+    assert_eq!(jar.stack.next_deadline(), None);
+    jar.send(seg("S", 5, 0).mss(1000));
+    jar.expect(&[seg("SA", 0, 6).mss(1460)]);
 }
 
 #[test]

@@ -116,8 +116,8 @@ pub fn learn(net: &Net) -> Arc<Answers> {
 
 /// Settings of the server's namespace in which Linux is comparable; both servers read the first ones.
 const SETTINGS: [(&str, &str); 5] = [
-    // A reset does not end TIME-WAIT (RFC 1337), which is what RFC 9293 allows and the default leaves out.
-    ("net.ipv4.tcp_rfc1337", "1"),
+    // A reset ends TIME-WAIT: the default, named because it is compared.
+    ("net.ipv4.tcp_rfc1337", "0"),
     // Room for a whole answer: otherwise what is sent next depends on when the server's thread runs again.
     ("net.ipv4.tcp_wmem", "4096 1048576 4194304"),
     // Every segment out of order has its own ACK, as RFC 5681 wants it; the default sums the later ones up.
