@@ -133,6 +133,8 @@ impl Default for Config {
 pub(crate) struct Settings {
     config: Config,
     pub micros: Micros,
+    /// No timer of an answer of one segment is set for less, ms.
+    pub least_answer_timer: u32,
 }
 
 /// Times of a [`Config`], in µs.
@@ -161,7 +163,15 @@ impl Settings {
             delayed_ack: micros(config.delayed_ack),
             least_rto: micros(least_rto),
         };
-        Settings { config, micros }
+        let least = micros
+            .least_rto
+            .min(micros.peer_ack_delay)
+            .min(micros.user_timeout);
+        Settings {
+            config,
+            micros,
+            least_answer_timer: u32::try_from(least / 1000).unwrap_or(u32::MAX),
+        }
     }
 }
 

@@ -43,6 +43,7 @@ mod testing;
 mod tests;
 mod time;
 mod time_wait;
+mod turn;
 mod wheel;
 pub mod wire;
 
@@ -54,3 +55,4 @@ pub use flow::{Addr, Endpoint, Flow};
 pub use seq::SeqNum;
 pub use stack::Stack;
 pub use time::Instant;
+pub use turn::{Answer, Handle, Reply, Request};

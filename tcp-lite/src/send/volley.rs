@@ -9,12 +9,15 @@ use core::time::Duration;
 use super::busy::{Busy, Early};
 use super::congestion::Growth;
 use super::cubic::Curve;
+use super::pace::MIN_WINDOW;
 use super::queue::SendQueue;
 use super::sent::{MAX_SEGMENTS, age};
 use super::{AckInfo, Pieces, Snd, millis, stamp};
 use crate::app::App;
 use crate::config::Settings;
+use crate::seq::SeqNum;
 use crate::time::{Instant, Timer};
+use crate::turn::Answer;
 
 /// What is queued or outstanding, from SND.UNA on.
 #[derive(Debug)]
@@ -108,6 +111,56 @@ impl Snd {
                 .grow(config.congestion, &mut Curve::default(), &growth);
         }
         self.resting = millis(now);
+    }
+
+    /// Does `ack`, with a window of `wnd`, leave nothing outstanding, and may an answer of `len` bytes go out then, in one
+    /// segment and as a volley?
+    #[inline]
+    pub fn may_turn(&self, ack: SeqNum, wnd: u32, len: u32) -> bool {
+        let (flight, mss) = (self.nxt.since(self.una), self.mss());
+        let waited = match &self.load {
+            Load::Rest => 0,
+            Load::Volley(volley) => volley.bytes,
+            Load::Busy(_) => return false,
+        };
+        ack == self.nxt
+            && flight == waited
+            // Growth comes of more than a segment; up to here nothing is paced, and a pause leaves room for a segment.
+            && waited <= mss
+            && self.congestion.cwnd < MIN_WINDOW * mss
+            && len <= mss.min(self.congestion.cwnd).min(wnd)
+            && (self.wnd > 0 || flight == 0)
+            && !self.cwr
+    }
+
+    /// All of that: the number of the answer's segment, and the piece that the ACK releases. There is room for another.
+    #[inline]
+    pub fn turn<P: Copy>(
+        &mut self,
+        now: Instant,
+        info: &AckInfo<'_>,
+        answer: &Answer<P>,
+        config: &Settings,
+        pieces: &mut Pieces<P>,
+    ) -> (SeqNum, Option<P>) {
+        let (run, released) = if let Load::Volley(volley) = self.load {
+            self.on_volley_acked(now, info, volley, config);
+            let before = pieces.exchange(volley.run, answer.piece, answer.len);
+            (volley.run, Some(before))
+        } else {
+            let run = pieces.enlist(answer.piece, answer.len, 1, 0);
+            (run.map_or(0, |run| run.place), None)
+        };
+        self.update_window(now, info, config);
+        self.restart_after_pause(now, config);
+        self.load = Load::Volley(Volley {
+            run,
+            bytes: answer.len,
+            at: stamp(now),
+        });
+        let seq = self.nxt;
+        self.nxt += answer.len;
+        (seq, released)
     }
 
     /// Releases the run of a volley that was acknowledged whole, or that is not to be sent any more.

@@ -102,13 +102,20 @@ impl Sum {
 }
 
 /// A sum in the making: words as they lie in memory, whose carries are added in once, at the end.
-#[derive(Clone, Copy)]
-pub(crate) struct Total(u64);
+#[derive(Clone, Copy, Debug)]
+pub struct Total(u64);
 
 impl Total {
+    /// Begins with what was summed already.
+    #[must_use]
+    #[inline]
+    pub fn of(sum: Sum) -> Total {
+        Total(u64::from(sum.0.swap_bytes()))
+    }
+
     /// Begins with the pseudo-header: see [`pseudo_header`].
     #[inline]
-    pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Total {
+    pub(crate) fn pseudo_header(flow: &Flow, tcp_len: usize) -> Total {
         const TCP: u32 = 6;
         // The v4-mapped prefix ffff adds nothing in one's-complement arithmetic, so one form serves both versions; the
         // length is a u32 in v6 and a u16 in v4 whose upper half would be 0.
@@ -130,6 +137,7 @@ impl Total {
     }
 
     /// The sum.
+    #[must_use]
     #[inline]
     pub fn sum(self) -> Sum {
         Sum(fold(self.0).swap_bytes())

@@ -4,8 +4,7 @@ mod checksum;
 mod options;
 mod segment;
 
-pub(crate) use checksum::Total;
-pub use checksum::{Sum, pseudo_header};
+pub use checksum::{Sum, Total, pseudo_header};
 pub use options::{Options, SackBlocks, Timestamps};
 pub(crate) use segment::DataHeader;
 pub use segment::{Flags, Header, Malformed, SegmentView};

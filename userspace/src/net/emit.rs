@@ -2,8 +2,8 @@
 
 use super::Link;
 use crate::xsk::{Memory, Transmit};
-use tcp_lite::wire::{Header, Sum};
-use tcp_lite::{Ecn, Flow, Full, Out};
+use tcp_lite::wire::{Flags, Header, Options, Sum, Timestamps};
+use tcp_lite::{Ecn, Flow, Full, Out, SeqNum};
 
 /// Hop limit of what we send (RFC 1700's recommendation, Linux's default).
 const TTL: u8 = 64;
@@ -76,6 +76,35 @@ pub fn from_peer(flow: &Flow, link: &Link, header: &Header, payload: &[u8]) -> V
         Sum::of(to)
     });
     frame
+}
+
+/// The frame of an answer with a segment of `tcp_len` bytes, built at the front of `room`: all numbers, the window and the
+/// payload are 0, and its checksum is right for that. `None`: it does not fit.
+pub fn answer_header<'a>(
+    room: &'a mut [u8],
+    flow: &Flow,
+    link: &Link,
+    ecn: Ecn,
+    timestamps: bool,
+    tcp_len: usize,
+) -> Option<&'a [u8]> {
+    let len = link.header_len() + ip_len(link) + tcp_len;
+    let frame = room.get_mut(..len)?;
+    let header = Header {
+        seq: SeqNum(0),
+        ack: SeqNum(0),
+        flags: Flags::ACK.with(Flags::PSH),
+        window: 0,
+        options: Options {
+            timestamps: timestamps.then_some(Timestamps { val: 0, ecr: 0 }),
+            ..Options::default()
+        },
+    };
+    header.emit(flow, headers(frame, flow, link, ecn, tcp_len), |payload| {
+        payload.fill(0);
+        Sum::ZERO
+    });
+    Some(frame)
 }
 
 /// A flow's segments come and go by links of its own IP version.

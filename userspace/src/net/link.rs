@@ -77,6 +77,13 @@ impl Link {
         })
     }
 
+    /// Of no peer.
+    pub const NONE: Self = Self {
+        stations: [0; 12],
+        tci: [[0; 2]; 2],
+        shape: 0,
+    };
+
     /// Is an IPv6 packet behind it?
     pub fn is_v6(&self) -> bool {
         self.shape & Self::V6 != 0

@@ -8,6 +8,7 @@ use super::leaving::Leaving;
 use super::ring::{MAILBOX, Neighbours, Stray, Undelivered};
 use super::routes::RouteBoard;
 use super::service::{Limits, Service};
+use super::turns::Turns;
 use crate::net::{self, Defrag, Emitter, FrameDrop, GivenUp, Link, Outcome, Packet, Reassembled};
 use crate::xsk::{Memory, Port, Transmit};
 use std::io;
@@ -76,6 +77,7 @@ struct Drain {
 pub struct Pipeline {
     stack: Stack<Service>,
     service: Service,
+    turns: Turns,
     leaving: Leaving,
     drain: Option<Drain>,
     defrag: Defrag,
@@ -96,6 +98,7 @@ impl Pipeline {
         Self {
             stack: Stack::new(stack),
             service,
+            turns: Turns::new(),
             leaving: Leaving::default(),
             drain: None,
             defrag: Defrag::default(),
@@ -144,6 +147,11 @@ impl Pipeline {
         M: Memory,
         R: Transmit<Frame = M::Frame>,
     {
+        let (stack, service) = (&mut self.stack, &mut self.service);
+        if hops == 0 && self.turns.take(now, frame, stack, service, (memory, ring)) {
+            self.counters.frames_sent += 1;
+            return;
+        }
         let stray = || Stray {
             frame: frame.to_vec(),
             hops,
@@ -152,6 +160,9 @@ impl Pipeline {
             self.segment(now, memory, ring, segment, stray)
         });
         if plain.is_some() {
+            if let Some(again) = self.service.take_lone() {
+                self.turns.learn(frame, &mut self.stack, again);
+            }
             return;
         }
         match net::parse(frame) {

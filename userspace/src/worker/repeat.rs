@@ -44,6 +44,30 @@ pub(super) struct Answer {
     pub learned: bool,
 }
 
+/// A head that was answered, as one request alone in its segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    place: u16,
+    len: u16,
+    fallback: Fallback,
+    answer_len: u32,
+}
+
+impl Again {
+    /// None.
+    pub const NONE: Self = Self {
+        place: 0,
+        len: 0,
+        fallback: Fallback::None,
+        answer_len: 0,
+    };
+
+    /// Bytes of its answer.
+    pub fn answer_len(&self) -> u32 {
+        self.answer_len
+    }
+}
+
 /// What is known of a head whose bytes are in [`Repeats::heads`].
 #[derive(Clone, Copy)]
 struct Kept {
@@ -117,6 +141,36 @@ impl Repeats {
         let kept = &self.kept[self.last];
         let answer = kept.answer.as_ref()?;
         Some((answer, usize::from(kept.len)))
+    }
+
+    /// The head that was found last.
+    pub fn found(&self) -> Again {
+        let kept = &self.kept[self.last];
+        Again {
+            place: self.last as u16,
+            len: kept.len,
+            fallback: kept.fallback,
+            answer_len: kept.answer.map_or(0, |answer| answer.len),
+        }
+    }
+
+    /// The answer to `head`, if that is still known, and what it was, and as long.
+    #[inline]
+    pub fn find_again(&self, again: &Again, head: &[u8]) -> Option<&Answer> {
+        let place = usize::from(again.place);
+        let kept = &self.kept[place];
+        if kept.len != again.len || head.len() != usize::from(again.len) {
+            return None;
+        }
+        let answer = kept.answer.as_ref()?;
+        let same = answer.len == again.answer_len && self.is(place, head, again.fallback);
+        same.then_some(answer)
+    }
+
+    /// The answer to a head that was just found.
+    #[inline]
+    pub fn answer(&self, again: &Again) -> Option<&Answer> {
+        self.kept[usize::from(again.place)].answer.as_ref()
     }
 
     /// Whether `unread` begins with the head at `place`.

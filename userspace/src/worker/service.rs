@@ -1,5 +1,6 @@
 //! HTTP/1.1 over TCP: what a connection's bytes ask for, and which pieces answer them.
 
+mod again;
 mod answer;
 mod aside;
 
@@ -110,7 +111,11 @@ pub struct Service {
     /// Connections in [`Phase::Leaving`].
     leaving: usize,
     draining: bool,
+    /// The last request was alone in its segment, was found in `repeats`, and is not one of its connection's first.
+    lone: bool,
     now: Now,
+    /// How long a connection that is answered now may wait for its next request.
+    idle_until: Instant,
     counters: HttpCounters,
     routes: RouteCounters,
 }
@@ -137,7 +142,9 @@ impl Service {
             listening: HashMap::new(),
             leaving: 0,
             draining: false,
+            lone: false,
             now: Now::default(),
+            idle_until: Instant(0),
             counters: HttpCounters::default(),
         }
     }
@@ -153,6 +160,7 @@ impl Service {
             self.repeats.forget();
         }
         self.now = now;
+        self.idle_until = now.mono + self.limits.idle_timeout;
         self.refresh();
     }
 
@@ -257,7 +265,7 @@ impl App for Service {
                 self.idle(now, io);
                 return used;
             }
-            match self.repeat(io, rest) {
+            match self.repeat(io, rest, used == 0) {
                 Some(Ok(len)) => {
                     used += len;
                     continue;

@@ -121,8 +121,12 @@ impl Transmit for MemRing {
         Some(frame)
     }
 
+    fn has_room(&mut self) -> bool {
+        self.sent.len() < self.tx_room
+    }
+
     fn send(&mut self, frame: MemFrame) -> Result<(), MemFrame> {
-        if self.sent.len() == self.tx_room {
+        if !self.has_room() {
             return Err(frame);
         }
         self.held -= 1;

@@ -309,10 +309,14 @@ impl Transmit for Rings {
         })
     }
 
+    fn has_room(&mut self) -> bool {
+        let wanted = self.pending.len() as u32 + 1;
+        self.tx.nb_free(wanted) >= wanted
+    }
+
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
-        let wanted = self.pending.len() as u32 + 1;
-        if self.tx.nb_free(wanted) < wanted {
+        if !self.has_room() {
             return Err(frame);
         }
         self.held -= 1;

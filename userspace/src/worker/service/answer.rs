@@ -27,12 +27,13 @@ impl Answered {
 
 impl Service {
     /// Queues the answers to the requests that `rest` begins with if they are, byte for byte, one that was answered
-    /// before; how many bytes they take. `None`: it is another one, or its answer may be another one this time.
+    /// before; how many bytes they take. `first`: nothing came before `rest` in its segment. `None`: it is another one, or its answer may be another one this time.
     #[inline]
     pub(super) fn repeat(
         &mut self,
         io: &mut Io<'_, Self>,
         rest: &[u8],
+        first: bool,
     ) -> Option<Result<usize, Full>> {
         let before = io.conn().requests;
         // One less than there may be: the last answer says that it is the last.
@@ -61,6 +62,7 @@ impl Service {
         conn.requests += u32::from(times);
         conn.scanned = 0;
         conn.phase = Phase::Idle;
+        self.lone = first && len == rest.len() && before >= REQUESTS_BEFORE_FLOW_ENTRY;
         self.note_flow(io, before);
         Some(Ok(len * usize::from(times)))
     }

@@ -1,0 +1,66 @@
+//! The same request again, as [`super::super::turns`] finds it: what [`Service::repeat`] does, without a callback of TCP's.
+
+use super::{HttpConn, Phase, REQUESTS_BEFORE_FLOW_ENTRY, Service};
+use crate::reason::Fate;
+use crate::worker::generations::Piece;
+use crate::worker::repeat::Again;
+use tcp_lite::Answer;
+use tcp_lite::wire::Sum;
+
+impl Service {
+    /// Was the last request alone in its segment, and its head known? Says so once.
+    #[inline]
+    pub(in crate::worker) fn take_lone(&mut self) -> Option<Again> {
+        std::mem::take(&mut self.lone).then(|| self.repeats.found())
+    }
+
+    /// What `head`, all that came, gets if that is still the same.
+    #[inline]
+    pub(in crate::worker) fn again(&self, again: &Again, head: &[u8]) -> Option<Answer<Piece>> {
+        if self.draining {
+            return None;
+        }
+        let answer = self.repeats.find_again(again, head)?;
+        if answer.learned {
+            let snapshot = self.generations.snapshot();
+            if !snapshot.is_still_fresh(answer.piece.id(), self.now) {
+                return None;
+            }
+        }
+        Some(Answer {
+            piece: answer.piece,
+            len: answer.len,
+            deadline: self.idle_until,
+        })
+    }
+
+    /// May the connection, which is in the XDP program's table, have one more answer that is not its last? Then it has it.
+    #[inline]
+    pub(in crate::worker) fn admits(&self, conn: &mut HttpConn) -> bool {
+        let may = conn.phase == Phase::Idle
+            && conn.requests >= REQUESTS_BEFORE_FLOW_ENTRY
+            && conn.requests < self.limits.requests_per_connection.saturating_sub(1);
+        conn.requests += u32::from(may);
+        may
+    }
+
+    /// Writes the answer.
+    #[inline]
+    pub(in crate::worker) fn fill_again(&self, piece: &Piece, buf: &mut [u8]) -> Sum {
+        self.generations.fill(piece, 0, buf)
+    }
+
+    /// It is on its way, and `released` has arrived.
+    #[inline]
+    pub(in crate::worker) fn answered_again(&mut self, again: &Again, released: Option<Piece>) {
+        if let Some(piece) = released {
+            self.generations.release(piece);
+        }
+        self.generations.sent();
+        self.counters.repeated += 1;
+        if let Some(answer) = self.repeats.answer(again) {
+            self.counters.answered(answer.status, 1);
+            self.routes.count(answer.route, Fate::Served, 1);
+        }
+    }
+}
