@@ -133,8 +133,15 @@ impl Default for Config {
 pub(crate) struct Settings {
     config: Config,
     pub micros: Micros,
-    /// No timer of an answer of one segment is set for less, ms.
-    pub least_answer_timer: u32,
+    pub least: Least,
+}
+
+/// What timers of an answer of one segment are set for at least, ms.
+#[derive(Clone, Debug)]
+pub(crate) struct Least {
+    pub rto: u32,
+    /// With the probe before it.
+    pub probe: u32,
 }
 
 /// Times of a [`Config`], in µs.
@@ -163,14 +170,16 @@ impl Settings {
             delayed_ack: micros(config.delayed_ack),
             least_rto: micros(least_rto),
         };
-        let least = micros
-            .least_rto
-            .min(micros.peer_ack_delay)
-            .min(micros.user_timeout);
+        let rto = micros.least_rto.min(micros.user_timeout);
+        let millis = |micros: u64| (micros / 1000).min(1 << 30) as u32;
+        let least = Least {
+            rto: millis(rto),
+            probe: millis(rto.min(micros.peer_ack_delay)),
+        };
         Settings {
             config,
             micros,
-            least_answer_timer: u32::try_from(least / 1000).unwrap_or(u32::MAX),
+            least,
         }
     }
 }

@@ -108,7 +108,7 @@ impl<A: App> Stack<A> {
     /// Takes the request, and says how its answer is to be sent; it counts as sent. `admit` has the last word, and changes
     /// the application's state of the connection if it says yes. `None`: nothing was done, and the segment is for
     /// [`Stack::on_segment`].
-    #[inline]
+    #[inline(always)]
     pub fn turn(
         &mut self,
         now: Instant,
@@ -121,7 +121,13 @@ impl<A: App> Stack<A> {
         let connection = self.table.get_if(handle.id, &handle.flow)?;
         let reply = connection.turn(now, link, request, answer, &mut self.shared, admit)?;
         // Nothing else can be due sooner than these.
-        let soonest = Timer::in_millis(now, self.shared.config.least_answer_timer);
+        let least = &self.shared.config.least;
+        let least = if connection.terms.sack {
+            least.probe
+        } else {
+            least.rto
+        };
+        let soonest = Timer::in_millis(now, least);
         let soonest = soonest.min(connection.deadline);
         if !connection.wake.is_set() || soonest.is_before(connection.wake) {
             self.arm(now, handle.id);
@@ -131,7 +137,7 @@ impl<A: App> Stack<A> {
 }
 
 impl<A: App> Connection<A> {
-    #[inline]
+    #[inline(always)]
     fn turn(
         &mut self,
         now: Instant,

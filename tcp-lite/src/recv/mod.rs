@@ -177,7 +177,7 @@ impl Rcv {
     /// The window to offer, for a segment that is about to go. Opens it by at least a segment or half the buffer
     /// (RFC 9293 section 3.8.6.2.2), never takes back what was offered (section 3.8.6) but for what `shift`, the scale,
     /// cannot tell (RFC 7323 section 2.4).
-    #[inline]
+    #[inline(always)]
     pub fn offer(&mut self, mss: u16, shift: u8, config: &Config) -> u16 {
         if self.would_open(mss, config) {
             self.edge = self.reachable(config);

@@ -82,7 +82,7 @@ impl Snd {
     }
 
     /// Takes the ACK of all that was sent; the run is still to be released.
-    #[inline]
+    #[inline(always)]
     pub(super) fn on_volley_acked(
         &mut self,
         now: Instant,
@@ -115,7 +115,7 @@ impl Snd {
 
     /// Does `ack`, with a window of `wnd`, leave nothing outstanding, and may an answer of `len` bytes go out then, in one
     /// segment and as a volley?
-    #[inline]
+    #[inline(always)]
     pub fn may_turn(&self, ack: SeqNum, wnd: u32, len: u32) -> bool {
         let (flight, mss) = (self.nxt.since(self.una), self.mss());
         let waited = match &self.load {
@@ -134,7 +134,7 @@ impl Snd {
     }
 
     /// All of that: the number of the answer's segment, and the piece that the ACK releases. There is room for another.
-    #[inline]
+    #[inline(always)]
     pub fn turn<P: Copy>(
         &mut self,
         now: Instant,

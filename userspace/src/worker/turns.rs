@@ -137,7 +137,7 @@ impl Turns {
     }
 
     /// Answers the request in `frame` if it is like the one before on its connection. False: nothing was done.
-    #[inline]
+    #[inline(always)]
     pub fn take<M, R>(
         &mut self,
         now: Instant,
@@ -288,7 +288,7 @@ impl Turn {
     }
 
     /// Is the frame that begins so, but for what is new each time, the one before?
-    #[inline]
+    #[inline(always)]
     fn is_like(&self, head: &[u8; HEAD], len: usize) -> bool {
         let mask = &MASKS[self.shape.index()];
         let mut other = 0;
@@ -299,7 +299,7 @@ impl Turn {
     }
 
     /// What is new in it, if its checksums are right.
-    #[inline]
+    #[inline(always)]
     fn request(&self, head: &[u8; HEAD], fields: &[u8], payload: usize) -> Option<Request> {
         let timestamps = self.shape.timestamps;
         let right = (self.shape.v6 || ip_sum(self.ip, head).finish() == 0)
@@ -323,7 +323,7 @@ impl Turn {
     }
 
     /// Writes the frame that answers it.
-    #[inline]
+    #[inline(always)]
     fn write(&self, reply: &Reply<Piece>, buf: &mut [u8], body: impl FnOnce(&mut [u8]) -> Sum) {
         let Some(head) = buf.first_chunk_mut::<HEAD>() else {
             return;

@@ -50,6 +50,7 @@ impl Umem {
 impl Memory for Umem {
     type Frame = Frame;
 
+    #[inline]
     fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
         self.owns(frame);
         // SAFETY: the descriptor belongs to this UMEM (checked), and a `Frame` exists only
@@ -57,6 +58,7 @@ impl Memory for Umem {
         unsafe { self.umem.data(&frame.desc) }.contents()
     }
 
+    #[inline]
     fn buffer<'a>(&'a self, frame: &'a mut Frame, len: usize) -> Option<&'a mut [u8]> {
         self.owns(frame);
         // A received packet need not start where a fresh frame's does, so what is left of
@@ -300,6 +302,7 @@ impl Rings {
 impl Transmit for Rings {
     type Frame = Frame;
 
+    #[inline]
     fn alloc(&mut self) -> Option<Frame> {
         let desc = self.free.pop()?;
         self.held += 1;
@@ -309,11 +312,13 @@ impl Transmit for Rings {
         })
     }
 
+    #[inline]
     fn has_room(&mut self) -> bool {
         let wanted = self.pending.len() as u32 + 1;
         self.tx.nb_free(wanted) >= wanted
     }
 
+    #[inline]
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
         if !self.has_room() {
@@ -325,6 +330,7 @@ impl Transmit for Rings {
         Ok(())
     }
 
+    #[inline]
     fn release(&mut self, frame: Frame) {
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
         self.held -= 1;

@@ -9,13 +9,13 @@ use tcp_lite::wire::Sum;
 
 impl Service {
     /// Was the last request alone in its segment, and its head known? Says so once.
-    #[inline]
+    #[inline(always)]
     pub(in crate::worker) fn take_lone(&mut self) -> Option<Again> {
         std::mem::take(&mut self.lone).then(|| self.repeats.found())
     }
 
     /// What `head`, all that came, gets if that is still the same.
-    #[inline]
+    #[inline(always)]
     pub(in crate::worker) fn again(&self, again: &Again, head: &[u8]) -> Option<Answer<Piece>> {
         if self.draining {
             return None;
@@ -35,7 +35,7 @@ impl Service {
     }
 
     /// May the connection, which is in the XDP program's table, have one more answer that is not its last? Then it has it.
-    #[inline]
+    #[inline(always)]
     pub(in crate::worker) fn admits(&self, conn: &mut HttpConn) -> bool {
         let may = conn.phase == Phase::Idle
             && conn.requests >= REQUESTS_BEFORE_FLOW_ENTRY
@@ -45,13 +45,13 @@ impl Service {
     }
 
     /// Writes the answer.
-    #[inline]
+    #[inline(always)]
     pub(in crate::worker) fn fill_again(&self, piece: &Piece, buf: &mut [u8]) -> Sum {
         self.generations.fill(piece, 0, buf)
     }
 
     /// It is on its way, and `released` has arrived.
-    #[inline]
+    #[inline(always)]
     pub(in crate::worker) fn answered_again(&mut self, again: &Again, released: Option<Piece>) {
         if let Some(piece) = released {
             self.generations.release(piece);
