@@ -68,7 +68,7 @@ impl<T: Keyed> Table<T> {
     }
 
     /// If that is its flow.
-    #[inline]
+    #[inline(always)]
     pub fn get_if(&mut self, id: u32, flow: &Flow) -> Option<&mut T> {
         match self.slots.get_mut(id as usize) {
             Some(Slot::Used(value)) if self.locals.is_of(value.key(), flow) => Some(value),

@@ -8,12 +8,11 @@
 use crate::app::{App, Ecn};
 use crate::connection::{Connection, Shared};
 use crate::flow::{Addr, Endpoint, Flow};
-use crate::send::AckInfo;
 use crate::seq::SeqNum;
 use crate::stack::Stack;
 use crate::state::State;
 use crate::time::{Instant, Timer};
-use crate::wire::{SackBlocks, Timestamps};
+use crate::wire::Timestamps;
 
 /// Where a connection was last found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,39 +165,22 @@ impl<A: App> Connection<A> {
         if !admit(&mut self.conn) {
             return None;
         }
-        if let Some(ts) = request.timestamps {
-            rcv.note_timestamp(now, request.seq, ts);
-        }
-        rcv.hear(now);
         self.probes = 0;
         self.link = *link;
         self.deadline = Timer::within(now, answer.deadline);
-        let info = AckInfo {
-            seq: request.seq,
-            ack: request.ack,
-            wnd,
-            pure: false,
-            sack: &SackBlocks::NONE,
-            echo: false,
-            echoed_rtt: None,
-        };
         let config = &shared.config;
-        let (seq, released) = snd.turn(now, &info, answer, config, &mut shared.pieces);
-        rcv.nxt += len;
-        rcv.note_payload(len as usize);
-        (rcv.unread, rcv.starved) = (0, false);
+        let (seq, released) = snd.turn(now, request, wnd, answer, config, &mut shared.pieces);
+        let window = rcv.turn(now, request, self.terms.payload(), config) >> self.terms.rcv_shift;
         let reply = Reply {
             seq,
             ack: rcv.nxt,
-            window: rcv.offer(self.terms.payload(), self.terms.rcv_shift, config),
+            window,
             timestamps: request.timestamps.map(|_| Timestamps {
                 val: self.terms.ts_clock(now),
                 ecr: rcv.ts_recent(),
             }),
             released,
         };
-        rcv.acked();
-        rcv.slacken();
         let counters = &mut shared.counters;
         counters.segments_in += 1;
         counters.bytes_in += u64::from(len);

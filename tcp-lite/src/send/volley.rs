@@ -12,12 +12,12 @@ use super::cubic::Curve;
 use super::pace::MIN_WINDOW;
 use super::queue::SendQueue;
 use super::sent::{MAX_SEGMENTS, age};
-use super::{AckInfo, Pieces, Snd, millis, stamp};
+use super::{Pieces, Snd, millis, stamp};
 use crate::app::App;
 use crate::config::Settings;
 use crate::seq::SeqNum;
 use crate::time::{Instant, Timer};
-use crate::turn::Answer;
+use crate::turn::{Answer, Request};
 
 /// What is queued or outstanding, from SND.UNA on.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Snd {
     pub(super) fn on_volley_acked(
         &mut self,
         now: Instant,
-        info: &AckInfo<'_>,
+        ack: SeqNum,
         volley: Volley,
         config: &Settings,
     ) {
@@ -97,8 +97,8 @@ impl Snd {
         self.rtt.least(age);
         self.rtt.sample(age);
         self.rtt.restore();
-        self.una = info.ack;
-        self.ecn_end = self.ecn_end.max(info.ack - 1);
+        self.una = ack;
+        self.ecn_end = self.ecn_end.max(ack - 1);
         if self.congestion.is_used(false, volley.bytes) {
             let growth = Growth {
                 now,
@@ -138,26 +138,33 @@ impl Snd {
     pub fn turn<P: Copy>(
         &mut self,
         now: Instant,
-        info: &AckInfo<'_>,
+        request: &Request,
+        wnd: u32,
         answer: &Answer<P>,
         config: &Settings,
         pieces: &mut Pieces<P>,
     ) -> (SeqNum, Option<P>) {
-        let (run, released) = if let Load::Volley(volley) = self.load {
-            self.on_volley_acked(now, info, volley, config);
-            let before = pieces.exchange(volley.run, answer.piece, answer.len);
-            (volley.run, Some(before))
+        let released = if let Load::Volley(volley) = self.load {
+            self.on_volley_acked(now, request.ack, volley, config);
+            if let Load::Volley(volley) = &mut self.load {
+                (volley.bytes, volley.at) = (answer.len, stamp(now));
+            }
+            Some(pieces.exchange(volley.run, answer.piece, answer.len))
         } else {
-            let run = pieces.enlist(answer.piece, answer.len, 1, 0);
-            (run.map_or(0, |run| run.place), None)
+            self.restart_after_pause(now, config);
+            if let Ok(run) = pieces.enlist(answer.piece, answer.len, 1, 0) {
+                self.load = Load::Volley(Volley {
+                    run: run.place,
+                    bytes: run.bytes,
+                    at: stamp(now),
+                });
+            }
+            None
         };
-        self.update_window(now, info, config);
-        self.restart_after_pause(now, config);
-        self.load = Load::Volley(Volley {
-            run,
-            bytes: answer.len,
-            at: stamp(now),
-        });
+        // As `update_window` does: this segment is the newest, and what waits for a window is no volley.
+        self.wnd = wnd;
+        self.max_wnd = self.max_wnd.max(wnd);
+        (self.wl1, self.wl2) = (request.seq, request.ack);
         let seq = self.nxt;
         self.nxt += answer.len;
         (seq, released)

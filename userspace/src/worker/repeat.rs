@@ -17,6 +17,7 @@
 use super::generations::Piece;
 use crate::store::RouteId;
 use sidestep_config::Fallback;
+use tcp_lite::wire::Sum;
 
 /// Bounds the heads that are kept, in bytes. A browser's has some 500, with cookies up to this; longer ones are parsed
 /// each time. More takes memory from the processor's cache, but only for heads that are that long.
@@ -80,6 +81,26 @@ struct Kept {
     answer: Option<Answer>,
 }
 
+/// Bounds the answers that are kept as they are sent, in bytes: for more, what a copy costs is most of it anyway.
+const LONGEST_RENDERED: usize = 256;
+
+/// An answer as it is sent, of the length that it has.
+#[derive(Clone, Copy)]
+struct Rendered {
+    /// That of [`Repeats`] when it was written.
+    epoch: u64,
+    sum: Sum,
+    bytes: [u8; LONGEST_RENDERED],
+}
+
+impl Rendered {
+    const NONE: Self = Self {
+        epoch: 0,
+        sum: Sum::ZERO,
+        bytes: [0; LONGEST_RENDERED],
+    };
+}
+
 /// See the module's documentation.
 pub(super) struct Repeats {
     /// Counts up whenever all is forgotten.
@@ -88,6 +109,8 @@ pub(super) struct Repeats {
     kept: Box<[Kept]>,
     /// Their heads.
     heads: Box<[[u8; LONGEST]]>,
+    /// Their answers, as far as they were asked for.
+    rendered: Box<[Rendered]>,
     /// The one found or kept last: in a pipeline it is the next one as well.
     last: usize,
     /// The way that gives its place next, of any set.
@@ -110,6 +133,7 @@ impl Repeats {
             epoch: 1,
             kept: vec![nothing; SETS * WAYS].into(),
             heads: vec![[0; LONGEST]; SETS * WAYS].into(),
+            rendered: vec![Rendered::NONE; SETS * WAYS].into(),
             last: 0,
             oldest: 0,
             missed: None,
@@ -167,10 +191,28 @@ impl Repeats {
         same.then_some(answer)
     }
 
-    /// The answer to a head that was just found.
+    /// Writes the answer to a head that was just found again; `fill` does it the first time, and where it is long.
     #[inline]
-    pub fn answer(&self, again: &Again) -> Option<&Answer> {
-        self.kept[usize::from(again.place)].answer.as_ref()
+    pub fn write_again(
+        &mut self,
+        again: &Again,
+        buf: &mut [u8],
+        fill: impl FnOnce(&mut [u8]) -> Sum,
+    ) -> Sum {
+        let rendered = &mut self.rendered[usize::from(again.place)];
+        match rendered.bytes.get_mut(..buf.len()) {
+            Some(bytes) if rendered.epoch == self.epoch => {
+                buf.copy_from_slice(bytes);
+                rendered.sum
+            }
+            Some(bytes) => {
+                rendered.sum = fill(buf);
+                rendered.epoch = self.epoch;
+                bytes.copy_from_slice(buf);
+                rendered.sum
+            }
+            None => fill(buf),
+        }
     }
 
     /// Whether `unread` begins with the head at `place`.
@@ -191,6 +233,7 @@ impl Repeats {
         let place = set(hash) + self.oldest;
         self.oldest = (self.oldest + 1) % WAYS;
         self.heads[place][..head.len()].copy_from_slice(head);
+        self.rendered[place].epoch = 0;
         self.kept[place] = Kept {
             epoch: self.epoch,
             hash,

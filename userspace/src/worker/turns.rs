@@ -89,6 +89,7 @@ const MASKS: [[u64; WORDS]; 4] = {
     masks
 };
 
+#[inline(always)]
 const fn words(bytes: &[u8; HEAD]) -> [u64; WORDS] {
     let (chunks, _) = bytes.as_chunks::<8>();
     let mut words = [0; WORDS];
@@ -162,7 +163,7 @@ impl Turns {
         let Some(request) = turn.request(head, fields, payload.len()) else {
             return false;
         };
-        let Some(answer) = service.again(&turn.again, payload) else {
+        let Some(known) = service.again(&turn.again, payload) else {
             return false;
         };
         if !ring.has_room() {
@@ -172,15 +173,24 @@ impl Turns {
             return false;
         };
         let admit = |conn: &mut _| service.admits(conn);
-        let reply = stack.turn(now, &turn.handle, &turn.link, &request, &answer, admit);
+        let reply = stack.turn(
+            now,
+            &turn.handle,
+            &turn.link,
+            &request,
+            &known.answer,
+            admit,
+        );
         let (Some(reply), Some(buf)) = (reply, memory.buffer(&mut out, turn.reply_len.into()))
         else {
             ring.release(out);
             return false;
         };
         turn.credit = CREDIT;
-        turn.write(&reply, buf, |body| service.fill_again(&answer.piece, body));
-        service.answered_again(&turn.again, reply.released);
+        turn.write(&reply, buf, |body| {
+            service.write_again(&turn.again, &known.answer.piece, body)
+        });
+        service.answered_again(&known, reply.released);
         if let Err(full) = ring.send(out) {
             // There was room. TCP takes it for lost.
             ring.release(full);

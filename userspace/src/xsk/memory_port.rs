@@ -118,7 +118,7 @@ impl Memory for MemMemory {
 impl Transmit for MemRing {
     type Frame = MemFrame;
 
-    #[inline]
+    #[inline(always)]
     fn alloc(&mut self) -> Option<MemFrame> {
         let mut frame = self.free.pop()?;
         frame.len = 0;
@@ -126,12 +126,12 @@ impl Transmit for MemRing {
         Some(frame)
     }
 
-    #[inline]
+    #[inline(always)]
     fn has_room(&mut self) -> bool {
         self.sent.len() < self.tx_room
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, frame: MemFrame) -> Result<(), MemFrame> {
         if !self.has_room() {
             return Err(frame);
@@ -141,7 +141,7 @@ impl Transmit for MemRing {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self, frame: MemFrame) {
         self.held -= 1;
         self.free.push(frame);

@@ -2,10 +2,18 @@
 
 use super::{HttpConn, Phase, REQUESTS_BEFORE_FLOW_ENTRY, Service};
 use crate::reason::Fate;
+use crate::store::RouteId;
 use crate::worker::generations::Piece;
 use crate::worker::repeat::Again;
 use tcp_lite::Answer;
 use tcp_lite::wire::Sum;
+
+/// What a head gets that was answered before.
+pub(in crate::worker) struct Known {
+    pub answer: Answer<Piece>,
+    status: u16,
+    route: RouteId,
+}
 
 impl Service {
     /// Was the last request alone in its segment, and its head known? Says so once.
@@ -16,7 +24,7 @@ impl Service {
 
     /// What `head`, all that came, gets if that is still the same.
     #[inline(always)]
-    pub(in crate::worker) fn again(&self, again: &Again, head: &[u8]) -> Option<Answer<Piece>> {
+    pub(in crate::worker) fn again(&self, again: &Again, head: &[u8]) -> Option<Known> {
         if self.draining {
             return None;
         }
@@ -27,10 +35,14 @@ impl Service {
                 return None;
             }
         }
-        Some(Answer {
-            piece: answer.piece,
-            len: answer.len,
-            deadline: self.idle_until,
+        Some(Known {
+            answer: Answer {
+                piece: answer.piece,
+                len: answer.len,
+                deadline: self.idle_until,
+            },
+            status: answer.status,
+            route: answer.route,
         })
     }
 
@@ -46,21 +58,26 @@ impl Service {
 
     /// Writes the answer.
     #[inline(always)]
-    pub(in crate::worker) fn fill_again(&self, piece: &Piece, buf: &mut [u8]) -> Sum {
-        self.generations.fill(piece, 0, buf)
+    pub(in crate::worker) fn write_again(
+        &mut self,
+        again: &Again,
+        piece: &Piece,
+        buf: &mut [u8],
+    ) -> Sum {
+        let generations = &self.generations;
+        let fill = |buf: &mut [u8]| generations.fill(piece, 0, buf);
+        self.repeats.write_again(again, buf, fill)
     }
 
     /// It is on its way, and `released` has arrived.
     #[inline(always)]
-    pub(in crate::worker) fn answered_again(&mut self, again: &Again, released: Option<Piece>) {
+    pub(in crate::worker) fn answered_again(&mut self, known: &Known, released: Option<Piece>) {
         if let Some(piece) = released {
             self.generations.release(piece);
         }
         self.generations.sent();
         self.counters.repeated += 1;
-        if let Some(answer) = self.repeats.answer(again) {
-            self.counters.answered(answer.status, 1);
-            self.routes.count(answer.route, Fate::Served, 1);
-        }
+        self.counters.answered(known.status, 1);
+        self.routes.count(known.route, Fate::Served, 1);
     }
 }
