@@ -148,7 +148,7 @@ impl Pipeline {
         R: Transmit<Frame = M::Frame>,
     {
         let (stack, service) = (&mut self.stack, &mut self.service);
-        if hops == 0 && self.turns.take(now, frame, stack, service, (memory, ring)) {
+        if self.turns.take(now, frame, stack, service, (memory, ring)) {
             self.counters.frames_sent += 1;
             return;
         }

@@ -27,7 +27,7 @@ const WORDS: usize = HEAD / 8;
 
 /// Places in the table; a power of two. Each connection that makes requests has one, and others may have the same: then
 /// one of them goes the long way. More take memory (some 300 bytes each) only where they are used.
-const PLACES: usize = 4096;
+const PLACES: usize = 2048;
 
 /// Frames of others that a turn stands in its place before it is replaced: with fewer, connections that share a place
 /// take it from each other all the time, and each time costs what ten turns do.
@@ -126,14 +126,15 @@ struct Turn {
 
 /// See the module's documentation.
 pub(super) struct Turns {
-    places: Box<[Turn]>,
+    places: Box<[Turn; PLACES]>,
 }
 
 impl Turns {
     /// One that knows nothing.
     pub fn new() -> Self {
+        let places = vec![Turn::NONE; PLACES].into_boxed_slice();
         Self {
-            places: vec![Turn::NONE; PLACES].into(),
+            places: places.try_into().expect("it has as many"),
         }
     }
 
