@@ -2,8 +2,8 @@
 //!
 //! Who takes frames apart may know a whole frame but for a few fields: it is like the last one of its connection. What is
 //! left for TCP to do is here, without a segment to look at or one to write. It is what [`Stack::on_segment`] does with the
-//! same request and an application that answers it with one piece: `tests/turn.rs` runs the same connections through
-//! both. Whatever is not so plain is left to that, untouched.
+//! same request and an application that answers it with one piece: `turns.rs` of the pipeline's tests runs the same
+//! connections through both. Whatever is not so plain is left to that, untouched.
 
 use crate::app::{App, Ecn};
 use crate::connection::{Connection, Shared};
@@ -19,6 +19,7 @@ use crate::wire::Timestamps;
 pub struct Handle {
     id: u32,
     flow: Flow,
+    ecn: bool,
 }
 
 /// A segment as nearly every request comes in: of a connection that is known, with the right checksum, ACK and PSH alone
@@ -76,6 +77,7 @@ impl Handle {
                 local: nowhere,
                 remote: nowhere,
             },
+            ecn: false,
         }
     };
 
@@ -84,24 +86,22 @@ impl Handle {
     pub fn flow(&self) -> &Flow {
         &self.flow
     }
+
+    /// The ECN bits of its answers.
+    #[must_use]
+    pub fn ecn(&self) -> Ecn {
+        if self.ecn { Ecn::Ect0 } else { Ecn::NotEct }
+    }
 }
 
 impl<A: App> Stack<A> {
-    /// The connection of the last segment, where that was predicted and is answered, and the ECN bits of the answer: the
-    /// next ones may be turns.
+    /// The connection of the last segment, where that was predicted and is answered: the next ones may be turns.
     #[must_use]
-    pub fn last_predicted(&mut self) -> Option<(Handle, Ecn)> {
+    pub fn last_predicted(&mut self) -> Option<Handle> {
         let id = self.predicted?;
         let (flow, connection) = self.table.entry(id)?;
-        let handle = Handle { id, flow };
-        Some((
-            handle,
-            if connection.terms.ecn {
-                Ecn::Ect0
-            } else {
-                Ecn::NotEct
-            },
-        ))
+        let ecn = connection.terms.ecn;
+        Some(Handle { id, flow, ecn })
     }
 
     /// Takes the request, and says how its answer is to be sent; it counts as sent. `admit` has the last word, and changes
@@ -118,6 +118,10 @@ impl<A: App> Stack<A> {
         admit: impl FnOnce(&mut A::Conn) -> bool,
     ) -> Option<Reply<A::Piece>> {
         let connection = self.table.get_if(handle.id, &handle.flow)?;
+        // Another one of the same flow may have agreed on something else.
+        if connection.terms.ecn != handle.ecn {
+            return None;
+        }
         let reply = connection.turn(now, link, request, answer, &mut self.shared, admit)?;
         // Nothing else can be due sooner than these.
         let least = &self.shared.config.least;

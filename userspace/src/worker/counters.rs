@@ -51,6 +51,8 @@ pub struct HttpCounters {
     pub requests: u64,
     /// Those of them whose head, byte for byte, had just been answered.
     pub repeated: u64,
+    /// Those of them whose whole frame was like the one before on its connection.
+    pub turns: u64,
     /// Heads that were not complete within the header timeout.
     pub header_timeouts: u64,
     /// Connections closed because no request came.
@@ -75,6 +77,7 @@ impl Default for HttpCounters {
         Self {
             requests: 0,
             repeated: 0,
+            turns: 0,
             header_timeouts: 0,
             idle_timeouts: 0,
             cut_off: 0,
@@ -119,6 +122,7 @@ impl HttpCounters {
     pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
         see("http", "requests", self.requests);
         see("http", "repeated", self.repeated);
+        see("http", "turns", self.turns);
         see("http", "header_timeouts", self.header_timeouts);
         see("http", "idle_timeouts", self.idle_timeouts);
         see("http", "cut_off", self.cut_off);

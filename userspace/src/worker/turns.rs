@@ -18,7 +18,7 @@ use super::service::Service;
 use crate::net::{self, Link};
 use crate::xsk::{Memory, Transmit};
 use tcp_lite::wire::{Sum, Timestamps, Total};
-use tcp_lite::{Ecn, Handle, Instant, Reply, Request, SeqNum, Stack};
+use tcp_lite::{Handle, Instant, Reply, Request, SeqNum, Stack};
 
 /// Bytes of a frame that are compared by words, and that an answer is made from: the longest headers (Ethernet, IPv6, TCP
 /// with timestamps: 86 bytes) in whole words. Frames and answers shorter than that are no turns.
@@ -209,8 +209,8 @@ impl Turns {
         if place.credit > 0 {
             return;
         }
-        if let Some((handle, ecn)) = stack.last_predicted()
-            && let Some(turn) = Turn::of(frame, head, handle, ecn, again)
+        if let Some(handle) = stack.last_predicted()
+            && let Some(turn) = Turn::of(frame, head, handle, again)
         {
             *place = turn;
         }
@@ -252,7 +252,7 @@ impl Turn {
     };
 
     /// The turn that begins with `frame`, a right one. `None`: what is like it goes the long way.
-    fn of(frame: &[u8], head: &[u8; HEAD], handle: Handle, ecn: Ecn, again: Again) -> Option<Self> {
+    fn of(frame: &[u8], head: &[u8; HEAD], handle: Handle, again: Again) -> Option<Self> {
         let (link, timestamps, len) = net::plain(frame, |segment| {
             let offset = segment.bytes.get(12)? >> 4;
             let timestamps = match offset {
@@ -272,7 +272,14 @@ impl Turn {
         }
         let mut whole = [0; 2048];
         let tcp_len = shape.tcp_header() + again.answer_len() as usize;
-        let reply = net::answer_header(&mut whole, handle.flow(), &link, ecn, timestamps, tcp_len)?;
+        let reply = net::answer_header(
+            &mut whole,
+            handle.flow(),
+            &link,
+            handle.ecn(),
+            timestamps,
+            tcp_len,
+        )?;
         let (reply_head, _) = reply.split_first_chunk::<HEAD>()?;
         let mut turn = Self {
             head: words(head),

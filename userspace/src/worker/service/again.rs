@@ -77,6 +77,7 @@ impl Service {
         }
         self.generations.sent();
         self.counters.repeated += 1;
+        self.counters.turns += 1;
         self.counters.answered(known.status, 1);
         self.routes.count(known.route, Fate::Served, 1);
     }
