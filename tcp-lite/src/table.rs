@@ -60,14 +60,6 @@ impl<T: Keyed> Table<T> {
         self.slots.len() as u32
     }
 
-    #[cfg(test)]
-    pub fn get(&self, id: u32) -> Option<&T> {
-        match self.slots.get(id as usize) {
-            Some(Slot::Used(value)) => Some(value),
-            Some(Slot::Free { .. }) | None => None,
-        }
-    }
-
     #[inline]
     pub fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         match self.slots.get_mut(id as usize) {
