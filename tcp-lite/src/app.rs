@@ -50,7 +50,8 @@ impl Ecn {
 
 /// The application on top of a [`crate::Stack`]: it consumes bytes in order and queues pieces of an answer.
 ///
-/// Callbacks come from `on_segment` and `on_timers`; what they queue leaves with the next `flush`.
+/// Callbacks come from `on_segment` and `on_timers`. What they queue leaves at once where the segment had PSH, so that the
+/// peer waits for it, and else with the next `flush`.
 pub trait App: Sized {
     /// How to reach the peer below IP (Ethernet addresses, VLAN tags); opaque here, refreshed from segments
     /// that the peer repeats when we do not answer, and after a timeout from any.
@@ -162,7 +163,7 @@ impl<A: App> Io<'_, A> {
         if self.wish.close || self.wish.abort {
             return 0;
         }
-        usize::from(self.limit.saturating_sub(self.snd.pieces())).min(self.pieces.room())
+        usize::from(self.limit.saturating_sub(self.snd.pieces(self.pieces))).min(self.pieces.room())
     }
 
     /// Is anything queued that the peer has not acknowledged?

@@ -3,7 +3,7 @@
 mod data;
 mod predicted;
 
-pub(crate) use predicted::Predicted;
+pub(crate) use predicted::{Predicted, Spoke};
 
 use crate::app::{App, Arrival, Ecn, Out};
 use crate::connection::{Connection, Cx};
@@ -46,6 +46,11 @@ impl<'a> Segment<'a> {
             payload: view.payload(),
             seq_len: view.seq_len(),
         }
+    }
+
+    /// Has the peer sent all that it had? Then it is answered at once, not with the flush.
+    pub fn is_pushed(&self) -> bool {
+        self.flags.has(Flags::PSH) && !self.payload.is_empty()
     }
 
     /// Does it ask for a new connection?
@@ -98,6 +103,7 @@ impl<A: App> Connection<A> {
         if let State::TimeWait(_) = self.state {
             return self.in_time_wait(seg, cx);
         }
+        self.unfold(cx);
         if let State::SynRcvd(half) = &mut self.state
             && seg.flags.has(Flags::SYN)
             && seg.seq + 1 == self.rcv.nxt

@@ -144,11 +144,14 @@ pub(crate) struct Micros {
     pub user_timeout: u64,
     pub peer_ack_delay: u64,
     pub delayed_ack: u64,
+    /// No retransmission timer is set for less.
+    pub least_rto: u64,
 }
 
 impl Settings {
     pub fn new(config: Config) -> Settings {
         let config = config.bounded();
+        let least_rto = config.min_rto.min(config.initial_rto).min(config.max_rto);
         let micros = Micros {
             min_rto: micros(config.min_rto),
             max_rto: micros(config.max_rto),
@@ -156,6 +159,7 @@ impl Settings {
             user_timeout: micros(config.user_timeout),
             peer_ack_delay: micros(config.peer_ack_delay),
             delayed_ack: micros(config.delayed_ack),
+            least_rto: micros(least_rto),
         };
         Settings { config, micros }
     }

@@ -1,7 +1,7 @@
 //! One connection: its parts, its end, and its talk with the application.
 
 use crate::app::{App, Io, Out, Wish};
-use crate::config::{Config, Settings};
+use crate::config::Settings;
 use crate::counters::{CloseReason, Counters};
 use crate::flow::Flow;
 use crate::handshake::Negotiated;
@@ -78,12 +78,20 @@ impl<A: App> Keyed for Connection<A> {
 impl<A: App> Connection<A> {
     /// The earliest of all its deadlines.
     #[inline]
-    pub fn timer(&self, now: Instant, config: &Config) -> Timer {
+    pub fn timer(&self, now: Instant, config: &Settings) -> Timer {
         self.state
-            .timer()
+            .timer(now, config)
             .min(self.rcv.delayed)
             .min(self.deadline)
             .min(self.keep_alive(now, config))
+    }
+
+    /// To be called before anything happens to the connection but what is predicted.
+    #[inline]
+    pub fn unfold<O>(&mut self, cx: &mut Cx<'_, A, O>) {
+        if let Some((snd, _)) = self.state.snd() {
+            snd.unfold(cx.now, &cx.shared.config, &mut cx.shared.pieces);
+        }
     }
 
     /// Shows the application what it has not consumed: what the inbox holds, else `lent` straight from the frame.

@@ -1,14 +1,15 @@
 //! A sans-IO, server-side TCP.
 //!
 //! [`Stack`] holds all connections of one queue. The caller gives it segments ([`Stack::on_segment`]) and time
-//! ([`Stack::on_timers`], due at [`Stack::next_deadline`]), and calls [`Stack::flush`] once per batch; the stack calls
+//! ([`Stack::on_timers`], due at [`Stack::next_deadline`]), and calls [`Stack::flush`] once per batch for what did not go
+//! out within these; the stack calls
 //! the application ([`App`]) and the transmit side ([`Out`]). Nothing else happens: no clock is read, no thread runs,
 //! nothing is sent from elsewhere.
 //!
 //! ```text
 //!   on_segment ──► App::on_established, on_data, on_eof ──► Io::send(piece)
 //!   on_timers  ──► App::on_deadline                          │
-//!   flush      ──► Out::emit ──► App::fill(piece, offset) ◄──┘  as often as the piece must be sent
+//!   any        ──► Out::emit ──► App::fill(piece, offset) ◄──┘  as often as the piece must be sent
 //!                  App::on_release(piece)                       once, when it is acknowledged
 //! ```
 //!

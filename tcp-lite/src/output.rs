@@ -1,6 +1,7 @@
 //! What a connection says.
 
 mod plain;
+mod volley;
 
 use core::time::Duration;
 
@@ -65,17 +66,18 @@ impl<A: App> Connection<A> {
     /// Everything that may go out now; an ACK that is owed rides on data if there is any.
     #[inline]
     pub fn output<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
-        if self.output_plain(cx)? {
+        if self.output_volley(cx)? || self.output_plain(cx)? {
             return Ok(());
         }
         self.output_all(cx)
     }
 
     fn output_all<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
-        if let State::SynRcvd(half) = &self.state
-            && half.due
-        {
-            self.send_syn_ack(cx)?;
+        match &self.state {
+            State::SynRcvd(half) if half.due => self.send_syn_ack(cx)?,
+            // Its last word was said.
+            State::Closed => return Ok(()),
+            _ => {}
         }
         if self.rcv.delayed.is_set() && self.has_gap() {
             // It filled a part of it (RFC 5681 section 4.2).
@@ -324,12 +326,13 @@ impl<A: App> Connection<A> {
     /// Looks at every deadline of the connection but TIME-WAIT's, which is the stack's.
     pub fn on_timer<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) {
         let now = cx.now;
+        self.unfold(cx);
         if self.rcv.delayed.is_due(now) {
             self.rcv.delayed = Timer::OFF;
             self.rcv.ack_now = true;
         }
         if let Some((snd, fin)) = self.state.snd()
-            && snd.timer().is_due(now)
+            && snd.timer(now, &cx.shared.config).is_due(now)
         {
             if !snd.is_busy(fin) {
                 snd.stop_timers();

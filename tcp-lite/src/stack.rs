@@ -5,7 +5,7 @@ mod leave;
 mod listen;
 
 use crate::app::{App, Arrival, Disposition, Out};
-use crate::arrive::{Predicted, Segment, check, interpret, verify};
+use crate::arrive::{Predicted, Segment, Spoke, check, interpret, verify};
 use crate::config::{Config, Settings};
 #[cfg(test)]
 use crate::connection::Prediction;
@@ -22,6 +22,8 @@ use crate::seq::SeqNum;
 use crate::state::Class;
 use crate::table::Table;
 use crate::time::Instant;
+#[cfg(test)]
+use crate::time::Timer;
 use crate::time_wait::TimeWaits;
 use crate::wheel::Wheel;
 use crate::wire::{Flags, Header, Options};
@@ -77,8 +79,8 @@ impl<A: App> Stack<A> {
         }
     }
 
-    /// Takes one segment. Its checksum is verified; what is to be said waits for [`Stack::flush`], but for resets, ACKs
-    /// that a peer counts one by one, and the part of a long answer that an ACK lets out.
+    /// Takes one segment. Its checksum is verified; what is to be said waits for [`Stack::flush`], but for the answer to
+    /// what has PSH, resets, ACKs that a peer counts one by one, and the part of a long answer that an ACK lets out.
     pub fn on_segment(
         &mut self,
         now: Instant,
@@ -121,15 +123,14 @@ impl<A: App> Stack<A> {
             };
             match connection.on_predicted(&view, seg, &mut cx) {
                 Predicted::No => {}
-                Predicted::Stays => {
-                    if !connection.touched {
-                        connection.touched = true;
-                        self.touched.push(id);
-                    }
+                Predicted::Stays(spoke) => {
+                    self.look_again(now, id, spoke);
                     return Disposition::Handled;
                 }
-                Predicted::Changed => {
-                    self.settle(id, Class::Live);
+                Predicted::Changed(spoke) => {
+                    if self.keep_books(id, Class::Live) {
+                        self.look_again(now, id, spoke);
+                    }
                     return Disposition::Handled;
                 }
             }
@@ -193,26 +194,52 @@ impl<A: App> Stack<A> {
             out,
         };
         let result = connection.on_segment(segment, &mut cx);
-        if segment.seq_len == 0 && connection.is_mid_answer() {
-            // What one ACK lets out goes before the next one is looked at: should that tell of a loss, recovery counts
-            // what was in the network by then. What meets a full ring is sent by the flush.
-            let _ = connection.output(&mut cx);
-        }
         if connection.may_move(segment, result) {
             connection.link = seg.link;
         }
-        self.settle(id, before);
+        // What one ACK lets out goes before the next one is looked at: should that tell of a loss, recovery counts what
+        // was in the network by then.
+        let lets_out = segment.seq_len == 0 && connection.is_mid_answer();
+        let spoke = connection.speak_if(lets_out || segment.is_pushed(), &mut cx);
+        if self.keep_books(id, before) {
+            self.look_again(now, id, spoke);
+        }
         match result {
             Ok(()) => Disposition::Handled,
             Err(why) => Disposition::Dropped(why),
         }
     }
 
-    /// After every call into a connection that was of class `before`: books, and the list of the touched; the flush sees to
-    /// its timer.
+    /// After every call into a connection that was of class `before`.
     fn settle(&mut self, id: u32, before: Class) {
+        if self.keep_books(id, before) {
+            self.touch(id);
+        }
+    }
+
+    /// What a connection may still have to say, and its timer, the flush sees to; if it spoke, that is only the timer.
+    #[inline]
+    fn look_again(&mut self, now: Instant, id: u32, spoke: Spoke) {
+        match spoke {
+            Spoke::Yes => self.arm(now, id),
+            Spoke::No => self.touch(id),
+        }
+    }
+
+    #[inline]
+    fn touch(&mut self, id: u32) {
+        if let Some(connection) = self.table.get_mut(id)
+            && !connection.touched
+        {
+            connection.touched = true;
+            self.touched.push(id);
+        }
+    }
+
+    /// Counts a connection that was of class `before` as what it is now; false if it is gone.
+    fn keep_books(&mut self, id: u32, before: Class) -> bool {
         let Some(connection) = self.table.get_mut(id) else {
-            return;
+            return false;
         };
         let after = connection.state.class();
         if before == Class::HalfOpen && after != Class::HalfOpen {
@@ -221,19 +248,16 @@ impl<A: App> Stack<A> {
         if after == Class::Gone {
             self.wheel.cancel(id);
             self.table.remove(id);
-            return;
+            return false;
         }
         if connection.may_leave() {
             self.let_leave(id);
-            return;
-        }
-        if !connection.touched {
-            connection.touched = true;
-            self.touched.push(id);
+            return false;
         }
         if after == Class::TimeWait && before != Class::TimeWait {
             self.time_waits.push(id, &mut self.table);
         }
+        true
     }
 
     fn end_time_wait(&mut self, id: u32) {
@@ -286,7 +310,7 @@ impl<A: App> Stack<A> {
 
     /// ICMP "fragmentation needed" or "packet too big" quoted a segment of ours: `seq` is the quoted sequence number,
     /// `mtu` the next hop's IP MTU. Believed only for data outstanding (RFC 5927 section 6.2). True if the flow is known.
-    pub fn on_packet_too_big(&mut self, flow: &Flow, seq: SeqNum, mtu: u16) -> bool {
+    pub fn on_packet_too_big(&mut self, now: Instant, flow: &Flow, seq: SeqNum, mtu: u16) -> bool {
         let Some(id) = self.table.find(flow) else {
             return false;
         };
@@ -298,6 +322,8 @@ impl<A: App> Stack<A> {
             && snd.is_outstanding(seq)
             && connection.terms.lower_mtu(flow, mtu)
         {
+            let shared = &mut self.shared;
+            snd.unfold(now, &shared.config, &mut shared.pieces);
             snd.lower_mss(connection.terms.payload());
             self.shared.counters.path_mtu += 1;
             self.settle(id, before);
@@ -405,8 +431,26 @@ impl<A: App> Stack<A> {
     }
 
     /// What `see` makes of each connection.
-    pub(crate) fn pictures(&self, see: impl Fn(&Connection<A>) -> String) -> Vec<Option<String>> {
+    pub(crate) fn pictures(
+        &mut self,
+        now: Instant,
+        see: impl Fn(&Connection<A>, Timer) -> String,
+    ) -> Vec<Option<String>> {
         let slots = 0..self.table.slots();
-        slots.map(|id| self.table.get(id).map(&see)).collect()
+        let shared = &mut self.shared;
+        let mut picture = |connection: &mut Connection<A>| {
+            let volley = connection
+                .state
+                .snd()
+                .and_then(|(snd, _)| snd.lay_open(now, &shared.config, &shared.pieces));
+            let seen = see(connection, connection.timer(now, &shared.config));
+            if let (Some(volley), Some((snd, _))) = (volley, connection.state.snd()) {
+                snd.fold_again(volley);
+            }
+            seen
+        };
+        slots
+            .map(|id| self.table.get_mut(id).map(&mut picture))
+            .collect()
     }
 }

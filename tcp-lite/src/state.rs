@@ -1,5 +1,6 @@
 //! The states of a connection (RFC 9293 section 3.3.2); each holds only what exists in it.
 
+use crate::config::Settings;
 use crate::recv::Inbox;
 use crate::send::Snd;
 use crate::seq::SeqNum;
@@ -142,20 +143,20 @@ impl State {
 
     /// The earliest timer of the state itself.
     #[inline]
-    pub fn timer(&self) -> Timer {
+    pub fn timer(&self, now: Instant, config: &Settings) -> Timer {
         match self {
             State::SynRcvd(half) => half.timer,
-            State::Established { snd, inbox } => snd.timer().min(inbox.retry),
-            State::FinWait1 { snd, linger } => snd.timer().min(linger.until),
+            State::Established { snd, inbox } => snd.timer(now, config).min(inbox.retry),
+            State::FinWait1 { snd, linger } => snd.timer(now, config).min(linger.until),
             State::FinWait2 { snd_nxt: _, linger } => linger.until,
             State::CloseWait { snd, inbox, eof } => {
                 let close = match eof {
                     Eof::Pending => Timer::OFF,
                     Eof::Told(until) => *until,
                 };
-                snd.timer().min(inbox.retry).min(close)
+                snd.timer(now, config).min(inbox.retry).min(close)
             }
-            State::Closing { snd } | State::LastAck { snd } => snd.timer(),
+            State::Closing { snd } | State::LastAck { snd } => snd.timer(now, config),
             State::TimeWait(wait) => wait.until,
             State::Closed => Timer::OFF,
         }

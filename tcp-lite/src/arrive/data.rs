@@ -68,7 +68,8 @@ impl<A: App> Connection<A> {
                     self.abort(CloseReason::LingerFlood, cx);
                     return Ok(());
                 }
-                self.rcv.owe_ack(cx.now, payload.len(), &cx.shared.config);
+                self.rcv.note_payload(payload.len());
+                self.rcv.owe_ack(cx.now, &cx.shared.config);
                 if fin == Some(self.rcv.nxt) {
                     self.on_fin(cx);
                 }
@@ -132,7 +133,8 @@ impl<A: App> Connection<A> {
             // It filled a gap (RFC 5681 section 4.2).
             self.rcv.ack_now = true;
         }
-        self.rcv.owe_ack(cx.now, payload.len(), &cx.shared.config);
+        self.rcv.note_payload(payload.len());
+        self.rcv.owe_ack(cx.now, &cx.shared.config);
         self.deliver(lent, cx);
         Ok(())
     }

@@ -13,15 +13,22 @@ use crate::send::AckInfo;
 use crate::state::State;
 use crate::wire::{Flags, SackBlocks, SegmentView, Timestamps};
 
+/// Has a connection said all that it may for now, or has the flush to see?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Spoke {
+    Yes,
+    No,
+}
+
 /// What became of a segment that may have been predicted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Predicted {
     /// Nothing: the general path has to look at it.
     No,
     /// It was taken; the connection stays in ESTABLISHED.
-    Stays,
+    Stays(Spoke),
     /// It was taken, and the application did something else than to answer.
-    Changed,
+    Changed(Spoke),
 }
 
 impl<A: App> Connection<A> {
@@ -65,17 +72,16 @@ impl<A: App> Connection<A> {
             echoed_rtt: None,
         };
         let shared = &mut *cx.shared;
-        snd.on_predicted_ack(cx.now, &info, &shared.config);
-        snd.release_all(&mut shared.pieces, cx.app);
+        snd.on_predicted_ack(cx.now, &info, &shared.config, &mut shared.pieces, cx.app);
         if view.payload().is_empty() {
-            snd.rest_if_done(&mut shared.pieces);
             if snd.is_backed_off() {
                 self.link = seg.link;
             }
-            return Predicted::Stays;
+            return Predicted::Stays(Spoke::No);
         }
         self.link = seg.link;
-        self.take_predicted(view.payload(), cx)
+        let pushed = view.flags().has(Flags::PSH);
+        self.take_predicted(view.payload(), pushed, cx)
     }
 
     /// Is it ESTABLISHED's next segment in order, without anything that asks for more than to be taken, and does its ACK
@@ -105,14 +111,19 @@ impl<A: App> Connection<A> {
     /// Shows the application data in order, as [`Connection::deliver`] does. Nearly always it takes all, and does nothing
     /// but answer.
     #[inline]
-    fn take_predicted<O: Out<A::Link>>(&mut self, data: &[u8], cx: &mut Cx<'_, A, O>) -> Predicted {
+    fn take_predicted<O: Out<A::Link>>(
+        &mut self,
+        data: &[u8],
+        pushed: bool,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Predicted {
         let State::Established { snd, .. } = &mut self.state else {
             return Predicted::No;
         };
         let shared = &mut *cx.shared;
         self.rcv.nxt += data.len() as u32;
         shared.counters.bytes_in += data.len() as u64;
-        self.rcv.owe_ack(cx.now, data.len(), &shared.config);
+        self.rcv.note_payload(data.len());
         let mut io = Io {
             now: cx.now,
             conn: &mut self.conn,
@@ -125,17 +136,33 @@ impl<A: App> Connection<A> {
         };
         let used = cx.app.on_data(cx.now, &mut io, data).min(data.len());
         let wish = io.wish;
-        // The box was kept for an answer, which may not have come.
-        snd.rest_if_done(&mut shared.pieces);
         if used < data.len() || wish != Wish::default() {
+            self.rcv.owe_ack(cx.now, &shared.config);
             let rest = &data[used..];
             self.conclude(rest, rest.len() as u32, wish, cx);
-            return Predicted::Changed;
+            return Predicted::Changed(self.speak_if(pushed, cx));
         }
         (self.rcv.unread, self.rcv.starved) = (0, false);
-        if self.rcv.has_news(self.terms.payload(), &shared.config) {
+        // An ACK that would be owed goes with the answer.
+        if pushed && self.output_volley(cx) == Ok(true) {
+            return Predicted::Stays(Spoke::Yes);
+        }
+        if self.rcv.owes_ack() {
+            self.rcv.owe_ack(cx.now, &cx.shared.config);
+        }
+        if self.rcv.has_news(self.terms.payload(), &cx.shared.config) {
             self.rcv.ack_now = true;
         }
-        Predicted::Stays
+        Predicted::Stays(self.speak_if(pushed, cx))
+    }
+
+    /// What the peer waits for goes out at once; what meets a full ring is sent by the flush.
+    #[inline]
+    pub fn speak_if<O: Out<A::Link>>(&mut self, now: bool, cx: &mut Cx<'_, A, O>) -> Spoke {
+        if now && self.output(cx).is_ok() {
+            Spoke::Yes
+        } else {
+            Spoke::No
+        }
     }
 }

@@ -214,11 +214,22 @@ impl Rcv {
         self.quick = 0;
     }
 
+    /// A payload of this many bytes came.
+    #[inline]
+    pub fn note_payload(&mut self, bytes: usize) {
+        self.largest = self.largest.max(u16::try_from(bytes).unwrap_or(u16::MAX));
+    }
+
+    /// Is there something that was not acknowledged?
+    #[inline]
+    pub fn owes_ack(&self) -> bool {
+        self.ack() != self.last_ack
+    }
+
     /// `RCV.NXT` moved over data: acknowledge the second full segment at once, else within the delay (RFC 9293
     /// section 3.8.6.3).
     #[inline]
-    pub fn owe_ack(&mut self, now: Instant, payload: usize, config: &Settings) {
-        self.largest = self.largest.max(u16::try_from(payload).unwrap_or(u16::MAX));
+    pub fn owe_ack(&mut self, now: Instant, config: &Settings) {
         let second = self.nxt.since(self.last_ack) >= 2 * u32::from(self.largest);
         if second || self.quick > 0 {
             self.quick = self.quick.saturating_sub(1);

@@ -4,6 +4,7 @@ use super::busy::Early;
 use super::congestion::Congestion;
 use super::recovery::Phase;
 use super::sent::{Sent, is_after};
+use super::volley::Load;
 use super::{AckInfo, Acked, Snd, millis, stamp};
 use crate::config::Settings;
 use crate::counters::Counters;
@@ -44,7 +45,7 @@ impl Snd {
         config: &Settings,
         counters: &mut Counters,
     ) -> Acked {
-        if self.busy.is_none() || self.una == self.nxt {
+        if self.una == self.nxt {
             self.update_window(now, info, config);
             return Acked::default();
         }
@@ -91,7 +92,7 @@ impl Snd {
         };
         let at = stamp(now);
         let (una, nxt) = (self.una, self.nxt);
-        let Some(busy) = &mut self.busy else {
+        let Load::Busy(busy) = &mut self.load else {
             return news;
         };
         let moved = una.lt(info.ack);
@@ -165,7 +166,7 @@ impl Snd {
             self.rtt.sample(rtt);
         }
         self.rtt.restore();
-        let Some(busy) = &mut self.busy else {
+        let Load::Busy(busy) = &mut self.load else {
             return false;
         };
         busy.progress = now;
@@ -183,7 +184,7 @@ impl Snd {
         if self.take_back_if_told(news, counters) {
             return true;
         }
-        let Some(busy) = &mut self.busy else {
+        let Load::Busy(busy) = &mut self.load else {
             return false;
         };
         if echoed.is_none() {
@@ -204,7 +205,7 @@ impl Snd {
     /// Forward RTO-recovery (RFC 5682 section 3.1 step 3): does the ACK show that the timeout was for nothing?
     fn take_back_if_told(&mut self, news: &News, counters: &mut Counters) -> bool {
         let mss = self.mss();
-        let Some(busy) = &mut self.busy else {
+        let Load::Busy(busy) = &mut self.load else {
             return false;
         };
         match busy.recovery.told(news.original, news.above) {
@@ -224,7 +225,9 @@ impl Snd {
     /// Nothing was lost: Eifel response (RFC 4015 section 3.2).
     fn take_back(&mut self, before: Congestion, news: &News, counters: &mut Counters) {
         let mss = self.mss();
-        let Some(busy) = &mut self.busy else { return };
+        let Load::Busy(busy) = &mut self.load else {
+            return;
+        };
         counters.spurious += 1;
         busy.recovery.cancel();
         busy.sheet.find_all();
@@ -241,7 +244,7 @@ impl Snd {
         counters: &mut Counters,
     ) -> (Option<u32>, bool) {
         let situation = self.situation(now);
-        let Some(busy) = &mut self.busy else {
+        let Load::Busy(busy) = &mut self.load else {
             return (None, false);
         };
         let (mut lost, mut news) = (false, false);
@@ -265,7 +268,7 @@ impl Snd {
         self.lower_threshold(config);
         self.window_reduced();
         let outstanding = self.nxt.since(self.una);
-        if let Some(busy) = &mut self.busy {
+        if let Load::Busy(busy) = &mut self.load {
             // The ACK that tells of it delivered a segment.
             let left = u32::from(busy.duplicates.saturating_sub(1)) * mss;
             let flight = outstanding.saturating_sub(busy.sheet.sacked().0 + left);
@@ -279,7 +282,7 @@ impl Snd {
     /// A loss: lowers `ssthresh`.
     pub(super) fn lower_threshold(&mut self, config: &Settings) {
         let (mss, flight) = (self.mss(), self.nxt.since(self.una));
-        if let Some(busy) = &mut self.busy {
+        if let Load::Busy(busy) = &mut self.load {
             // Inside of a recovery the window is below what it is on its way to.
             let window = match busy.recovery.phase {
                 Phase::Fast => self.congestion.ssthresh,
@@ -291,7 +294,9 @@ impl Snd {
     }
 
     fn arm_reordering(&mut self, now: Instant, wait: Option<u32>) {
-        let Some(busy) = &mut self.busy else { return };
+        let Load::Busy(busy) = &mut self.load else {
+            return;
+        };
         if let Some(wait) = wait {
             busy.early = Timer::at(now + core::time::Duration::from_micros(wait.into()));
             busy.early_for = Early::Reordering;
@@ -301,14 +306,16 @@ impl Snd {
     }
 
     fn is_early_free(&self) -> bool {
-        self.busy
-            .as_ref()
+        self.load
+            .busy()
             .is_some_and(|busy| busy.early_for == Early::Probe || !busy.early.is_set())
     }
 
     /// RFC 8985 section 7.4, `TLP_process_ack`: was it the probe that repaired a loss? Then the loss is answered for.
     fn on_probe_acked(&mut self, info: &AckInfo<'_>, news: &News, now: Instant, config: &Settings) {
-        let Some(busy) = &mut self.busy else { return };
+        let Load::Busy(busy) = &mut self.load else {
+            return;
+        };
         let Some(probe) = busy.probe else { return };
         if self.una.lt(probe.end) {
             return;
@@ -338,7 +345,7 @@ impl Snd {
         counters: &mut Counters,
     ) -> bool {
         let mss = self.mss();
-        let Some(busy) = &mut self.busy else {
+        let Load::Busy(busy) = &mut self.load else {
             return false;
         };
         let again = |busy: &super::Busy| {
@@ -383,7 +390,7 @@ impl Snd {
         if self.wl2.lt(info.ack) || self.wl2 == info.ack && self.wl1.le(info.seq) {
             if self.wnd == 0 && info.wnd > 0 {
                 // Probes sent into the closed window were most likely dropped there.
-                if let Some(busy) = &mut self.busy {
+                if let Load::Busy(busy) = &mut self.load {
                     busy.sheet.lose_all();
                     // The persist timer may be backed off far.
                     self.rtt.restore();

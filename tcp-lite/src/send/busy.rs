@@ -56,7 +56,7 @@ pub(super) struct Probe {
 }
 
 impl Busy {
-    fn new(una: SeqNum) -> Busy {
+    pub(super) fn new(una: SeqNum) -> Busy {
         Busy {
             queue: SendQueue::EMPTY,
             sheet: Sheet::default(),

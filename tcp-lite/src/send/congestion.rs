@@ -53,6 +53,12 @@ impl Congestion {
         self.cwnd < self.ssthresh
     }
 
+    /// A window that was not used proves nothing; in slow start half of it is enough. `full`: it held data back.
+    #[inline]
+    pub fn is_used(&self, full: bool, flight: u32) -> bool {
+        full || self.in_slow_start() && flight.saturating_mul(2) >= self.cwnd
+    }
+
     /// New data was acknowledged, of a flight that the window had limited.
     pub fn grow(&mut self, which: CongestionControl, curve: &mut Curve, by: &Growth) {
         let Growth { acked, mss, .. } = *by;

@@ -4,6 +4,7 @@ use super::Snd;
 use super::ack::News;
 use super::congestion::Growth;
 use super::recovery::Phase;
+use super::volley::Load;
 use crate::config::Settings;
 use crate::seq::SeqNum;
 use crate::time::Instant;
@@ -19,7 +20,9 @@ impl Snd {
         config: &Settings,
     ) {
         let mss = self.mss();
-        let Some(busy) = &mut self.busy else { return };
+        let Load::Busy(busy) = &mut self.load else {
+            return;
+        };
         if busy.recovery.phase == Phase::Fast {
             let delivered = if self.sack {
                 news.delivered
@@ -58,20 +61,18 @@ impl Snd {
         acked: u32,
         config: &Settings,
     ) {
-        let mss = self.mss();
-        let Some(busy) = &mut self.busy else { return };
         let (una, flight) = before;
-        // A window that was not used proves nothing; in slow start half of it is enough.
-        let used = una.lt(busy.full)
-            || self.congestion.in_slow_start() && flight.saturating_mul(2) >= self.congestion.cwnd;
-        if !used {
+        let Load::Busy(busy) = &mut self.load else {
+            return;
+        };
+        if !self.congestion.is_used(una.lt(busy.full), flight) {
             busy.curve.pause();
             return;
         }
         let growth = Growth {
             now,
             acked,
-            mss,
+            mss: u32::from(self.mss),
             srtt: self.rtt.smoothed(),
         };
         self.congestion

@@ -13,11 +13,13 @@ mod rack;
 mod recovery;
 mod sent;
 mod timer;
+mod volley;
 mod window;
 
 use core::time::Duration;
 
 use crate::app::{App, Full};
+use crate::config::Settings;
 use crate::rtt::Rtt;
 use crate::seq::SeqNum;
 use crate::time::{Instant, Timer, millis};
@@ -26,8 +28,10 @@ use crate::wire::{SackBlocks, Sum};
 use busy::Busy;
 use congestion::Congestion;
 pub(crate) use queue::Pieces;
+use queue::SendQueue;
 use rack::Reordering;
 pub(crate) use timer::TimerVerdict;
+use volley::{Load, Volley};
 pub(crate) use window::{Chunk, Plain};
 
 /// Send sequence space (RFC 9293 section 3.3.1):
@@ -63,7 +67,7 @@ pub(crate) struct Snd {
     /// The congestion window was reduced: the next new data says so (RFC 3168 section 6.1.2).
     pub cwr: bool,
     reordering: Reordering,
-    busy: Option<Box<Busy>>,
+    load: Load,
 }
 
 /// What an acceptable ACK did.
@@ -132,7 +136,7 @@ impl Snd {
             sack: start.sack,
             cwr: false,
             reordering: Reordering::NONE,
-            busy: None,
+            load: Load::Rest,
         }
     }
 
@@ -146,18 +150,58 @@ impl Snd {
         times: u16,
         limit: u16,
     ) -> Result<u16, Full> {
-        let una = self.una;
-        let busy = self.busy.get_or_insert_with(|| pieces.spares.take(una));
-        let pushed = busy.queue.push(pieces, piece, len, times, limit);
-        if pushed.is_err() {
-            self.rest_if_done(pieces);
+        if let Load::Rest = self.load {
+            let run = pieces.enlist(piece, len, times.min(limit), 0)?;
+            self.load = Load::Volley(Volley {
+                run: run.place,
+                bytes: run.bytes,
+                at: 0,
+            });
+            return Ok(run.times);
         }
-        pushed
+        self.push_behind(pieces, piece, len, times, limit)
+    }
+
+    /// There is something already. It was not sent if it is a volley: nothing is pushed while one is under way.
+    fn push_behind<P: Copy>(
+        &mut self,
+        pieces: &mut Pieces<P>,
+        piece: P,
+        len: u32,
+        times: u16,
+        limit: u16,
+    ) -> Result<u16, Full> {
+        if let Load::Volley(volley) = self.load {
+            let mut busy = pieces.spares.take(self.una);
+            busy.queue = SendQueue::of(pieces, volley.run, 0);
+            self.load = Load::Busy(busy);
+        }
+        match &mut self.load {
+            Load::Busy(busy) => busy.queue.push(pieces, piece, len, times, limit),
+            Load::Rest | Load::Volley(_) => Err(Full),
+        }
+    }
+
+    /// The box, of a connection that has something to send.
+    fn busy<P: Copy>(
+        &mut self,
+        now: Instant,
+        config: &Settings,
+        pieces: &mut Pieces<P>,
+    ) -> &mut Busy {
+        self.unfold(now, config, pieces);
+        if let Load::Rest = self.load {
+            self.load = Load::Busy(pieces.spares.take(self.una));
+        }
+        match &mut self.load {
+            Load::Busy(busy) => busy,
+            Load::Rest | Load::Volley(_) => unreachable!("it was made one"),
+        }
     }
 
     /// The first `n` bytes of the queue were acknowledged: releases each piece that is now whole.
     pub fn release<A: App>(&mut self, pieces: &mut Pieces<A::Piece>, n: u32, app: &mut A) {
-        if let Some(busy) = &mut self.busy {
+        if let Load::Busy(busy) = &mut self.load {
             busy.queue.acked(pieces, n, app);
             self.rest_if_done(pieces);
         }
@@ -165,9 +209,13 @@ impl Snd {
 
     /// The connection is gone: releases every piece.
     pub fn clear<A: App>(&mut self, pieces: &mut Pieces<A::Piece>, app: &mut A) {
-        if let Some(mut busy) = self.busy.take() {
-            busy.queue.clear(pieces, app);
-            pieces.spares.give_back(busy);
+        match core::mem::replace(&mut self.load, Load::Rest) {
+            Load::Rest => {}
+            Load::Volley(volley) => self.release_volley(volley, pieces, app),
+            Load::Busy(mut busy) => {
+                busy.queue.clear(pieces, app);
+                pieces.spares.give_back(busy);
+            }
         }
     }
 
@@ -175,7 +223,7 @@ impl Snd {
     #[inline]
     pub fn rest_if_done<P>(&mut self, pieces: &mut Pieces<P>) {
         if !self.is_busy(false)
-            && let Some(busy) = self.busy.take()
+            && let Load::Busy(busy) = core::mem::replace(&mut self.load, Load::Rest)
         {
             pieces.spares.give_back(busy);
         }
@@ -190,16 +238,21 @@ impl Snd {
         buf: &mut [u8],
         app: &mut A,
     ) -> Sum {
-        match &mut self.busy {
-            Some(busy) => busy.queue.fill(pieces, at, buf, app),
-            None => Sum::ZERO,
+        match &mut self.load {
+            Load::Busy(busy) => busy.queue.fill(pieces, at, buf, app),
+            Load::Volley(volley) => pieces.fill(volley.run, at, buf, app),
+            Load::Rest => Sum::ZERO,
         }
     }
 
     /// Bytes from `una` on, sent or not.
     #[inline]
     fn queued(&self) -> u32 {
-        self.busy.as_ref().map_or(0, |busy| busy.queue.bytes())
+        match &self.load {
+            Load::Rest => 0,
+            Load::Volley(volley) => volley.bytes,
+            Load::Busy(busy) => busy.queue.bytes(),
+        }
     }
 
     /// Is anything queued that the peer has not acknowledged?
@@ -210,14 +263,17 @@ impl Snd {
 
     /// Is anything queued that was not sent yet, or lost?
     pub fn has_unsent(&self) -> bool {
-        self.busy.as_ref().is_some_and(|busy| {
-            busy.sheet.has_lost() || busy.queue.bytes() > self.nxt.since(self.una)
-        })
+        let lost = |busy: &Busy| busy.sheet.has_lost();
+        self.load.busy().is_some_and(lost) || self.queued() > self.nxt.since(self.una)
     }
 
     /// Pieces not acknowledged whole.
-    pub fn pieces(&self) -> u16 {
-        self.busy.as_ref().map_or(0, |busy| busy.queue.len())
+    pub fn pieces<P: Copy>(&self, pieces: &Pieces<P>) -> u16 {
+        match &self.load {
+            Load::Rest => 0,
+            Load::Volley(volley) => pieces.times(volley.run),
+            Load::Busy(busy) => busy.queue.len(),
+        }
     }
 
     /// SND.WND
@@ -227,17 +283,19 @@ impl Snd {
 
     /// The earliest of its timers.
     #[inline]
-    pub fn timer(&self) -> Timer {
-        self.busy.as_ref().map_or(Timer::OFF, |busy| {
-            busy.rto.min(busy.early).min(busy.pace.timer)
-        })
+    pub fn timer(&self, now: Instant, config: &Settings) -> Timer {
+        match &self.load {
+            Load::Rest => Timer::OFF,
+            Load::Volley(volley) => self.volley_timer(volley, now, config),
+            Load::Busy(busy) => busy.rto.min(busy.early).min(busy.pace.timer),
+        }
     }
 
     /// The path takes only segments of `mss` payload bytes: sends what is outstanding again, without a congestion
     /// response (RFC 1191 section 6.5).
     pub fn lower_mss(&mut self, mss: u16) {
         self.mss = self.mss.min(mss);
-        if let Some(busy) = &mut self.busy {
+        if let Load::Busy(busy) = &mut self.load {
             busy.sheet.lose_all();
             busy.forced = None;
         }
@@ -277,7 +335,7 @@ impl Snd {
     }
 
     #[inline]
-    fn mss(&self) -> u32 {
+    pub fn mss(&self) -> u32 {
         u32::from(self.mss)
     }
 }

@@ -50,6 +50,7 @@ impl<P: Copy> Pieces<P> {
         self.capacity - self.used
     }
 
+    #[inline]
     fn take(&mut self, node: Node<P>) -> Result<u32, Full> {
         if self.used == self.capacity {
             return Err(Full);
@@ -65,11 +66,70 @@ impl<P: Copy> Pieces<P> {
         Ok(id)
     }
 
+    /// Keeps a run of `times` pieces of `len > 0` bytes, or of fewer: behind `before` bytes all can be counted.
+    #[inline]
+    pub(super) fn enlist(
+        &mut self,
+        piece: P,
+        len: u32,
+        times: u16,
+        before: u32,
+    ) -> Result<Run, Full> {
+        if times == 0 {
+            return Err(Full);
+        }
+        let after = |times| before.checked_add(len.checked_mul(u32::from(times))?);
+        // One may fit where many do not.
+        let times = match after(times) {
+            Some(_) => times,
+            None => 1,
+        };
+        after(times).ok_or(Full)?;
+        let place = self.take(Node {
+            piece,
+            len,
+            times,
+            next: NIL,
+        })?;
+        Ok(Run {
+            place,
+            bytes: len * u32::from(times),
+            times,
+        })
+    }
+
+    /// Gives a run back that stands alone; its piece.
+    #[inline]
+    pub fn strike(&mut self, run: u32) -> P {
+        self.give_back(run);
+        self.nodes[run as usize].piece
+    }
+
+    /// How often the run's piece is to be acknowledged.
+    pub fn times(&self, run: u32) -> u16 {
+        self.nodes[run as usize].times
+    }
+
+    /// Writes bytes `[at, at + buf.len())` of a run of which nothing is acknowledged; their sum.
+    #[inline]
+    pub fn fill<A: App<Piece = P>>(&self, run: u32, at: u32, buf: &mut [u8], app: &mut A) -> Sum {
+        fill_run(&self.nodes[run as usize], at, buf, app)
+    }
+
+    #[inline]
     fn give_back(&mut self, id: u32) {
         self.nodes[id as usize].next = self.free;
         self.free = id;
         self.used -= 1;
     }
+}
+
+/// What was kept of a run.
+pub(super) struct Run {
+    /// Its place in the slab.
+    pub place: u32,
+    pub bytes: u32,
+    pub times: u16,
 }
 
 /// A connection's chain: everything from `snd_una` on, sent or not.
@@ -107,6 +167,21 @@ impl SendQueue {
         cursor_at: 0,
     };
 
+    /// The chain of one run, the first `filled` bytes of which were asked for.
+    pub fn of<P>(pieces: &Pieces<P>, run: u32, filled: u32) -> SendQueue {
+        let node = &pieces.nodes[run as usize];
+        SendQueue {
+            head: run,
+            tail: run,
+            head_acked: 0,
+            bytes: node.bytes(),
+            count: node.times,
+            cursor: if filled > 0 { run } else { NIL },
+            cursor_offset: filled,
+            cursor_at: filled,
+        }
+    }
+
     /// Bytes from `snd_una` on.
     pub fn bytes(&self) -> u32 {
         self.bytes
@@ -126,34 +201,17 @@ impl SendQueue {
         times: u16,
         limit: u16,
     ) -> Result<u16, Full> {
-        let mut times = times.min(limit.saturating_sub(self.count));
-        if times == 0 {
-            return Err(Full);
-        }
-        let after = |times| self.bytes.checked_add(len.checked_mul(u32::from(times))?);
-        let bytes = match after(times) {
-            Some(bytes) => bytes,
-            // One may fit where many do not.
-            None => {
-                times = 1;
-                after(1).ok_or(Full)?
-            }
-        };
-        let id = pieces.take(Node {
-            piece,
-            len,
-            times,
-            next: NIL,
-        })?;
+        let most = limit.saturating_sub(self.count);
+        let run = pieces.enlist(piece, len, times.min(most), self.bytes)?;
         if self.tail == NIL {
-            self.head = id;
+            self.head = run.place;
         } else {
-            pieces.nodes[self.tail as usize].next = id;
+            pieces.nodes[self.tail as usize].next = run.place;
         }
-        self.tail = id;
-        self.bytes = bytes;
-        self.count += times;
-        Ok(times)
+        self.tail = run.place;
+        self.bytes += run.bytes;
+        self.count += run.times;
+        Ok(run.times)
     }
 
     /// The first `n` bytes were acknowledged: releases each run that is now whole.

@@ -53,7 +53,7 @@ impl Sent {
 
 /// How long ago `at` was; 0 where the clock is behind what was given out.
 #[inline]
-fn age(at: u32, now: u32) -> u32 {
+pub(super) fn age(at: u32, now: u32) -> u32 {
     (now.wrapping_sub(at) as i32).max(0) as u32
 }
 

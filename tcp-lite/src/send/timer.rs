@@ -1,18 +1,13 @@
 //! The timers of the send half: retransmission (RFC 6298), persist, reordering and tail loss probe (RFC 8985).
 
-use core::time::Duration;
-
 use super::busy::{Early, Probe};
 use super::rack::Situation;
 use super::recovery::Phase;
+use super::volley::Load;
 use super::{Snd, millis, stamp};
 use crate::config::Settings;
 use crate::counters::Counters;
-use crate::time::{Instant, Timer, micros};
-
-/// Least time before a tail loss probe. Less takes a peer for silent that only waits for its processor (its round trip
-/// being that of an idle machine); more leaves a short path waiting for nothing.
-const MIN_PTO: Duration = Duration::from_millis(5);
+use crate::time::{Instant, Timer};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum TimerVerdict {
@@ -28,7 +23,7 @@ impl Snd {
         config: &Settings,
         counters: &mut Counters,
     ) -> TimerVerdict {
-        let Some(busy) = &mut self.busy else {
+        let Load::Busy(busy) = &mut self.load else {
             return TimerVerdict::Continue;
         };
         if now.0.saturating_sub(busy.progress.0) >= config.micros.user_timeout {
@@ -45,7 +40,7 @@ impl Snd {
                 Early::Probe => self.send_probe(now, config, counters),
             }
         }
-        if self.busy.as_ref().is_some_and(|busy| busy.rto.is_due(now)) {
+        if self.load.busy().is_some_and(|busy| busy.rto.is_due(now)) {
             self.on_rto(now, config, counters);
         }
         TimerVerdict::Continue
@@ -53,7 +48,7 @@ impl Snd {
 
     /// Nothing is queued or outstanding after all.
     pub fn stop_timers(&mut self) {
-        if let Some(busy) = &mut self.busy {
+        if let Load::Busy(busy) = &mut self.load {
             (busy.rto, busy.early, busy.pace.timer) = (Timer::OFF, Timer::OFF, Timer::OFF);
         }
     }
@@ -62,7 +57,9 @@ impl Snd {
         let mss = self.mss();
         let flight = self.nxt.since(self.una);
         let situation = self.situation(now);
-        let Some(busy) = &mut self.busy else { return };
+        let Load::Busy(busy) = &mut self.load else {
+            return;
+        };
         busy.early = Timer::OFF;
         if self.wnd == 0 || flight == 0 {
             // Persist (RFC 9293 section 3.8.6.1): what the window takes, at least one byte or the FIN.
@@ -77,7 +74,9 @@ impl Snd {
                 self.lower_threshold(config);
             }
             self.congestion.on_timeout(mss);
-            let Some(busy) = &mut self.busy else { return };
+            let Load::Busy(busy) = &mut self.load else {
+                return;
+            };
             busy.recovery
                 .begin(Phase::Timeout, stamp(now), self.nxt, flight, before);
             busy.duplicates = 0;
@@ -108,7 +107,7 @@ impl Snd {
         let (_, lost) = self.detect_losses(now, config, counters);
         let mss = self.mss();
         let ssthresh = self.congestion.ssthresh;
-        if let Some(busy) = &mut self.busy
+        if let Load::Busy(busy) = &mut self.load
             && busy.recovery.phase == Phase::Fast
             && lost
         {
@@ -120,7 +119,9 @@ impl Snd {
     /// RFC 8985 section 7.3, `TLP_send_probe`: new data if there is any, else the last segment again.
     fn send_probe(&mut self, now: Instant, config: &Settings, counters: &mut Counters) {
         let mss = self.mss();
-        let Some(busy) = &mut self.busy else { return };
+        let Load::Busy(busy) = &mut self.load else {
+            return;
+        };
         let Some(last) = busy.sheet.last() else {
             return;
         };
@@ -145,29 +146,22 @@ impl Snd {
 
     /// RFC 8985 section 7.2: when the tail is probed, if it may be. Before the timeout anyhow, which costs the window.
     pub fn schedule_probe(&mut self, now: Instant, config: &Settings) {
-        let srtt = self.rtt.smoothed();
-        let Some(busy) = &mut self.busy else { return };
-        let may = self.sack
-            && srtt > 0
-            && busy.recovery.is_open()
+        let Load::Busy(busy) = &self.load else { return };
+        let wait = self.probe_wait(busy.sheet.len() == 1, config);
+        let Load::Busy(busy) = &mut self.load else {
+            return;
+        };
+        let may = busy.recovery.is_open()
             && busy.probe.is_none()
             && busy.sheet.sacked().0 == 0
             && !busy.sheet.has_lost()
-            && !busy.sheet.is_empty()
-            && self.wnd > 0;
-        if !may {
+            && !busy.sheet.is_empty();
+        let Some(wait) = wait.filter(|_| may) else {
             if busy.early_for == Early::Probe {
                 busy.early = Timer::OFF;
             }
             return;
-        }
-        let trip = u64::from(srtt);
-        let mut wait = (2 * trip).max(micros(MIN_PTO));
-        if busy.sheet.len() == 1 {
-            // The delayed ACK is there one trip and the delay later; half a trip for its variance. A whole one as well,
-            // as the RFC has it, would only hold up what is lost on a long path.
-            wait = wait.max(trip + trip / 2 + config.micros.peer_ack_delay);
-        }
+        };
         busy.early = Timer::at(now.later(wait)).min(busy.rto);
         busy.early_for = Early::Probe;
     }
@@ -181,7 +175,7 @@ impl Snd {
     /// Starts the retransmission timer for `wait` µs.
     #[inline]
     pub(super) fn ring_in(&mut self, wait: u64, now: Instant, config: &Settings) {
-        if let Some(busy) = &mut self.busy {
+        if let Load::Busy(busy) = &mut self.load {
             let give_up = busy.progress.later(config.micros.user_timeout);
             busy.rto = Timer::at(now.later(wait).min(give_up));
         }
@@ -193,8 +187,8 @@ impl Snd {
             srtt: self.rtt.smoothed(),
             min_rtt: self.rtt.least_seen(),
             recovering: self
-                .busy
-                .as_ref()
+                .load
+                .busy()
                 .is_some_and(|busy| !busy.recovery.is_open()),
         }
     }

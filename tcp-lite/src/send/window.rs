@@ -2,6 +2,7 @@
 
 use super::pace::Rate;
 use super::sent::MAX_SEGMENTS;
+use super::volley::Load;
 use super::{Pieces, Snd, millis, stamp};
 use crate::config::Settings;
 use crate::seq::SeqNum;
@@ -35,8 +36,10 @@ impl Snd {
     #[inline]
     pub fn next_plain(&self) -> Plain {
         let (sent, mss) = (self.nxt.since(self.una), self.mss());
-        let Some(busy) = &self.busy else {
-            return Plain::Done;
+        let busy = match &self.load {
+            Load::Rest => return Plain::Done,
+            Load::Volley(_) => return Plain::Unclear,
+            Load::Busy(busy) => busy,
         };
         let troubled = busy.forced.is_some() || busy.sheet.has_lost() || !busy.recovery.is_open();
         if troubled || self.rate().is_some() {
@@ -63,7 +66,7 @@ impl Snd {
     /// The chunk, which [`Snd::next_plain`] gave, was emitted. Behind the last one comes [`Snd::schedule_probe`].
     #[inline]
     pub fn sent_plain(&mut self, now: Instant, chunk: Chunk) {
-        if let Some(busy) = &mut self.busy {
+        if let Load::Busy(busy) = &mut self.load {
             self.nxt = chunk.seq + chunk.len;
             busy.sheet.send(chunk.seq, self.nxt, stamp(now));
         }
@@ -72,7 +75,7 @@ impl Snd {
     /// The next segment that may go out, or nothing. `fin`: FIN stands behind the queue.
     pub fn next_chunk(&mut self, now: Instant, fin: bool) -> Option<Chunk> {
         let (una, mss) = (self.una, self.mss());
-        let busy = self.busy.as_mut()?;
+        let busy = self.load.busy_mut()?;
         if let Some((seq, len)) = busy.forced {
             // Into a closed window goes a FIN alone, not behind data that uses up what is open.
             let at = seq.since(una);
@@ -83,19 +86,19 @@ impl Snd {
             {
                 return Some(chunk);
             }
-            self.busy.as_mut()?.forced = None;
+            self.load.busy_mut()?.forced = None;
         }
         let nxt = self.nxt;
-        if let Some(room) = self.busy.as_mut()?.recovery.question(nxt, mss) {
+        if let Some(room) = self.load.busy_mut()?.recovery.question(nxt, mss) {
             let chunk = self.new_data(now, room, fin);
             if chunk.is_none() {
-                self.busy.as_mut()?.recovery.stop_asking(nxt);
+                self.load.busy_mut()?.recovery.stop_asking(nxt);
             }
-            if chunk.is_some() || self.busy.as_ref()?.recovery.question(nxt, mss).is_some() {
+            if chunk.is_some() || self.load.busy()?.recovery.question(nxt, mss).is_some() {
                 return chunk;
             }
         }
-        let busy = self.busy.as_mut()?;
+        let busy = self.load.busy_mut()?;
         let room = self.congestion.cwnd.saturating_sub(busy.pipe(mss));
         if busy.sheet.has_lost() {
             self.repetition(room, fin)
@@ -107,7 +110,7 @@ impl Snd {
     /// The first segment that is lost, joined with the lost ones behind it, and with new data behind those.
     fn repetition(&mut self, room: u32, fin: bool) -> Option<Chunk> {
         let mss = self.mss();
-        let busy = self.busy.as_mut()?;
+        let busy = self.load.busy_mut()?;
         let seq = busy.sheet.next_lost()?.seq;
         let sent = seq.since(self.una);
         let window = self.wnd.saturating_sub(sent);
@@ -136,7 +139,7 @@ impl Snd {
     fn new_data(&mut self, now: Instant, room: u32, fin: bool) -> Option<Chunk> {
         let mss = self.mss();
         let rate = self.rate();
-        let busy = self.busy.as_mut()?;
+        let busy = self.load.busy_mut()?;
         let sent = self.nxt.since(self.una);
         let queued = busy.queue.bytes();
         let window = self.wnd.saturating_sub(sent);
@@ -175,7 +178,7 @@ impl Snd {
 
     /// The rate of new data; `None`: at once.
     #[inline]
-    fn rate(&self) -> Option<Rate> {
+    pub(super) fn rate(&self) -> Option<Rate> {
         Rate::new(&self.congestion, self.rtt.smoothed(), self.mss())
     }
 
@@ -198,7 +201,9 @@ impl Snd {
     /// The chunk was emitted.
     pub fn sent(&mut self, now: Instant, chunk: Chunk, config: &Settings) {
         let rate = self.rate();
-        let Some(busy) = &mut self.busy else { return };
+        let Load::Busy(busy) = &mut self.load else {
+            return;
+        };
         let end = chunk.seq + chunk.len + u32::from(chunk.fin);
         busy.sheet.send(chunk.seq, end, stamp(now));
         if busy.forced.is_some_and(|(seq, _)| seq == chunk.seq) {
@@ -223,7 +228,7 @@ impl Snd {
     /// Before output: whatever is queued or outstanding has the timer running, also when no window lets it out
     /// (then it is the persist timer).
     #[inline]
-    pub fn keep_timer<P>(
+    pub fn keep_timer<P: Copy>(
         &mut self,
         now: Instant,
         fin: bool,
@@ -233,17 +238,22 @@ impl Snd {
         if !self.is_busy(fin) {
             return;
         }
-        let una = self.una;
-        let busy = self.busy.get_or_insert_with(|| pieces.spares.take(una));
+        let busy = self.busy(now, config, pieces);
         if busy.rto.is_set() {
             return;
         }
         busy.progress = now;
-        let pause = u64::from(millis(now).wrapping_sub(self.resting));
-        let rto = self.rtt.rto(config);
-        if self.una == self.nxt && pause * 1000 > rto {
+        self.restart_after_pause(now, config);
+        self.start_rto(now, config);
+    }
+
+    /// RFC 5681 section 4.1: after a pause of an RTO the window is the one that a connection begins with.
+    #[inline]
+    pub(super) fn restart_after_pause(&mut self, now: Instant, config: &Settings) {
+        let pause = u64::from(millis(now).wrapping_sub(self.resting)) * 1000;
+        // No RTO is shorter.
+        if pause > config.micros.least_rto && self.una == self.nxt && pause > self.rtt.rto(config) {
             self.congestion.restart(self.mss());
         }
-        self.ring_in(rto, now, config);
     }
 }

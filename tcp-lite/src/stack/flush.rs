@@ -63,14 +63,7 @@ impl<A: App> Stack<A> {
             };
             waits = waits || connection.output(&mut cx).is_err();
             connection.touched = waits;
-            let timer = connection.timer(now, &self.shared.config);
-            // The wheel is left alone while it rings early enough: nearly always, since most deadlines move back.
-            if timer.is_before(connection.wake)
-                && let Some(tick) = timer.tick(now)
-            {
-                self.wheel.arm(id, tick);
-                connection.wake = timer;
-            }
+            self.arm(now, id);
             if waits {
                 self.touched[kept] = id;
                 kept += 1;
@@ -78,6 +71,22 @@ impl<A: App> Stack<A> {
         }
         self.touched.truncate(kept);
         self.retry = waits.then_some(now + FLUSH_RETRY);
+    }
+
+    /// Has the connection looked at by its next deadline.
+    #[inline]
+    pub(super) fn arm(&mut self, now: Instant, id: u32) {
+        let Some(connection) = self.table.get_mut(id) else {
+            return;
+        };
+        let timer = connection.timer(now, &self.shared.config);
+        // The wheel is left alone while it rings early enough: nearly always, since most deadlines move back.
+        if timer.is_before(connection.wake)
+            && let Some(tick) = timer.tick(now)
+        {
+            self.wheel.arm(id, tick);
+            connection.wake = timer;
+        }
     }
 
     /// When [`Stack::on_timers`] has something to do, at the latest; it may turn out to be nothing. At once (time 0) if

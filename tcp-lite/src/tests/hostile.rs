@@ -195,8 +195,12 @@ fn random_segments() {
                 jar.pass_ms([1, 50, 300, 5_000, 30_000][random(5) as usize]);
             }
             if random(40) == 0 {
-                jar.stack
-                    .on_packet_too_big(&jar.flow.clone(), crate::SeqNum(jar.iss), 600);
+                jar.stack.on_packet_too_big(
+                    jar.now,
+                    &jar.flow.clone(),
+                    crate::SeqNum(jar.iss),
+                    600,
+                );
             }
             for sent in jar.sent() {
                 if sent.flags.has(crate::wire::Flags::RST) {

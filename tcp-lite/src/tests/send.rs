@@ -283,7 +283,7 @@ fn path_mtu_is_lowered_for_outstanding_data_only() {
     let at = |jar: &Jar, seq: u32| crate::SeqNum(jar.iss) + seq;
     let big = |jar: &mut Jar, seq: u32, mtu: u16| {
         let seq = at(jar, seq);
-        let known = jar.stack.on_packet_too_big(&jar.flow, seq, mtu);
+        let known = jar.stack.on_packet_too_big(jar.now, &jar.flow, seq, mtu);
         jar.flush();
         known
     };
@@ -304,7 +304,10 @@ fn path_mtu_is_lowered_for_outstanding_data_only() {
     assert_eq!((jar.app.held, jar.stack.counters().path_mtu), (0, 2));
     let mut other = jar.flow;
     other.remote.port = 9;
-    assert!(!jar.stack.on_packet_too_big(&other, crate::SeqNum(0), 600));
+    assert!(
+        !jar.stack
+            .on_packet_too_big(jar.now, &other, crate::SeqNum(0), 600)
+    );
 }
 
 #[test]

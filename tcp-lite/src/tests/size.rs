@@ -32,7 +32,7 @@ impl App for Daemon {
 #[test]
 fn slot_size() {
     assert!(
-        size_of::<Connection<Daemon>>() <= 216,
+        size_of::<Connection<Daemon>>() <= 224,
         "{}",
         size_of::<Connection<Daemon>>()
     );

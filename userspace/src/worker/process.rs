@@ -167,7 +167,10 @@ impl Pipeline {
                 }
             }
             Ok(Packet::TooBig(news)) => {
-                if !self.stack.on_packet_too_big(&news.flow, news.seq, news.mtu) {
+                if !self
+                    .stack
+                    .on_packet_too_big(now, &news.flow, news.seq, news.mtu)
+                {
                     let frame = frame.to_vec();
                     if let Some(frame) = self.pass_on(Stray { frame, hops }) {
                         self.inject(frame);

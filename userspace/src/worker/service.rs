@@ -258,7 +258,11 @@ impl App for Service {
                 return used;
             }
             match self.repeat(io, rest) {
-                Some(Ok(len)) => {
+                Some(Ok((_, Answered::Close))) => {
+                    io.close();
+                    return unread.len();
+                }
+                Some(Ok((len, Answered::KeepAlive | Answered::Left))) => {
                     used += len;
                     continue;
                 }

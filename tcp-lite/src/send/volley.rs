@@ -1,0 +1,230 @@
+//! An answer that went out at once: nearly always all that a connection has to send, and then it is acknowledged whole.
+//!
+//! Nothing about it but [`Volley`] has to be kept: all that [`Busy`] would hold follows from that, since the ACK of all of
+//! it is the first thing to happen. If it is something else, [`Snd::unfold`] makes the box that would stand there had it
+//! been used from the beginning.
+
+use core::time::Duration;
+
+use super::busy::{Busy, Early};
+use super::congestion::Growth;
+use super::cubic::Curve;
+use super::queue::SendQueue;
+use super::sent::{MAX_SEGMENTS, age};
+use super::{AckInfo, Pieces, Snd, millis, stamp};
+use crate::app::App;
+use crate::config::Settings;
+use crate::time::{Instant, Timer};
+
+/// What is queued or outstanding, from SND.UNA on.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// Nothing.
+    Rest,
+    /// One run, of which nothing was sent, or everything at once.
+    Volley(Volley),
+    /// Anything.
+    Busy(Box<Busy>),
+}
+
+impl Load {
+    #[inline]
+    pub fn busy(&self) -> Option<&Busy> {
+        match self {
+            Load::Busy(busy) => Some(busy),
+            Load::Rest | Load::Volley(_) => None,
+        }
+    }
+
+    #[inline]
+    pub fn busy_mut(&mut self) -> Option<&mut Busy> {
+        match self {
+            Load::Busy(busy) => Some(busy),
+            Load::Rest | Load::Volley(_) => None,
+        }
+    }
+}
+
+/// One run of a piece. It is sent in full segments, but for the last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Volley {
+    /// Its place in the slab.
+    pub(super) run: u32,
+    pub(super) bytes: u32,
+    /// When it was sent, µs, low half; of no meaning before.
+    pub(super) at: u32,
+}
+
+impl Snd {
+    /// A volley that waits, and may go out as it is: how many bytes.
+    #[inline]
+    pub fn volley_to_send(&mut self, now: Instant, config: &Settings) -> Option<u32> {
+        let mss = self.mss();
+        let Load::Volley(volley) = &mut self.load else {
+            return None;
+        };
+        let bytes = volley.bytes;
+        if self.una != self.nxt || bytes > self.wnd || bytes > MAX_SEGMENTS as u32 * mss {
+            return None;
+        }
+        volley.at = stamp(now);
+        self.restart_after_pause(now, config);
+        (bytes <= self.congestion.cwnd && self.rate().is_none()).then_some(bytes)
+    }
+
+    /// The next `len` bytes of the volley were emitted.
+    #[inline]
+    pub fn sent_of_volley(&mut self, len: u32) {
+        self.nxt += len;
+    }
+
+    /// Takes the ACK of all that was sent; the run is still to be released.
+    #[inline]
+    pub(super) fn on_volley_acked(
+        &mut self,
+        now: Instant,
+        info: &AckInfo<'_>,
+        volley: Volley,
+        config: &Settings,
+    ) {
+        let mss = self.mss();
+        let longest = volley.bytes.min(mss) as u16;
+        self.carried = self.carried.max(longest);
+        let age = age(volley.at, stamp(now));
+        self.rtt.least(age);
+        self.rtt.sample(age);
+        self.rtt.restore();
+        self.una = info.ack;
+        self.ecn_end = self.ecn_end.max(info.ack - 1);
+        if self.congestion.is_used(false, volley.bytes) {
+            let growth = Growth {
+                now,
+                acked: volley.bytes,
+                mss,
+                srtt: self.rtt.smoothed(),
+            };
+            // A curve ends with what is outstanding.
+            self.congestion
+                .grow(config.congestion, &mut Curve::default(), &growth);
+        }
+        self.resting = millis(now);
+    }
+
+    /// Releases the run of a volley that was acknowledged whole, or that is not to be sent any more.
+    #[inline]
+    pub(super) fn release_volley<A: App>(
+        &mut self,
+        volley: Volley,
+        pieces: &mut Pieces<A::Piece>,
+        app: &mut A,
+    ) {
+        self.load = Load::Rest;
+        app.on_release(pieces.strike(volley.run));
+    }
+
+    /// The earliest timer of a volley.
+    #[inline]
+    pub(super) fn volley_timer(&self, volley: &Volley, now: Instant, config: &Settings) -> Timer {
+        if self.una == self.nxt {
+            return Timer::OFF;
+        }
+        let (rto, early) = self.volley_timers(sent_at(volley, now), config);
+        rto.min(early)
+    }
+
+    /// The retransmission timer and the probe's, where all that is outstanding was sent at `at`.
+    fn volley_timers(&self, at: Instant, config: &Settings) -> (Timer, Timer) {
+        let wait = self.rtt.rto(config).min(config.micros.user_timeout);
+        let rto = Timer::at(at.later(wait));
+        let single = self.nxt.since(self.una) <= self.mss();
+        let early = match self.probe_wait(single, config) {
+            Some(wait) => Timer::at(at.later(wait)).min(rto),
+            None => Timer::OFF,
+        };
+        (rto, early)
+    }
+
+    /// From here on the connection has a box. To be called before anything happens that is not the way of a volley.
+    #[inline]
+    pub fn unfold<P: Copy>(&mut self, now: Instant, config: &Settings, pieces: &mut Pieces<P>) {
+        if let Load::Volley(volley) = self.load {
+            let mut busy = pieces.spares.take(self.una);
+            self.furnish(&mut busy, &volley, now, config, pieces);
+            self.load = Load::Busy(busy);
+        }
+    }
+
+    /// Makes a new box what it would be.
+    fn furnish<P: Copy>(
+        &self,
+        busy: &mut Busy,
+        volley: &Volley,
+        now: Instant,
+        config: &Settings,
+        pieces: &Pieces<P>,
+    ) {
+        let flight = self.nxt.since(self.una);
+        busy.queue = SendQueue::of(pieces, volley.run, flight);
+        if flight == 0 {
+            return;
+        }
+        let at = sent_at(volley, now);
+        let mut seq = self.una;
+        while seq != self.nxt {
+            let end = seq + self.nxt.since(seq).min(self.mss());
+            busy.sheet.send(seq, end, volley.at);
+            seq = end;
+        }
+        busy.progress = at;
+        (busy.rto, busy.early) = self.volley_timers(at, config);
+        busy.early_for = Early::Probe;
+    }
+
+    /// RFC 8985 section 7.2: how long to wait for the ACK of what was just sent, one segment or several, before the tail
+    /// is probed, µs. `None`: never.
+    #[inline]
+    pub(super) fn probe_wait(&self, single: bool, config: &Settings) -> Option<u64> {
+        let trip = u64::from(self.rtt.smoothed());
+        if !self.sack || trip == 0 || self.wnd == 0 {
+            return None;
+        }
+        let wait = (2 * trip).max(MIN_PTO.as_micros() as u64);
+        // The delayed ACK is there one trip and the delay later; half a trip for its variance. A whole one as well, as
+        // the RFC has it, would only hold up what is lost on a long path.
+        let delayed = trip + trip / 2 + config.micros.peer_ack_delay;
+        Some(if single { wait.max(delayed) } else { wait })
+    }
+}
+
+/// Least time before a tail loss probe. Less takes a peer for silent that only waits for its processor (its round trip
+/// being that of an idle machine); more leaves a short path waiting for nothing.
+const MIN_PTO: Duration = Duration::from_millis(5);
+
+/// When a volley was sent. It was not long ago: the timer of whatever is outstanding rings before.
+#[inline]
+fn sent_at(volley: &Volley, now: Instant) -> Instant {
+    Instant(now.0.saturating_sub(u64::from(age(volley.at, stamp(now)))))
+}
+
+/// What [`Snd`] would look like with a box: for tests that compare.
+#[cfg(test)]
+impl Snd {
+    pub fn lay_open<P: Copy>(
+        &mut self,
+        now: Instant,
+        config: &Settings,
+        pieces: &Pieces<P>,
+    ) -> Option<Volley> {
+        let Load::Volley(volley) = self.load else {
+            return None;
+        };
+        let mut busy = Box::new(Busy::new(self.una));
+        self.furnish(&mut busy, &volley, now, config, pieces);
+        self.load = Load::Busy(busy);
+        Some(volley)
+    }
+
+    pub fn fold_again(&mut self, volley: Volley) {
+        self.load = Load::Volley(volley);
+    }
+}
