@@ -266,7 +266,11 @@ impl App for Service {
                 return used;
             }
             match self.repeat(io, rest, used == 0) {
-                Some(Ok(len)) => {
+                Some(Ok((_, Answered::Close))) => {
+                    io.close();
+                    return unread.len();
+                }
+                Some(Ok((len, Answered::KeepAlive | Answered::Left))) => {
                     used += len;
                     continue;
                 }

@@ -27,14 +27,15 @@ impl Answered {
 
 impl Service {
     /// Queues the answers to the requests that `rest` begins with if they are, byte for byte, one that was answered
-    /// before; how many bytes they take. `first`: nothing came before `rest` in its segment. `None`: it is another one, or its answer may be another one this time.
+    /// before; how many bytes they take, and what becomes of the connection. `first`: nothing came before `rest` in its
+    /// segment. `None`: it is another one, or its answer may be another one this time.
     #[inline]
     pub(super) fn repeat(
         &mut self,
         io: &mut Io<'_, Self>,
         rest: &[u8],
         first: bool,
-    ) -> Option<Result<usize, Full>> {
+    ) -> Option<Result<(usize, Answered), Full>> {
         let before = io.conn().requests;
         // One less than there may be: the last answer says that it is the last.
         let most = self.limits.requests_per_connection.saturating_sub(before);
@@ -48,7 +49,10 @@ impl Service {
         if answer.learned && !snapshot.is_still_fresh(answer.piece.id(), self.now) {
             return None;
         }
-        let most = u16::try_from(most - 1).unwrap_or(u16::MAX);
+        let most = match answer.closes {
+            true => 1,
+            false => u16::try_from(most - 1).unwrap_or(u16::MAX),
+        };
         let times = repeat::times(rest, len, most);
         let times = match io.send_run(answer.piece, answer.len, times) {
             Ok(times) => times,
@@ -62,9 +66,14 @@ impl Service {
         conn.requests += u32::from(times);
         conn.scanned = 0;
         conn.phase = Phase::Idle;
-        self.lone = first && len == rest.len() && before >= REQUESTS_BEFORE_FLOW_ENTRY;
+        let lone = first && len == rest.len() && !answer.closes;
+        self.lone = lone && before >= REQUESTS_BEFORE_FLOW_ENTRY;
         self.note_flow(io, before);
-        Some(Ok(len * usize::from(times)))
+        let answered = match answer.closes {
+            true => Answered::Close,
+            false => Answered::KeepAlive,
+        };
+        Some(Ok((len * usize::from(times), answered)))
     }
 
     /// Queues the answer to the request in `head`, which `bytes` are.
@@ -89,7 +98,7 @@ impl Service {
                 let answer = self.queue(io, response, connection, form)?;
                 let fate = if stale { Fate::Stale } else { Fate::Served };
                 self.routes.count(route, fate, 1);
-                if !stale && connection != ConnectionField::Close {
+                if !stale && !last {
                     let answer = Answer { route, ..answer };
                     self.repeats.keep(bytes, fallback, answer);
                 }
@@ -154,6 +163,7 @@ impl Service {
             status: form.status(snapshot.status(id)),
             route: RouteId::NONE,
             learned: id.is_learned(),
+            closes: connection == ConnectionField::Close,
         };
         io.send(answer.piece, answer.len)?;
         self.generations.sent();
