@@ -4,7 +4,7 @@ mod checksum;
 mod options;
 mod segment;
 
-pub(crate) use checksum::Total;
+pub(crate) use checksum::is_right;
 pub use checksum::{Sum, pseudo_header};
 pub use options::{Options, SackBlocks, Timestamps};
 pub(crate) use segment::DataHeader;
