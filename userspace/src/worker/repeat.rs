@@ -44,16 +44,28 @@ pub(super) struct Answer {
     pub learned: bool,
 }
 
-/// What is known of a head whose bytes are in [`Repeats::heads`].
-#[derive(Clone, Copy)]
+/// A head, and what is known of it.
+#[derive(Clone)]
 struct Kept {
     /// That of [`Repeats`] when it was kept.
     epoch: u64,
     /// [`hash`] of it.
     hash: u64,
     fallback: Fallback,
+    /// Of the head, at most [`LONGEST`].
     len: u16,
     answer: Option<Answer>,
+    head: [u8; LONGEST],
+}
+
+impl Kept {
+    /// Whether `unread` begins with it, on a listener with `fallback`.
+    #[inline]
+    fn is(&self, epoch: u64, unread: &[u8], fallback: Fallback) -> bool {
+        self.epoch == epoch
+            && self.fallback == fallback
+            && unread.starts_with(&self.head[..usize::from(self.len)])
+    }
 }
 
 /// See the module's documentation.
@@ -62,8 +74,6 @@ pub(super) struct Repeats {
     epoch: u64,
     /// Sets of [`WAYS`], one behind the other.
     kept: Box<[Kept]>,
-    /// Their heads.
-    heads: Box<[[u8; LONGEST]]>,
     /// The one found or kept last: in a pipeline it is the next one as well.
     last: usize,
     /// The way that gives its place next, of any set.
@@ -81,11 +91,11 @@ impl Repeats {
             fallback: Fallback::None,
             len: 0,
             answer: None,
+            head: [0; LONGEST],
         };
         Self {
             epoch: 1,
             kept: vec![nothing; SETS * WAYS].into(),
-            heads: vec![[0; LONGEST]; SETS * WAYS].into(),
             last: 0,
             oldest: 0,
             missed: None,
@@ -103,29 +113,24 @@ impl Repeats {
     #[inline]
     pub fn find(&mut self, unread: &[u8], fallback: Fallback) -> Option<(&Answer, usize)> {
         self.missed = None;
-        if !self.is(self.last, unread, fallback) {
-            let hash = hash(unread)?;
-            let set = set(hash);
-            let known = (set..set + WAYS)
-                .find(|&place| self.kept[place].hash == hash && self.is(place, unread, fallback));
-            let Some(place) = known else {
-                self.missed = Some(hash);
-                return None;
-            };
-            self.last = place;
+        if !self.kept[self.last].is(self.epoch, unread, fallback) {
+            self.last = self.look(unread, fallback)?;
         }
         let kept = &self.kept[self.last];
-        let answer = kept.answer.as_ref()?;
-        Some((answer, usize::from(kept.len)))
+        Some((kept.answer.as_ref()?, usize::from(kept.len)))
     }
 
-    /// Whether `unread` begins with the head at `place`.
-    #[inline]
-    fn is(&self, place: usize, unread: &[u8], fallback: Fallback) -> bool {
-        let kept = &self.kept[place];
-        kept.epoch == self.epoch
-            && kept.fallback == fallback
-            && unread.starts_with(&self.heads[place][..usize::from(kept.len)])
+    /// The place of that head, wherever it is.
+    #[inline(never)]
+    fn look(&mut self, unread: &[u8], fallback: Fallback) -> Option<usize> {
+        let hash = hash(unread)?;
+        let set = set(hash);
+        let is = |kept: &Kept| kept.hash == hash && kept.is(self.epoch, unread, fallback);
+        let known = self.kept[set..set + WAYS].iter().position(is);
+        if known.is_none() {
+            self.missed = Some(hash);
+        }
+        Some(set + known?)
     }
 
     /// From now on `head`, a whole one and nothing behind it, is known to get `answer`. To be called when it was looked for
@@ -136,14 +141,13 @@ impl Repeats {
         };
         let place = set(hash) + self.oldest;
         self.oldest = (self.oldest + 1) % WAYS;
-        self.heads[place][..head.len()].copy_from_slice(head);
-        self.kept[place] = Kept {
-            epoch: self.epoch,
-            hash,
-            fallback,
-            len: head.len() as u16,
-            answer: Some(answer),
-        };
+        let kept = &mut self.kept[place];
+        kept.epoch = self.epoch;
+        kept.hash = hash;
+        kept.fallback = fallback;
+        kept.len = head.len() as u16;
+        kept.answer = Some(answer);
+        kept.head[..head.len()].copy_from_slice(head);
         self.last = place;
     }
 }
