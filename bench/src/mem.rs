@@ -4,6 +4,7 @@
 //! which go the batches that are measured, and no others.
 
 mod case;
+mod whole;
 
 pub(crate) use case::Case;
 
@@ -29,10 +30,11 @@ pub(crate) struct Options {
     /// Requests in all, of each thread
     #[arg(long, default_value_t = 2_000_000)]
     requests: usize,
-    /// Requests sent at once on a connection; their answers must fit its first window, ten segments
+    /// Requests sent at once on a connection; their answers must fit its first window, ten segments. Of no effect where
+    /// each has a connection of its own
     #[arg(long, default_value_t = 1)]
     depth: usize,
-    /// Connections, served in turn
+    /// Connections, served in turn. Of no effect where each request has one of its own
     #[arg(long, default_value_t = 100)]
     connections: u16,
     /// Batches that are run before anything is counted: tables grow to their working size in them
@@ -54,6 +56,22 @@ struct Measured {
 impl Measured {
     fn rate(&self) -> f64 {
         self.requests as f64 / self.busy.as_secs_f64()
+    }
+
+    /// One batch that counts.
+    #[expect(clippy::disallowed_methods, reason = "this is a benchmark")]
+    fn run(
+        &mut self,
+        host: &mut MemHost,
+        allocator: &'static StatsAlloc<System>,
+        batches: &mut usize,
+    ) {
+        let before = Region::new(allocator);
+        let start = Instant::now();
+        counted(host, batches);
+        self.busy += start.elapsed();
+        let change = before.change();
+        self.allocations += change.allocations + change.reallocations;
     }
 }
 
@@ -121,12 +139,14 @@ fn counted(host: &mut MemHost, batches: &mut usize) {
 }
 
 /// Runs it; `warm` is called once between what does not count and what does.
-#[expect(clippy::disallowed_methods, reason = "this is a benchmark")]
 fn measure(
     options: &Options,
     allocator: &'static StatsAlloc<System>,
     warm: impl FnOnce(),
 ) -> Measured {
+    if let Some(closes) = options.case.closes() {
+        return whole::measure(options, closes, allocator, warm);
+    }
     let mut host = MemHost::new(&options.case.config(), 1024, 1024);
     let to = SocketAddr::from(([192, 0, 2, 1], 80));
     let open = |host: &mut MemHost, n| MemConn::open(host, ([192, 0, 2, 2], 1024 + n).into(), to);
@@ -169,12 +189,7 @@ fn measure(
             if let Some(warm) = warm.take() {
                 warm();
             }
-            let before = Region::new(allocator);
-            let start = Instant::now();
-            counted(&mut host, &mut done);
-            measured.busy += start.elapsed();
-            let change = before.change();
-            measured.allocations += change.allocations + change.reallocations;
+            measured.run(&mut host, allocator, &mut done);
         }
         let all = conns.len();
         let mut place = turn;

@@ -260,20 +260,31 @@ impl MemConn {
     /// # Panics
     /// When the host has more to say than the handshake.
     pub fn try_open(host: &mut MemHost, from: SocketAddr, to: SocketAddr) -> Option<Self> {
-        let syn = opening(from, to);
-        let sent = host.exchange(&[frame(&syn)]);
-        let segments = sent.iter().filter_map(|f| Received::parse(f));
-        let syn_ack = segments
-            .into_iter()
-            .find(|s| s.dport == from.port() && s.has(flag::SYN | flag::ACK))?;
-        let mut next = syn;
+        let sent = host.exchange(&[Self::syn(from, to)]);
+        let conn = sent.iter().find_map(|f| Self::answered(from, to, f))?;
+        host.offer(&conn.ack());
+        host.run();
+        Some(conn)
+    }
+
+    /// The connection that `sent`, a SYN-ACK, opens in answer to [`MemConn::syn`]; its ACK is still to be sent. `None`
+    /// when the frame is something else.
+    pub fn answered(from: SocketAddr, to: SocketAddr, sent: &[u8]) -> Option<Self> {
+        let syn_ack = Received::parse(sent)?;
+        if syn_ack.dport != from.port() || !syn_ack.has(flag::SYN | flag::ACK) {
+            return None;
+        }
+        let mut next = opening(from, to);
         next.options.clear();
         next.flags = flag::ACK;
         next.seq = syn_ack.ack;
         next.ack = syn_ack.end();
-        host.offer(&frame(&next));
-        host.run();
         Some(Self { next })
+    }
+
+    /// Has the host ended what it sends, by the frame that was taken last?
+    pub fn is_ended(sent: &[u8]) -> bool {
+        Received::parse(sent).is_some_and(|segment| segment.has(flag::FIN))
     }
 
     /// The frame that acknowledges all that was taken.

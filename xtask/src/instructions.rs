@@ -20,8 +20,9 @@ const TOLERANCE: f64 = 0.03;
 /// Each run counts at least as many: enough that what is done once per batch or second shows as it does in service.
 const REQUESTS: &str = "20000";
 
-/// Batches before anything counts. Under valgrind each takes long; every connection has had its turn 64 times then.
-const WARM_UP: &str = "100";
+/// Batches before anything counts. Under valgrind each takes long; every connection has had its turn 192 times then, and
+/// where each request has a connection of its own, TIME-WAIT is full.
+const WARM_UP: &str = "300";
 
 /// (name in the snapshot, options of `sidestep-bench mem`)
 const CASES: &[(&str, &[&str])] = &[
@@ -42,6 +43,8 @@ const CASES: &[(&str, &[&str])] = &[
         "unlike-heads-pipelined-16",
         &["--case", "unlike", "--depth", "16"],
     ),
+    ("connection-server-closes", &["--case", "server-closes"]),
+    ("connection-client-closes", &["--case", "client-closes"]),
 ];
 
 /// What one case came to, per request.

@@ -20,28 +20,50 @@ pub(crate) enum Case {
     Browser,
     /// Heads of which none is like one of the 4,095 before it
     Unlike,
+    /// A connection for each request, which says so; the server ends it
+    ServerCloses,
+    /// A connection for each request, ended by the client behind the answer
+    ClientCloses,
+}
+
+/// Which side sends the first FIN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Closes {
+    Server,
+    Client,
 }
 
 impl Case {
     /// The site.
     pub(super) fn config(self) -> String {
-        let mut config = r#"
+        let connections = match self.closes() {
+            // So few that TIME-WAIT is full before anything counts: one ends then for each that begins, as in service.
+            Some(_) => 4_096,
+            None => 100_000,
+        };
+        let mut config = format!(
+            r#"
 [[listen]]
 address = "192.0.2.1"
 port = 80
 fallback = "none"
 [limits]
-connections = 100_000
+connections = {connections}
 [[site]]
 hosts = ["*"]
 "#
-        .to_owned();
+        );
         let mut response = |path: &str, body: &str| {
             let text = "[[site.response]]\ncontent_type = \"text/plain\"";
             writeln!(config, "{text}\npath = {path:?}\nbody = {body:?}").expect("it is a string");
         };
         match self {
-            Self::Hello | Self::NotModified | Self::Browser | Self::Unlike => {
+            Self::Hello
+            | Self::NotModified
+            | Self::Browser
+            | Self::Unlike
+            | Self::ServerCloses
+            | Self::ClientCloses => {
                 response("/", "Hello, world");
             }
             Self::Kib1 => response("/", &"k".repeat(1 << 10)),
@@ -56,13 +78,29 @@ hosts = ["*"]
         config
     }
 
+    /// Who ends a connection behind its first answer, where that is so.
+    pub(super) fn closes(self) -> Option<Closes> {
+        match self {
+            Self::ServerCloses => Some(Closes::Server),
+            Self::ClientCloses => Some(Closes::Client),
+            Self::Hello
+            | Self::Kib1
+            | Self::Kib10
+            | Self::Mixed
+            | Self::NotModified
+            | Self::Browser
+            | Self::Unlike => None,
+        }
+    }
+
     /// What is sent, in turn.
     pub(super) fn requests(self, host: &mut MemHost, conn: &mut MemConn) -> Vec<String> {
         let get = |target: &str, fields: &str| {
             format!("GET {target} HTTP/1.1\r\nHost: 192.0.2.1\r\n{fields}\r\n")
         };
         match self {
-            Self::Hello | Self::Kib1 | Self::Kib10 => vec![get("/", "")],
+            Self::Hello | Self::Kib1 | Self::Kib10 | Self::ClientCloses => vec![get("/", "")],
+            Self::ServerCloses => vec![get("/", "Connection: close\r\n")],
             Self::Mixed => (0..20)
                 .map(|n| get(&format!("/pages/{n}.html"), ""))
                 .collect(),

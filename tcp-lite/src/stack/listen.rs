@@ -6,7 +6,7 @@ use crate::arrive::Segment;
 use crate::connection::{Connection, Cx};
 use crate::cookie::{Check, Cookies};
 use crate::counters::RefuseReason;
-use crate::handshake::{Negotiated, Offer, initial_seq};
+use crate::handshake::{Negotiated, Offer, Origin};
 use crate::output::{reply, syn_ack};
 use crate::recv::Rcv;
 use crate::seq::SeqNum;
@@ -35,7 +35,8 @@ impl<A: App> Stack<A> {
         if self.half_open >= config.half_open && after.is_none() {
             return self.send_cookie(now, seg, segment, out);
         }
-        let mut iss = initial_seq(now, &seg.flow, config);
+        let origin = Origin::of(&seg.flow, config);
+        let mut iss = origin.initial_seq(now);
         if let Some(last) = after
             && iss.le(last + REUSE_GAP)
         {
@@ -48,7 +49,7 @@ impl<A: App> Stack<A> {
             due: true,
             timer: Timer::after(now, config.initial_rto),
         };
-        match self.insert(now, seg, segment.seq, &Offer::of(segment), half) {
+        match self.insert(now, seg, segment.seq, origin, &Offer::of(segment), half) {
             Ok(id) => {
                 self.shared.counters.syns += 1;
                 self.settle(id, Class::HalfOpen);
@@ -64,6 +65,7 @@ impl<A: App> Stack<A> {
         now: Instant,
         seg: &Arrival<'_, A::Link>,
         irs: SeqNum,
+        origin: Origin,
         offer: &Offer,
         half: SynRcvd,
     ) -> Result<u32, RefuseReason> {
@@ -75,7 +77,7 @@ impl<A: App> Stack<A> {
             conn: A::Conn::default(),
             deadline: Timer::OFF,
             wake: Timer::OFF,
-            terms: Negotiated::new(&seg.flow, offer, config),
+            terms: Negotiated::new(&seg.flow, origin, offer, config),
             rcv: Rcv::new(now, irs, offer.options.timestamps, config),
             state: State::SynRcvd(half),
             touched: false,
@@ -115,7 +117,7 @@ impl<A: App> Stack<A> {
             return Disposition::Refused(RefuseReason::TableFull);
         }
         let kept = Cookies::keep(&Offer::of(segment), config.timestamps);
-        let terms = Negotiated::new(&seg.flow, &kept, config);
+        let terms = Negotiated::new(&seg.flow, Origin::of(&seg.flow, config), &kept, config);
         let iss = self
             .cookies
             .issue(now, &seg.flow, segment.seq, terms.mss(), &kept);
@@ -163,7 +165,8 @@ impl<A: App> Stack<A> {
             due: false,
             timer: Timer::OFF,
         };
-        let id = match self.insert(now, seg, segment.seq - 1, &kept, half) {
+        let origin = Origin::of(&seg.flow, &self.shared.config);
+        let id = match self.insert(now, seg, segment.seq - 1, origin, &kept, half) {
             Ok(id) => id,
             Err(why) => return Disposition::Refused(why),
         };

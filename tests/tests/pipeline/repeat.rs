@@ -40,6 +40,25 @@ fn every_request_of_the_corpus_gets_the_same_bytes_again() {
     assert!(found >= 40, "{found} were found");
 }
 
+/// A head that ends its connection does so again, whatever is behind it.
+#[test]
+fn a_head_that_ends_its_connection_is_known_again() {
+    let mut clients = Clients::new("none");
+    let close = b"GET /ping HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let first = clients.ask([&close[..]]);
+    assert!(first.1, "it is closed");
+    for behind in [
+        &b""[..],
+        close,
+        b"GET /ping HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GE",
+    ] {
+        let before = repeated(&clients.host);
+        assert_eq!(clients.ask([&[close, behind].concat()[..]]), first);
+        assert_eq!(repeated(&clients.host), before + 1);
+    }
+}
+
 /// Each head with a byte changed, left out, or there twice, right behind the head itself.
 #[test]
 fn heads_that_are_nearly_one_are_told_from_it() {

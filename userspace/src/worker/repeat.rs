@@ -8,7 +8,7 @@
 //! | the bytes of the head | all of them are compared |
 //! | the snapshot, the limits, and the second, which is in `Date` and dates in conditions are judged by | everything is forgotten when one of them changes: [`Repeats::forget`] |
 //! | what is behind the listener | it is compared |
-//! | whether the answer is the last of its connection | the caller does not ask when it would be, and no such answer is kept |
+//! | whether the answer is the last of its connection | the head says it ([`Answer::closes`]); when something else does, the caller does not ask, and nothing is kept |
 //! | for what was learned, the time and writes that were seen | the caller asks the snapshot again: [`Answer::learned`] |
 //!
 //! so that a head which is found here is answered as it would be if it were parsed and decided about again. Only what is
@@ -42,6 +42,8 @@ pub(super) struct Answer {
     pub route: RouteId,
     /// It was learned from an origin: it has to be asked whether it is still good.
     pub learned: bool,
+    /// The connection is closed behind it.
+    pub closes: bool,
 }
 
 /// A head, and what is known of it.
@@ -108,8 +110,8 @@ impl Repeats {
         self.epoch += 1;
     }
 
-    /// The answer to the head that `unread` begins with, and the length of that, on a listener with `fallback` and not as
-    /// the last of its connection.
+    /// The answer to the head that `unread` begins with, and the length of that, on a listener with `fallback`, where
+    /// nothing but the head can make it the last of its connection.
     #[inline]
     pub fn find(&mut self, unread: &[u8], fallback: Fallback) -> Option<(&Answer, usize)> {
         self.missed = None;

@@ -21,6 +21,8 @@ use std::time::Duration;
 use tcp_lite::wire::Sum;
 use tcp_lite::{App, CloseReason, Deadline, Endpoint, Flow, Full, Instant, Io};
 
+use answer::Answered;
+
 /// Requests after which a connection is entered in the XDP program's flow table. The entry saves the program a
 /// socket lookup of about 100 ns for each later segment and costs two system calls of some hundred each: it
 /// pays from about eight on, and a connection that has made eight will likely make more.
@@ -268,7 +270,11 @@ impl App for Service {
         let mut used = 0;
         loop {
             match self.repeat(io, &unread[used..]) {
-                Some(Ok(len)) => {
+                Some(Ok((_, Answered::Close))) => {
+                    io.close();
+                    return unread.len();
+                }
+                Some(Ok((len, Answered::KeepAlive | Answered::Left))) => {
                     used += len;
                     if used == unread.len() {
                         self.idle(io);

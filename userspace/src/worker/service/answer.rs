@@ -28,13 +28,14 @@ impl Answered {
 
 impl Service {
     /// Queues the answers to the requests that `rest` begins with if they are, byte for byte, one that was answered
-    /// before; how many bytes they take. `None`: it is another one, or its answer may be another one this time.
+    /// before; how many bytes they take, and what becomes of the connection. `None`: it is another one, or its answer may
+    /// be another one this time.
     #[inline]
     pub(super) fn repeat(
         &mut self,
         io: &mut Io<'_, Self>,
         rest: &[u8],
-    ) -> Option<Result<usize, Full>> {
+    ) -> Option<Result<(usize, Answered), Full>> {
         let conn = io.conn();
         let (before, fallback) = (conn.requests, conn.fallback);
         // One less than there may be: the last answer says that it is the last.
@@ -47,7 +48,7 @@ impl Service {
         if answer.learned && !snapshot.is_still_fresh(answer.piece.id(), self.now) {
             return None;
         }
-        let times = if rest.len() < 2 * len {
+        let times = if answer.closes || rest.len() < 2 * len {
             1
         } else {
             repeat::times(rest, len, u16::try_from(most - 1).unwrap_or(u16::MAX))
@@ -58,6 +59,10 @@ impl Service {
         };
         self.generations.sent();
         let kind = (answer.status, answer.route);
+        let answered = match answer.closes {
+            true => Answered::Close,
+            false => Answered::KeepAlive,
+        };
         if self.repeated.kind != kind {
             self.count_repeated();
             self.repeated.kind = kind;
@@ -68,7 +73,7 @@ impl Service {
         conn.scanned = 0;
         conn.phase = Phase::Idle;
         self.note_flow(io, before);
-        Some(Ok(len * usize::from(times)))
+        Some(Ok((len * usize::from(times), answered)))
     }
 
     /// Brings the counters up to date.
@@ -165,7 +170,7 @@ impl Service {
                 let answer = self.queue(io, response, connection, form)?;
                 let fate = if stale { Fate::Stale } else { Fate::Served };
                 self.routes.count(route, fate, 1);
-                if !stale && connection != ConnectionField::Close {
+                if !stale && !last {
                     let answer = Answer { route, ..answer };
                     self.repeats.keep(bytes, fallback, answer);
                 }
@@ -230,6 +235,7 @@ impl Service {
             status: form.status(snapshot.status(id)),
             route: RouteId::NONE,
             learned: id.is_learned(),
+            closes: connection == ConnectionField::Close,
         };
         io.send(answer.piece, answer.len)?;
         self.generations.sent();
