@@ -1,5 +1,6 @@
 //! The four rings of a queue and its free list, and the UMEM they index.
 
+use super::level::Level;
 use super::{Audit, Memory, Transmit};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -109,8 +110,10 @@ impl Statistics {
 pub(super) struct RingSizes {
     /// Frames that one call of [`Rings::receive`] takes at most.
     pub batch: usize,
-    /// Entries of the fill ring, all kept in use.
+    /// Entries of the fill ring.
     pub fill: u32,
+    /// Whether the kernel copies into the frames that it gets.
+    pub copies: bool,
     /// Entries of the transmit ring.
     pub tx: u32,
 }
@@ -127,7 +130,7 @@ pub struct Rings {
     pending: Vec<FrameDesc>,
     scratch: Vec<FrameDesc>,
     /// Frames kept in the fill and receive rings together.
-    fill_target: usize,
+    level: Level,
     tx_size: u32,
     in_rx: usize,
     in_tx: usize,
@@ -153,7 +156,10 @@ impl Rings {
             free: frames,
             pending: Vec::with_capacity(total),
             scratch: vec![FrameDesc::default(); sizes.batch],
-            fill_target: sizes.fill as usize,
+            level: match sizes.copies {
+                true => Level::up_to(sizes.fill as usize),
+                false => Level::fixed(sizes.fill as usize),
+            },
             tx_size: sizes.tx,
             in_rx: 0,
             in_tx: 0,
@@ -167,6 +173,7 @@ impl Rings {
 
     /// Takes up to one batch of received frames.
     pub fn receive(&mut self, into: &mut Vec<Frame>) -> usize {
+        self.level.see(self.rx.nb_avail_exact() as usize);
         // SAFETY: the ring's descriptors belong to this queue's UMEM, and each is taken from
         // the ring once, so that the `Frame` made of it is its only owner.
         let n = unsafe { self.rx.consume(&mut self.scratch) };
@@ -179,7 +186,7 @@ impl Rings {
 
     /// Gives free frames to the kernel until the receive side has its share.
     pub fn refill(&mut self) {
-        let want = self.fill_target - self.in_rx;
+        let want = self.level.frames().saturating_sub(self.in_rx);
         let n = want.min(self.free.len());
         if n == 0 {
             return;
