@@ -47,7 +47,7 @@ mod turn;
 mod wheel;
 pub mod wire;
 
-pub use app::{App, Arrival, Disposition, Ecn, Full, Io, Out};
+pub use app::{App, Arrival, Deadline, Disposition, Ecn, Full, Io, Out};
 pub use config::{Config, CongestionControl};
 pub use counters::{CloseReason, Counters, DropReason, RefuseReason};
 pub use detach::{Detached, Terms};

@@ -5,7 +5,7 @@
 //! same request and an application that answers it with one piece: `turns.rs` of the pipeline's tests runs the same
 //! connections through both. Whatever is not so plain is left to that, untouched.
 
-use crate::app::{App, Ecn};
+use crate::app::{App, Deadline, Ecn};
 use crate::connection::{Connection, Shared};
 use crate::flow::{Addr, Endpoint, Flow};
 use crate::seq::SeqNum;
@@ -45,8 +45,8 @@ pub struct Answer<P> {
     pub piece: P,
     /// How many they are, not 0.
     pub len: u32,
-    /// The connection's deadline from now on, as of [`crate::Io::set_deadline`].
-    pub deadline: Instant,
+    /// The connection's deadline from now on, as of [`crate::Io::put_deadline`].
+    pub deadline: Deadline,
 }
 
 /// A segment to be sent: ACK and PSH alone set, with the answer as its payload.
@@ -171,7 +171,7 @@ impl<A: App> Connection<A> {
         }
         self.probes = 0;
         self.link = *link;
-        self.deadline = Timer::within(now, answer.deadline);
+        self.deadline = answer.deadline.0;
         let config = &shared.config;
         let (seq, released) = snd.turn(now, request, wnd, answer, config, &mut shared.pieces);
         let window = rcv.turn(now, request, self.terms.payload(), config) >> self.terms.rcv_shift;

@@ -4,6 +4,7 @@ mod checksum;
 mod options;
 mod segment;
 
+pub(crate) use checksum::is_right;
 pub use checksum::{Sum, Total, pseudo_header};
 pub use options::{Options, SackBlocks, Timestamps};
 pub(crate) use segment::DataHeader;

@@ -1,6 +1,6 @@
 //! What a worker counts. Plain integers: one writer, published once per batch. TCP's own are in `tcp_lite`.
 
-use crate::net::FrameDrop;
+use crate::net::{Emitter, FrameDrop};
 use crate::reason::{NotOurs, NotTaken};
 
 /// Below TCP.
@@ -27,6 +27,12 @@ impl Counters {
     /// Counts a frame that ends here.
     pub fn dropped(&mut self, why: FrameDrop) {
         self.drops[why as usize] += 1;
+    }
+
+    /// Adds what one batch has sent.
+    pub fn emitted<M, R>(&mut self, out: &Emitter<'_, M, R>) {
+        self.frames_sent += out.sent;
+        self.tx_full += out.full;
     }
 
     /// Shows every counter as (name, label, value).
@@ -93,13 +99,13 @@ impl Default for HttpCounters {
 impl HttpCounters {
     /// Counts `times` answers; `status` is 200 to 599.
     #[inline]
-    pub fn answered(&mut self, status: u16, times: u16) {
-        self.requests += u64::from(times);
+    pub fn answered(&mut self, status: u16, times: u64) {
+        self.requests += times;
         if let Some(class) = self
             .classes
             .get_mut(usize::from(status / 100).wrapping_sub(2))
         {
-            *class += u64::from(times);
+            *class += times;
         }
     }
 

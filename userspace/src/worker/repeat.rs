@@ -27,7 +27,7 @@ const LONGEST: usize = 1024;
 const WAYS: usize = 4;
 
 /// Request lines told apart; a power of two. Fewer, and the pages of one site push each other out; more, and what is
-/// here (256 KiB, if all of it is ever used) leaves the processor's cache.
+/// here (320 KiB, if all of it is ever used) leaves the processor's cache.
 const SETS: usize = 64;
 
 /// What the answer to a head is.
@@ -71,18 +71,6 @@ impl Again {
     }
 }
 
-/// What is known of a head whose bytes are in [`Repeats::heads`].
-#[derive(Clone, Copy)]
-struct Kept {
-    /// That of [`Repeats`] when it was kept.
-    epoch: u64,
-    /// [`hash`] of it.
-    hash: u64,
-    fallback: Fallback,
-    len: u16,
-    answer: Option<Answer>,
-}
-
 /// Bounds the answers that are kept as they are sent, in bytes: for more, what a copy costs is most of it anyway.
 const LONGEST_RENDERED: usize = 256;
 
@@ -103,16 +91,38 @@ impl Rendered {
     };
 }
 
+/// A head, and what is known of it.
+#[derive(Clone)]
+struct Kept {
+    /// That of [`Repeats`] when it was kept.
+    epoch: u64,
+    /// [`hash`] of it.
+    hash: u64,
+    fallback: Fallback,
+    /// Of the head, at most [`LONGEST`].
+    len: u16,
+    answer: Option<Answer>,
+    /// The answer, if it was asked for again.
+    rendered: Rendered,
+    head: [u8; LONGEST],
+}
+
+impl Kept {
+    /// Whether `unread` begins with it, on a listener with `fallback`.
+    #[inline]
+    fn is(&self, epoch: u64, unread: &[u8], fallback: Fallback) -> bool {
+        self.epoch == epoch
+            && self.fallback == fallback
+            && unread.starts_with(&self.head[..usize::from(self.len)])
+    }
+}
+
 /// See the module's documentation.
 pub(super) struct Repeats {
     /// Counts up whenever all is forgotten.
     epoch: u64,
     /// Sets of [`WAYS`], one behind the other.
     kept: Box<[Kept]>,
-    /// Their heads.
-    heads: Box<[[u8; LONGEST]]>,
-    /// Their answers, as far as they were asked for.
-    rendered: Box<[Rendered]>,
     /// The one found or kept last: in a pipeline it is the next one as well.
     last: usize,
     /// The way that gives its place next, of any set.
@@ -130,12 +140,12 @@ impl Repeats {
             fallback: Fallback::None,
             len: 0,
             answer: None,
+            rendered: Rendered::NONE,
+            head: [0; LONGEST],
         };
         Self {
             epoch: 1,
             kept: vec![nothing; SETS * WAYS].into(),
-            heads: vec![[0; LONGEST]; SETS * WAYS].into(),
-            rendered: vec![Rendered::NONE; SETS * WAYS].into(),
             last: 0,
             oldest: 0,
             missed: None,
@@ -153,20 +163,24 @@ impl Repeats {
     #[inline]
     pub fn find(&mut self, unread: &[u8], fallback: Fallback) -> Option<(&Answer, usize)> {
         self.missed = None;
-        if !self.is(self.last, unread, fallback) {
-            let hash = hash(unread)?;
-            let set = set(hash);
-            let known = (set..set + WAYS)
-                .find(|&place| self.kept[place].hash == hash && self.is(place, unread, fallback));
-            let Some(place) = known else {
-                self.missed = Some(hash);
-                return None;
-            };
-            self.last = place;
+        if !self.kept[self.last].is(self.epoch, unread, fallback) {
+            self.last = self.look(unread, fallback)?;
         }
         let kept = &self.kept[self.last];
-        let answer = kept.answer.as_ref()?;
-        Some((answer, usize::from(kept.len)))
+        Some((kept.answer.as_ref()?, usize::from(kept.len)))
+    }
+
+    /// The place of that head, wherever it is.
+    #[inline(never)]
+    fn look(&mut self, unread: &[u8], fallback: Fallback) -> Option<usize> {
+        let hash = hash(unread)?;
+        let set = set(hash);
+        let is = |kept: &Kept| kept.hash == hash && kept.is(self.epoch, unread, fallback);
+        let known = self.kept[set..set + WAYS].iter().position(is);
+        if known.is_none() {
+            self.missed = Some(hash);
+        }
+        Some(set + known?)
     }
 
     /// The head that was found last.
@@ -183,14 +197,13 @@ impl Repeats {
     /// The answer to `head`, if that is still known, and what it was, and as long.
     #[inline]
     pub fn find_again(&self, again: &Again, head: &[u8]) -> Option<&Answer> {
-        let place = usize::from(again.place);
-        let kept = &self.kept[place];
-        if kept.len != again.len || head.len() != usize::from(again.len) {
-            return None;
-        }
+        let kept = &self.kept[usize::from(again.place)];
         let answer = kept.answer.as_ref()?;
-        let alike = answer.len == again.answer_len && !answer.closes;
-        let same = alike && self.is(place, head, again.fallback);
+        let same = kept.len == again.len
+            && head.len() == usize::from(again.len)
+            && answer.len == again.answer_len
+            && !answer.closes
+            && kept.is(self.epoch, head, again.fallback);
         same.then_some(answer)
     }
 
@@ -202,7 +215,7 @@ impl Repeats {
         buf: &mut [u8],
         fill: impl FnOnce(&mut [u8]) -> Sum,
     ) -> Sum {
-        let rendered = &mut self.rendered[usize::from(again.place)];
+        let rendered = &mut self.kept[usize::from(again.place)].rendered;
         match rendered.bytes.get_mut(..buf.len()) {
             Some(bytes) if rendered.epoch == self.epoch => {
                 buf.copy_from_slice(bytes);
@@ -218,15 +231,6 @@ impl Repeats {
         }
     }
 
-    /// Whether `unread` begins with the head at `place`.
-    #[inline]
-    fn is(&self, place: usize, unread: &[u8], fallback: Fallback) -> bool {
-        let kept = &self.kept[place];
-        kept.epoch == self.epoch
-            && kept.fallback == fallback
-            && unread.starts_with(&self.heads[place][..usize::from(kept.len)])
-    }
-
     /// From now on `head`, a whole one and nothing behind it, is known to get `answer`. To be called when it was looked for
     /// and not found, before another is.
     pub fn keep(&mut self, head: &[u8], fallback: Fallback, answer: Answer) {
@@ -235,15 +239,14 @@ impl Repeats {
         };
         let place = set(hash) + self.oldest;
         self.oldest = (self.oldest + 1) % WAYS;
-        self.heads[place][..head.len()].copy_from_slice(head);
-        self.rendered[place].epoch = 0;
-        self.kept[place] = Kept {
-            epoch: self.epoch,
-            hash,
-            fallback,
-            len: head.len() as u16,
-            answer: Some(answer),
-        };
+        let kept = &mut self.kept[place];
+        kept.epoch = self.epoch;
+        kept.hash = hash;
+        kept.fallback = fallback;
+        kept.len = head.len() as u16;
+        kept.answer = Some(answer);
+        kept.rendered.epoch = 0;
+        kept.head[..head.len()].copy_from_slice(head);
         self.last = place;
     }
 }

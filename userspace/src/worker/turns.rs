@@ -15,7 +15,7 @@
 use super::generations::Piece;
 use super::repeat::Again;
 use super::service::Service;
-use crate::net::{self, Link};
+use crate::net::{self, Emitter, Link};
 use crate::xsk::{Memory, Transmit};
 use tcp_lite::wire::{Sum, Timestamps, Total};
 use tcp_lite::{Handle, Instant, Reply, Request, SeqNum, Stack};
@@ -146,7 +146,7 @@ impl Turns {
         frame: &[u8],
         stack: &mut Stack<Service>,
         service: &mut Service,
-        (memory, ring): (&M, &mut R),
+        out: &mut Emitter<'_, M, R>,
     ) -> bool
     where
         M: Memory,
@@ -167,10 +167,10 @@ impl Turns {
         let Some(known) = service.again(&turn.again, payload) else {
             return false;
         };
-        if !ring.has_room() {
+        if !out.ring.has_room() {
             return false;
         }
-        let Some(mut out) = ring.alloc() else {
+        let Some(mut made) = out.ring.alloc() else {
             return false;
         };
         let admit = |conn: &mut _| service.admits(conn);
@@ -182,9 +182,9 @@ impl Turns {
             &known.answer,
             admit,
         );
-        let (Some(reply), Some(buf)) = (reply, memory.buffer(&mut out, turn.reply_len.into()))
+        let (Some(reply), Some(buf)) = (reply, out.memory.buffer(&mut made, turn.reply_len.into()))
         else {
-            ring.release(out);
+            out.ring.release(made);
             return false;
         };
         turn.credit = CREDIT;
@@ -192,9 +192,10 @@ impl Turns {
             service.write_again(&turn.again, &known.answer.piece, body)
         });
         service.answered_again(&known, reply.released);
-        if let Err(full) = ring.send(out) {
+        match out.ring.send(made) {
+            Ok(()) => out.sent += 1,
             // There was room. TCP takes it for lost.
-            ring.release(full);
+            Err(frame) => out.ring.release(frame),
         }
         true
     }

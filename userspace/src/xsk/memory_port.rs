@@ -82,12 +82,10 @@ impl Port for MemPort {
     type Memory = MemMemory;
     type Ring = MemRing;
 
-    #[inline]
     fn split(&mut self) -> (&MemMemory, &mut MemRing) {
         (&self.memory, &mut self.ring)
     }
 
-    #[inline]
     fn audit(&self) -> Audit {
         Audit {
             free: self.ring.free.len() as u64,
@@ -118,7 +116,7 @@ impl Memory for MemMemory {
 impl Transmit for MemRing {
     type Frame = MemFrame;
 
-    #[inline(always)]
+    #[inline]
     fn alloc(&mut self) -> Option<MemFrame> {
         let mut frame = self.free.pop()?;
         frame.len = 0;
@@ -126,12 +124,12 @@ impl Transmit for MemRing {
         Some(frame)
     }
 
-    #[inline(always)]
+    #[inline]
     fn has_room(&mut self) -> bool {
         self.sent.len() < self.tx_room
     }
 
-    #[inline(always)]
+    #[inline]
     fn send(&mut self, frame: MemFrame) -> Result<(), MemFrame> {
         if !self.has_room() {
             return Err(frame);
@@ -141,7 +139,7 @@ impl Transmit for MemRing {
         Ok(())
     }
 
-    #[inline(always)]
+    #[inline]
     fn release(&mut self, frame: MemFrame) {
         self.held -= 1;
         self.free.push(frame);

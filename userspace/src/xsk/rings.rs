@@ -42,6 +42,7 @@ impl Umem {
         }
     }
 
+    #[inline]
     fn owns(&self, frame: &Frame) {
         // Frames of another UMEM would alias its memory: that is a bug, never an input.
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
@@ -80,6 +81,7 @@ impl Memory for Umem {
 
 /// xsk-rs lends the bytes only for as long as its `DataMut` lives; they are good for as long as the
 /// borrow of the frame that it was made from.
+#[inline]
 fn into_slice<'a>(mut data: xsk_rs::umem::frame::DataMut<'a>) -> &'a mut [u8] {
     let bytes = data.contents_mut();
     // SAFETY: the bytes lie in the UMEM, which outlives `'a`, and `data`, the only other way

@@ -1,7 +1,6 @@
 //! The same request again, as [`super::super::turns`] finds it: what [`Service::repeat`] does, without a callback of TCP's.
 
 use super::{HttpConn, Phase, REQUESTS_BEFORE_FLOW_ENTRY, Service};
-use crate::reason::Fate;
 use crate::store::RouteId;
 use crate::worker::generations::Piece;
 use crate::worker::repeat::Again;
@@ -25,9 +24,6 @@ impl Service {
     /// What `head`, all that came, gets if that is still the same.
     #[inline(always)]
     pub(in crate::worker) fn again(&self, again: &Again, head: &[u8]) -> Option<Known> {
-        if self.draining {
-            return None;
-        }
         let answer = self.repeats.find_again(again, head)?;
         if answer.learned {
             let snapshot = self.generations.snapshot();
@@ -51,7 +47,7 @@ impl Service {
     pub(in crate::worker) fn admits(&self, conn: &mut HttpConn) -> bool {
         let may = conn.phase == Phase::Idle
             && conn.requests >= REQUESTS_BEFORE_FLOW_ENTRY
-            && conn.requests < self.limits.requests_per_connection.saturating_sub(1);
+            && conn.requests < self.most_requests.saturating_sub(1);
         conn.requests += u32::from(may);
         may
     }
@@ -76,9 +72,7 @@ impl Service {
             self.generations.release(piece);
         }
         self.generations.sent();
-        self.counters.repeated += 1;
         self.counters.turns += 1;
-        self.counters.answered(known.status, 1);
-        self.routes.count(known.route, Fate::Served, 1);
+        self.count_repetitions((known.status, known.route), 1);
     }
 }
