@@ -153,6 +153,7 @@ fn counted(cost: Cost, connections: u32, opening: Duration, mode: &'static str) 
         connections,
         cpu: cost.cpu,
         busy: cost.busy,
+        between: cost.between,
         mode,
     }
 }

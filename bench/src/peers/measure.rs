@@ -223,13 +223,16 @@ fn generated(terms: &Terms, net: &Net, layout: Layout, job: &Job) -> Result<(Loa
     };
     let watch = Watch::new(&net.server, terms.cores);
     let generator = net.client.spawn(&argv);
-    let (done, spent) = watch.until_end(generator, seconds, workload.connections)?;
+    let (done, looks) = watch.until_end(generator, seconds, workload.connections)?;
     let load = match job.generator {
         Generator::Wrk => wrk::parse(&done, workload),
         Generator::Own => own::parse(&done, job),
     }?;
     match load.requests > 0.0 {
-        true => Ok((load, spent)),
+        true => {
+            let spent = looks.spent(load.between, seconds as f64)?;
+            Ok((load, spent))
+        }
         false => Err(format!("no answer: {}{}", done.stdout, done.stderr)),
     }
 }
