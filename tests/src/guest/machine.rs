@@ -1,7 +1,7 @@
 //! A running virtual machine and the shell in it.
 
 use super::shell::{Answer, Shell};
-use super::{Case, Image, Packages};
+use super::{Case, Image, Packages, tsc};
 use crate::clock::wait_for;
 use crate::net::{Host, SERVER_MAC, TAP_IF};
 use crate::process::Process;
@@ -73,7 +73,7 @@ impl Machine {
             ("-m", MEMORY_MIB.to_string()),
             ("-kernel", packages.kernel().display().to_string()),
             ("-initrd", image.path().display().to_string()),
-            ("-append", KERNEL_ARGUMENTS.to_owned()),
+            ("-append", kernel_arguments()),
             ("-netdev", netdev),
             // No option ROM: nothing boots from this NIC, and no package has to bring one.
             (
@@ -191,5 +191,12 @@ impl Machine {
         io::Error::other(format!(
             "no answer of {what}: {error}\n--- console\n{console}"
         ))
+    }
+}
+
+fn kernel_arguments() -> String {
+    match tsc::khz() {
+        Some(khz) => format!("{KERNEL_ARGUMENTS} tsc_early_khz={khz}"),
+        None => KERNEL_ARGUMENTS.to_owned(),
     }
 }

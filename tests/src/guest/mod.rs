@@ -18,6 +18,7 @@ mod report;
 mod shell;
 mod told;
 mod trial;
+mod tsc;
 
 pub use case::{Case, DRIVERS};
 pub use image::{Image, Packages};

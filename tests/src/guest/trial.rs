@@ -144,8 +144,9 @@ impl Trial<'_> {
             Err(error) => error.to_string(),
         };
         let (status, log) = (look("sidestep status"), look("tail -n 40 /run/log"));
+        let machine = look("uptime; ss --xdp -e; ip -s link show eth0; cat /proc/interrupts; ps");
         Err(Error::other(format!(
-            "{name}: {why}\n--- status\n{status}\n--- log\n{log}\n--- console\n{}",
+            "{name}: {why}\n--- status\n{status}\n--- log\n{log}\n--- machine\n{machine}\n--- console\n{}",
             self.machine.console()
         )))
     }

@@ -42,6 +42,7 @@ impl Umem {
         }
     }
 
+    #[inline]
     fn owns(&self, frame: &Frame) {
         // Frames of another UMEM would alias its memory: that is a bug, never an input.
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
@@ -51,6 +52,7 @@ impl Umem {
 impl Memory for Umem {
     type Frame = Frame;
 
+    #[inline]
     fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
         self.owns(frame);
         // SAFETY: the descriptor belongs to this UMEM (checked), and a `Frame` exists only
@@ -58,6 +60,7 @@ impl Memory for Umem {
         unsafe { self.umem.data(&frame.desc) }.contents()
     }
 
+    #[inline]
     fn buffer<'a>(&'a self, frame: &'a mut Frame, len: usize) -> Option<&'a mut [u8]> {
         self.owns(frame);
         // A received packet need not start where a fresh frame's does, so what is left of
@@ -78,6 +81,7 @@ impl Memory for Umem {
 
 /// xsk-rs lends the bytes only for as long as its `DataMut` lives; they are good for as long as the
 /// borrow of the frame that it was made from.
+#[inline]
 fn into_slice<'a>(mut data: xsk_rs::umem::frame::DataMut<'a>) -> &'a mut [u8] {
     let bytes = data.contents_mut();
     // SAFETY: the bytes lie in the UMEM, which outlives `'a`, and `data`, the only other way
@@ -307,6 +311,7 @@ impl Rings {
 impl Transmit for Rings {
     type Frame = Frame;
 
+    #[inline]
     fn alloc(&mut self) -> Option<Frame> {
         let desc = self.free.pop()?;
         self.held += 1;
@@ -316,10 +321,16 @@ impl Transmit for Rings {
         })
     }
 
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        let wanted = self.pending.len() as u32 + 1;
+        self.tx.nb_free(wanted) >= wanted
+    }
+
+    #[inline]
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
-        let wanted = self.pending.len() as u32 + 1;
-        if self.tx.nb_free(wanted) < wanted {
+        if !self.has_room() {
             return Err(frame);
         }
         self.held -= 1;
@@ -328,6 +339,7 @@ impl Transmit for Rings {
         Ok(())
     }
 
+    #[inline]
     fn release(&mut self, frame: Frame) {
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
         self.held -= 1;
