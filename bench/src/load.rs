@@ -140,6 +140,10 @@ impl Job for Client {
         self.engine.next(now)
     }
 
+    fn connections(&self) -> usize {
+        self.engine.connections()
+    }
+
     fn measures(&self) -> bool {
         self.engine.phase() == Phase::Measuring
     }

@@ -17,6 +17,8 @@ pub(crate) trait Job {
     fn turn(&mut self, now: u64, sink: &mut impl Sink) -> bool;
     /// When [`Self::turn`] has to be called at the latest, in nanoseconds.
     fn next(&self, now: u64) -> u64;
+    /// Connections that may bring frames.
+    fn connections(&self) -> usize;
     /// Whether this time counts.
     fn measures(&self) -> bool;
 }
@@ -129,7 +131,7 @@ pub(crate) fn run(
             let rings = queue.rings();
             waiting |= rings.kick()?;
             rings.reap();
-            rings.refill();
+            rings.refill(job.connections());
         }
         turn = if turn + 1 == queues { 0 } else { turn + 1 };
         let now = clock.now();

@@ -73,7 +73,8 @@ impl<'net> Running<'net> {
     ) -> Result<Self, String> {
         let host = &net.server;
         let nginx = Peer::named("nginx")?;
-        let room = connections.max(ROOM) + 100;
+        // nginx closes connections that wait when less than a sixteenth of its places is free.
+        let room = connections.max(ROOM) / 8 * 9 + 100;
         match peer.kind {
             Kind::Reflector => {
                 let program = peer.program().ok_or("not installed")?;
