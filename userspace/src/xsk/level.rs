@@ -93,7 +93,7 @@ impl Level {
 
 #[cfg(test)]
 mod tests {
-    use super::{CALM, LEAST, Level};
+    use super::{CALM, EACH, LEAST, Level};
 
     const MOST: usize = 4096;
 
