@@ -99,17 +99,15 @@ pub fn from_peer(flow: &Flow, link: &Link, header: &Header, payload: &[u8]) -> V
     frame
 }
 
-/// The frame of an answer with a segment of `tcp_len` bytes, built at the front of `room`: all numbers, the window and the
-/// payload are 0, and its checksum is right for that. `None`: it does not fit.
+/// The headers of an answer, built at the front of `room`: all numbers and the window are 0, and the checksums right for
+/// that, with no payload. `None`: they do not fit.
 pub fn answer_header<'a>(
     room: &'a mut [u8],
     flow: &Flow,
     link: &Link,
     ecn: Ecn,
     timestamps: bool,
-    tcp_len: usize,
-) -> Option<&'a [u8]> {
-    let frame = room.get_mut(..front_len(link) + tcp_len)?;
+) -> Option<&'a mut [u8]> {
     let header = Header {
         seq: SeqNum(0),
         ack: SeqNum(0),
@@ -120,10 +118,9 @@ pub fn answer_header<'a>(
             ..Options::default()
         },
     };
-    header.emit(flow, headers(frame, flow, link, ecn, tcp_len), |payload| {
-        payload.fill(0);
-        Sum::ZERO
-    });
+    let frame = room.get_mut(..front_len(link) + header.len())?;
+    let tcp = headers(frame, flow, link, ecn, header.len());
+    header.emit(flow, tcp, |_| Sum::ZERO);
     Some(frame)
 }
 

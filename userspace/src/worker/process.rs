@@ -166,8 +166,8 @@ impl Pipeline {
         });
         if taken != Some(true) {
             self.any_frame(now, frame, 0, out);
-        } else if let Some(again) = self.service.take_lone() {
-            self.turns.learn(frame, &mut self.stack, again);
+        } else if let Some(fallback) = self.service.take_lone() {
+            self.turns.learn(frame, &mut self.stack, fallback);
         }
     }
 

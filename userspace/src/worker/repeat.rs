@@ -47,30 +47,6 @@ pub(super) struct Answer {
     pub closes: bool,
 }
 
-/// A head that was answered, as one request alone in its segment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Again {
-    place: u16,
-    len: u16,
-    fallback: Fallback,
-    answer_len: u32,
-}
-
-impl Again {
-    /// None.
-    pub const NONE: Self = Self {
-        place: 0,
-        len: 0,
-        fallback: Fallback::None,
-        answer_len: 0,
-    };
-
-    /// Bytes of its answer.
-    pub fn answer_len(&self) -> u32 {
-        self.answer_len
-    }
-}
-
 /// Bounds the answers that are kept as they are sent, in bytes: for more, what a copy costs is most of it anyway.
 const LONGEST_RENDERED: usize = 256;
 
@@ -101,6 +77,8 @@ struct Kept {
     fallback: Fallback,
     /// Of the head, at most [`LONGEST`].
     len: u16,
+    /// Of its bytes.
+    sum: Sum,
     answer: Option<Answer>,
     /// The answer, if it was asked for again.
     rendered: Rendered,
@@ -139,6 +117,7 @@ impl Repeats {
             hash: 0,
             fallback: Fallback::None,
             len: 0,
+            sum: Sum::ZERO,
             answer: None,
             rendered: Rendered::NONE,
             head: [0; LONGEST],
@@ -183,39 +162,32 @@ impl Repeats {
         Some(set + known?)
     }
 
-    /// The head that was found last.
-    pub fn found(&self) -> Again {
-        let kept = &self.kept[self.last];
-        Again {
-            place: self.last as u16,
-            len: kept.len,
-            fallback: kept.fallback,
-            answer_len: kept.answer.map_or(0, |answer| answer.len),
+    /// The answer to `head`, all of it, the sum of its bytes, and its place.
+    #[inline(always)]
+    pub fn find_whole(&mut self, head: &[u8], fallback: Fallback) -> Option<(&Answer, Sum, usize)> {
+        let is = |kept: &Kept| {
+            usize::from(kept.len) == head.len() && kept.is(self.epoch, head, fallback)
+        };
+        if !is(&self.kept[self.last]) {
+            let place = self.look(head, fallback)?;
+            if usize::from(self.kept[place].len) != head.len() {
+                return None;
+            }
+            self.last = place;
         }
+        let kept = &self.kept[self.last];
+        Some((kept.answer.as_ref()?, kept.sum, self.last))
     }
 
-    /// The answer to `head`, if that is still known, and what it was, and as long.
+    /// Writes the answer to the head at `place`, which was just found; `fill` does it the first time, and where it is long.
     #[inline]
-    pub fn find_again(&self, again: &Again, head: &[u8]) -> Option<&Answer> {
-        let kept = &self.kept[usize::from(again.place)];
-        let answer = kept.answer.as_ref()?;
-        let same = kept.len == again.len
-            && head.len() == usize::from(again.len)
-            && answer.len == again.answer_len
-            && !answer.closes
-            && kept.is(self.epoch, head, again.fallback);
-        same.then_some(answer)
-    }
-
-    /// Writes the answer to a head that was just found again; `fill` does it the first time, and where it is long.
-    #[inline]
-    pub fn write_again(
+    pub fn write(
         &mut self,
-        again: &Again,
+        place: usize,
         buf: &mut [u8],
         fill: impl FnOnce(&mut [u8]) -> Sum,
     ) -> Sum {
-        let rendered = &mut self.kept[usize::from(again.place)].rendered;
+        let rendered = &mut self.kept[place].rendered;
         match rendered.bytes.get_mut(..buf.len()) {
             Some(bytes) if rendered.epoch == self.epoch => {
                 buf.copy_from_slice(bytes);
@@ -244,6 +216,7 @@ impl Repeats {
         kept.hash = hash;
         kept.fallback = fallback;
         kept.len = head.len() as u16;
+        kept.sum = Sum::of(head);
         kept.answer = Some(answer);
         kept.rendered.epoch = 0;
         kept.head[..head.len()].copy_from_slice(head);

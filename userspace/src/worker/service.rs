@@ -111,8 +111,9 @@ pub struct Service {
     /// Connections in [`Phase::Leaving`].
     leaving: usize,
     draining: bool,
-    /// The last request was alone in its segment, was found in `repeats`, and is not one of its connection's first.
-    lone: bool,
+    /// The last request was alone in its segment, was found in `repeats`, and is not one of its connection's first: what is
+    /// behind its listener.
+    lone: Option<Fallback>,
     /// Requests a connection may make; none once it drains.
     most_requests: u32,
     now: Now,
@@ -154,7 +155,7 @@ impl Service {
             listening: HashMap::new(),
             leaving: 0,
             draining: false,
-            lone: false,
+            lone: None,
             now: Now::default(),
             counters: HttpCounters::default(),
             repeated: Repeated::default(),

@@ -1,27 +1,28 @@
-//! Frames that are like one that came before: the next request on a connection, byte for byte that of the last time.
+//! Frames whose headers are like those of one that came before: the next request on a connection.
 //!
-//! Of such a frame only a few fields are new: sequence and acknowledgment number, window, timestamps, IPv4's
-//! identification, checksums. All other bytes are compared with those of the frame before, and the answer is a copy of
-//! the frame that answered it with the same few fields made new. A checksum is looked at and made by what changed.
+//! Of such headers only a few fields are new: sequence and acknowledgment number, window, timestamps, lengths, IPv4's
+//! identification, checksums. All other bytes are compared with those of the frame before, and the answer's headers are a
+//! copy of those before with the same few fields made new. A checksum is looked at and made by what is new, and by the
+//! sums of the head and its answer, which are known.
 //!
 //! | what an answer depends on | and so |
 //! |---|---|
-//! | all that parsers would see in the frame | it is compared; a frame of another length is another one |
+//! | all that parsers would see in the headers | it is compared |
 //! | TCP's state of the connection | [`Stack::turn`] leaves alone what it has to look at |
-//! | what the head gets | [`Service::admit`] asks [`super::repeat::Repeats`], as for every head |
+//! | the head, and what it gets | [`Service::again`] looks for it in [`super::repeat::Repeats`], as for every head |
 //!
 //! `tests/tests/pipeline/turns.rs` runs the same frames with and without this.
 
 use super::generations::Piece;
-use super::repeat::Again;
 use super::service::Service;
 use crate::net::{self, Emitter, Link};
 use crate::xsk::{Memory, Transmit};
+use sidestep_config::Fallback;
 use tcp_lite::wire::{Sum, Timestamps, Total};
 use tcp_lite::{Handle, Instant, Reply, Request, SeqNum, Stack};
 
-/// Bytes of a frame that are compared by words, and that an answer is made from: the longest headers (Ethernet, IPv6, TCP
-/// with timestamps: 86 bytes) in whole words. Frames and answers shorter than that are no turns.
+/// Bytes of a frame that are compared by words, and that an answer is begun with: the longest headers (Ethernet, IPv6, TCP
+/// with timestamps: 86 bytes) in whole words. Frames shorter than that are no turns.
 const HEAD: usize = 88;
 const WORDS: usize = HEAD / 8;
 
@@ -62,12 +63,16 @@ impl Shape {
         let tcp = self.tcp();
         let mut at = 0;
         while at < HEAD {
-            let identification = !self.v6 && (at == 18 || at == 19);
-            let ip_checksum = !self.v6 && (at == 24 || at == 25);
+            let ip = if self.v6 {
+                at == 18 || at == 19
+            } else {
+                at >= 16 && at < 20 || at == 24 || at == 25
+            };
             let numbers = at >= tcp + 4 && at < tcp + 12;
             let window_and_checksum = at >= tcp + 14 && at < tcp + 18;
             let clocks = self.timestamps && at >= tcp + 24 && at < tcp + 32;
-            if identification || ip_checksum || numbers || window_and_checksum || clocks {
+            let behind = at >= tcp + self.tcp_header();
+            if ip || numbers || window_and_checksum || clocks || behind {
                 same[at] = 0;
             }
             at += 1;
@@ -109,20 +114,18 @@ struct Turn {
     head: [u64; WORDS],
     shape: Shape,
     credit: u8,
-    /// Bytes of the frame.
-    len: u16,
-    /// Bytes of the answer's frame.
-    reply_len: u16,
     /// What is missing from the sums of what is new in the frame.
     ip: Sum,
     tcp: Sum,
     handle: Handle,
     link: Link,
-    again: Again,
-    /// The answer's first bytes; what is new each time is 0.
+    /// That of its listener.
+    fallback: Fallback,
+    /// The answer's headers; what is new each time is 0.
     reply: [u8; HEAD],
-    /// The sum of the answer without what is new, and without its payload.
-    reply_sum: Sum,
+    /// The sums of its headers without what is new.
+    reply_ip: Sum,
+    reply_tcp: Sum,
 }
 
 /// See the module's documentation.
@@ -157,24 +160,25 @@ impl Turns {
             return false;
         };
         let turn = &mut self.places[place(head)];
-        if !turn.is_like(head, frame.len()) {
+        if !turn.is_like(head) {
             turn.credit = turn.credit.saturating_sub(1);
             return false;
         }
         let (fields, payload) = frame[turn.shape.tcp()..].split_at(turn.shape.tcp_header());
-        let Some(request) = turn.request(head, fields, payload.len()) else {
+        let Some(known) = service.again(turn.fallback, payload) else {
             return false;
         };
-        let Some(known) = service.again(&turn.again, payload) else {
+        let Some(request) = turn.request(head, fields, payload.len(), known.head_sum) else {
             return false;
         };
-        if !out.ring.has_room() {
+        let reply_len = turn.shape.tcp() + turn.shape.tcp_header() + known.answer.len as usize;
+        if reply_len < HEAD || !out.ring.has_room() {
             return false;
         }
         let Some(mut made) = out.ring.alloc() else {
             return false;
         };
-        let Some(buf) = out.memory.buffer(&mut made, turn.reply_len.into()) else {
+        let Some(buf) = out.memory.buffer(&mut made, reply_len) else {
             out.ring.release(made);
             return false;
         };
@@ -185,9 +189,7 @@ impl Turns {
             return false;
         };
         turn.credit = CREDIT;
-        turn.write(&reply, buf, |body| {
-            service.write_again(&turn.again, &known.answer.piece, body)
-        });
+        turn.write(&reply, buf, |body| service.write_again(&known, body));
         service.answered_again(&known, reply.released);
         match out.ring.send(made) {
             Ok(()) => out.sent += 1,
@@ -199,7 +201,7 @@ impl Turns {
 
     /// `frame`, which was not taken, was predicted and is answered: the next one like it may be taken.
     #[cold]
-    pub fn learn(&mut self, frame: &[u8], stack: &mut Stack<Service>, again: Again) {
+    pub fn learn(&mut self, frame: &[u8], stack: &mut Stack<Service>, fallback: Fallback) {
         let Some(head) = frame.first_chunk::<HEAD>() else {
             return;
         };
@@ -208,7 +210,7 @@ impl Turns {
             return;
         }
         if let Some(handle) = stack.last_predicted()
-            && let Some(turn) = Turn::of(frame, head, handle, again)
+            && let Some(turn) = Turn::of(frame, head, handle, fallback)
         {
             *place = turn;
         }
@@ -238,89 +240,97 @@ impl Turn {
             timestamps: false,
         },
         credit: 0,
-        len: 0,
-        reply_len: 0,
         ip: Sum::ZERO,
         tcp: Sum::ZERO,
         handle: Handle::NONE,
         link: Link::NONE,
-        again: Again::NONE,
+        fallback: Fallback::None,
         reply: [0; HEAD],
-        reply_sum: Sum::ZERO,
+        reply_ip: Sum::ZERO,
+        reply_tcp: Sum::ZERO,
     };
 
     /// The turn that begins with `frame`, a right one. `None`: what is like it goes the long way.
-    fn of(frame: &[u8], head: &[u8; HEAD], handle: Handle, again: Again) -> Option<Self> {
-        let (link, timestamps, len) = net::plain(frame, |segment| {
+    fn of(frame: &[u8], head: &[u8; HEAD], handle: Handle, fallback: Fallback) -> Option<Self> {
+        let (link, offset) = net::plain(frame, |segment| {
             let offset = segment.bytes.get(12)? >> 4;
-            let timestamps = match offset {
-                5 => false,
-                8 => true,
-                _ => return None,
-            };
-            Some((segment.link, timestamps, segment.bytes.len()))
+            Some((segment.link, offset))
         })??;
+        let timestamps = match offset {
+            5 => false,
+            8 => true,
+            _ => return None,
+        };
         let shape = Shape {
             v6: link.is_v6(),
             timestamps,
         };
-        // Nothing may be behind the packet, as the padding of short frames is.
-        if frame.len() != shape.tcp() + len {
-            return None;
-        }
-        let mut whole = [0; 2048];
-        let tcp_len = shape.tcp_header() + again.answer_len() as usize;
-        let reply = net::answer_header(
-            &mut whole,
-            handle.flow(),
-            &link,
-            handle.ecn(),
-            timestamps,
-            tcp_len,
-        )?;
-        let (reply_head, _) = reply.split_first_chunk::<HEAD>()?;
         let mut turn = Self {
             head: words(head),
             shape,
-            len: u16::try_from(frame.len()).ok()?,
-            reply_len: u16::try_from(reply.len()).ok()?,
+            credit: CREDIT,
             handle,
             link,
-            again,
-            credit: CREDIT,
-            reply: *reply_head,
+            fallback,
             ..Self::NONE
         };
         for (word, mask) in turn.head.iter_mut().zip(MASKS[shape.index()]) {
             *word &= mask;
         }
         // Right frames have sums whose complement is 0.
-        let fields = &frame[shape.tcp()..];
+        let (fields, payload) = frame
+            .get(shape.tcp()..)?
+            .split_at_checked(shape.tcp_header())?;
         turn.ip = complement(ip_sum(Sum::ZERO, head));
-        turn.tcp = complement(tcp_sum(Sum::ZERO, fields, timestamps));
-        let checksum = turn.reply[shape.tcp() + 16..].first_chunk_mut::<2>()?;
-        turn.reply_sum = complement(Sum::word(u16::from_be_bytes(*checksum)));
-        *checksum = [0; 2];
+        let sum = tcp_sum(Sum::of(payload), fields, timestamps, payload.len());
+        turn.tcp = complement(sum);
+        // Without a payload, of whose length both checksums tell as well.
+        let reply = net::answer_header(
+            &mut turn.reply,
+            handle.flow(),
+            &link,
+            handle.ecn(),
+            timestamps,
+        )?;
+        let (ip, tcp) = reply.split_at_mut_checked(shape.tcp())?;
+        let header = shape.tcp_header() as u16;
+        if !shape.v6 {
+            turn.reply_ip = without(take(&mut ip[24..]), 20 + header);
+            take(&mut ip[16..]);
+        }
+        turn.reply_tcp = without(take(&mut tcp[16..]), header);
         Some(turn)
     }
 
-    /// Is the frame that begins so, but for what is new each time, the one before?
+    /// Are the headers that begin so, but for what is new each time, those before?
     #[inline(always)]
-    fn is_like(&self, head: &[u8; HEAD], len: usize) -> bool {
+    fn is_like(&self, head: &[u8; HEAD]) -> bool {
         let mask = &MASKS[self.shape.index()];
         let mut other = 0;
         for ((word, mask), before) in words(head).iter().zip(mask).zip(&self.head) {
             other |= word & mask ^ before;
         }
-        other == 0 && len == usize::from(self.len)
+        other == 0
     }
 
-    /// What is new in it, if its checksums are right.
+    /// What is new in the frame, if its length and checksums are right. `sum`: that of its payload.
     #[inline(always)]
-    fn request(&self, head: &[u8; HEAD], fields: &[u8], payload: usize) -> Option<Request> {
-        let timestamps = self.shape.timestamps;
-        let right = (self.shape.v6 || ip_sum(self.ip, head).finish() == 0)
-            && tcp_sum(self.tcp, fields, timestamps).finish() == 0;
+    fn request(
+        &self,
+        head: &[u8; HEAD],
+        fields: &[u8],
+        payload: usize,
+        sum: Sum,
+    ) -> Option<Request> {
+        let Shape { v6, timestamps } = self.shape;
+        let tcp_len = self.shape.tcp_header() + payload;
+        let (told, len) = match v6 {
+            true => ([head[18], head[19]], tcp_len),
+            false => ([head[16], head[17]], 20 + tcp_len),
+        };
+        let right = usize::from(u16::from_be_bytes(told)) == len
+            && (v6 || ip_sum(self.ip, head).finish() == 0)
+            && tcp_sum(self.tcp.plus(sum), fields, timestamps, payload).finish() == 0;
         if !right {
             return None;
         }
@@ -342,19 +352,29 @@ impl Turn {
     /// Writes the frame that answers it.
     #[inline(always)]
     fn write(&self, reply: &Reply<Piece>, buf: &mut [u8], body: impl FnOnce(&mut [u8]) -> Sum) {
+        let Shape { v6, timestamps } = self.shape;
+        let tcp_len = (buf.len() - self.shape.tcp()) as u16;
         let Some(head) = buf.first_chunk_mut::<HEAD>() else {
             return;
         };
         *head = self.reply;
-        let mut total = Total::of(self.reply_sum);
+        if v6 {
+            [head[18], head[19]] = tcp_len.to_be_bytes();
+        } else {
+            [head[16], head[17]] = (20 + tcp_len).to_be_bytes();
+            let sum = self.reply_ip.plus(Sum::word(20 + tcp_len));
+            [head[24], head[25]] = sum.finish().to_be_bytes();
+        }
         let (fields, payload) = buf[self.shape.tcp()..].split_at_mut(self.shape.tcp_header());
+        let mut total = Total::of(self.reply_tcp);
+        total.add_sum(Sum::word(tcp_len));
         total.add_sum(body(payload));
         let (words, _) = fields.as_chunks_mut::<4>();
         let mut put = |at: usize, number: u32| {
             words[at] = number.to_be_bytes();
             total.add(words[at]);
         };
-        if let Some(ts) = reply.timestamps {
+        if let (Some(ts), true) = (reply.timestamps, timestamps) {
             put(7, ts.ecr);
             put(6, ts.val);
         }
@@ -362,9 +382,9 @@ impl Turn {
         put(1, reply.seq.0);
         let [hi, lo] = reply.window.to_be_bytes();
         total.add([0, 0, hi, lo]);
-        (words[3][2], words[3][3]) = (hi, lo);
+        [words[3][2], words[3][3]] = [hi, lo];
         let [hi, lo] = total.sum().finish().to_be_bytes();
-        (words[4][0], words[4][1]) = (hi, lo);
+        [words[4][0], words[4][1]] = [hi, lo];
     }
 }
 
@@ -372,19 +392,32 @@ fn complement(sum: Sum) -> Sum {
     Sum::word(sum.finish())
 }
 
+/// A field of two bytes, which is 0 from now on.
+fn take(field: &mut [u8]) -> u16 {
+    let taken = u16::from_be_bytes([field[0], field[1]]);
+    field[..2].fill(0);
+    taken
+}
+
+/// What was summed for this checksum, without a word of it.
+fn without(checksum: u16, word: u16) -> Sum {
+    Sum::word(!checksum).plus(Sum::word(!word))
+}
+
 /// With what is new in an IPv4 header.
 #[inline]
 fn ip_sum(rest: Sum, head: &[u8; HEAD]) -> Sum {
     let mut total = Total::of(rest);
-    total.add([head[18], head[19], 0, 0]);
+    total.add([head[16], head[17], head[18], head[19]]);
     total.add([head[24], head[25], 0, 0]);
     total.sum()
 }
 
-/// With what is new in a TCP header.
+/// With what is new in a TCP header, and the length that the pseudo-header tells.
 #[inline]
-fn tcp_sum(rest: Sum, fields: &[u8], timestamps: bool) -> Sum {
+fn tcp_sum(rest: Sum, fields: &[u8], timestamps: bool, payload: usize) -> Sum {
     let mut total = Total::of(rest);
+    total.add_sum(Sum::word(payload as u16));
     let (words, _) = fields.as_chunks::<4>();
     for at in [1, 2, 3, 4] {
         total.add(words[at]);

@@ -3,28 +3,35 @@
 use super::{HttpConn, Phase, REQUESTS_BEFORE_FLOW_ENTRY, Service};
 use crate::store::RouteId;
 use crate::worker::generations::Piece;
-use crate::worker::repeat::Again;
+use sidestep_config::Fallback;
 use tcp_lite::Answer;
 use tcp_lite::wire::Sum;
 
 /// What a head gets that was answered before.
 pub(in crate::worker) struct Known {
     pub answer: Answer<Piece>,
+    /// Of the head's bytes.
+    pub head_sum: Sum,
+    /// In [`super::super::repeat::Repeats`].
+    place: usize,
     status: u16,
     route: RouteId,
 }
 
 impl Service {
-    /// Was the last request alone in its segment, and its head known? Says so once.
+    /// Was the last request alone in its segment, and its head known? Says so once, with what is behind its listener.
     #[inline(always)]
-    pub(in crate::worker) fn take_lone(&mut self) -> Option<Again> {
-        std::mem::take(&mut self.lone).then(|| self.repeats.found())
+    pub(in crate::worker) fn take_lone(&mut self) -> Option<Fallback> {
+        self.lone.take()
     }
 
-    /// What `head`, all that came, gets if that is still the same.
+    /// What `head`, all that came, gets if it was answered before and that is still right.
     #[inline(always)]
-    pub(in crate::worker) fn again(&self, again: &Again, head: &[u8]) -> Option<Known> {
-        let answer = self.repeats.find_again(again, head)?;
+    pub(in crate::worker) fn again(&mut self, fallback: Fallback, head: &[u8]) -> Option<Known> {
+        let (answer, head_sum, place) = self.repeats.find_whole(head, fallback)?;
+        if answer.closes {
+            return None;
+        }
         if answer.learned {
             let snapshot = self.generations.snapshot();
             if !snapshot.is_still_fresh(answer.piece.id(), self.now) {
@@ -37,6 +44,8 @@ impl Service {
                 len: answer.len,
                 deadline: self.idle_until,
             },
+            head_sum,
+            place,
             status: answer.status,
             route: answer.route,
         })
@@ -54,15 +63,10 @@ impl Service {
 
     /// Writes the answer.
     #[inline(always)]
-    pub(in crate::worker) fn write_again(
-        &mut self,
-        again: &Again,
-        piece: &Piece,
-        buf: &mut [u8],
-    ) -> Sum {
+    pub(in crate::worker) fn write_again(&mut self, known: &Known, buf: &mut [u8]) -> Sum {
         let generations = &self.generations;
-        let fill = |buf: &mut [u8]| generations.fill(piece, 0, buf);
-        self.repeats.write_again(again, buf, fill)
+        let fill = |buf: &mut [u8]| generations.fill(&known.answer.piece, 0, buf);
+        self.repeats.write(known.place, buf, fill)
     }
 
     /// It is on its way, and `released` has arrived.

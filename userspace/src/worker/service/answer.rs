@@ -70,7 +70,7 @@ impl Service {
         conn.requests += u32::from(times);
         conn.scanned = 0;
         conn.phase = Phase::Idle;
-        self.lone = lone && before >= REQUESTS_BEFORE_FLOW_ENTRY;
+        self.lone = (lone && before >= REQUESTS_BEFORE_FLOW_ENTRY).then_some(fallback);
         self.note_flow(io, before);
         Some(Ok((len * usize::from(times), answered)))
     }
