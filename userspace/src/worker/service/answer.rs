@@ -1,6 +1,6 @@
 //! What a request gets: an answer that is known, one that is decided about, or a refusal.
 
-use super::{Phase, REQUESTS_BEFORE_FLOW_ENTRY, Service};
+use super::{Phase, Service};
 use crate::http::Head;
 use crate::reason::Fate;
 use crate::route::{self, Decision, Refusal};
@@ -65,7 +65,6 @@ impl Service {
         conn.requests += u32::from(times);
         conn.scanned = 0;
         conn.phase = Phase::Idle;
-        self.note_flow(io, before);
         let answered = match answer.closes {
             true => Answered::Close,
             false => Answered::KeepAlive,
@@ -106,19 +105,7 @@ impl Service {
             }
             Decision::Refuse(refusal) => self.refuse(io, route, Some(head), last, &refusal)?,
         };
-        self.note_flow(io, before);
         Ok(Answered::of(connection))
-    }
-
-    /// Enters the connection, which had `before` requests, in the XDP program's table if it has enough now.
-    #[inline]
-    fn note_flow(&mut self, io: &mut Io<'_, Self>, before: u32) {
-        if before < REQUESTS_BEFORE_FLOW_ENTRY
-            && io.conn().requests >= REQUESTS_BEFORE_FLOW_ENTRY
-            && let Some(flows) = &mut self.flows
-        {
-            flows.insert(io.flow());
-        }
     }
 
     /// Queues an answer of our own. Without a head nothing behind it can be understood, so that it is the last.

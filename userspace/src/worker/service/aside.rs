@@ -1,6 +1,6 @@
 //! What is not served leaves for the kernel's server, with its connection.
 
-use super::{Answered, HttpConn, LISTENS, Phase, REQUESTS_BEFORE_FLOW_ENTRY, Service};
+use super::{Answered, HttpConn, LISTENS, Phase, Service};
 use crate::handoff::Handoff;
 use crate::http::Head;
 use crate::reason::{Fate, NotOurs, NotTaken};
@@ -22,9 +22,8 @@ impl Service {
 
     /// A connection has left TCP for the kernel.
     pub(in crate::worker) fn left(&mut self, detached: &mut Detached<Self>) {
-        let known = detached.conn().requests >= REQUESTS_BEFORE_FLOW_ENTRY;
         // First of all: while the entry is there, the kernel gets nothing of what the client sends.
-        if known && let Some(flows) = &mut self.flows {
+        if let Some(flows) = &mut self.flows {
             flows.remove(detached.flow());
         }
     }
