@@ -237,7 +237,7 @@ fn generated(terms: &Terms, net: &Net, layout: Layout, job: &Job) -> Result<(Loa
 }
 
 /// A fresh veth between two hosts with room for many connections.
-fn hosts() -> Net {
+pub(super) fn hosts() -> Net {
     let net = Net::new();
     for host in [&net.server, &net.client] {
         set(host, "net.ipv4.ip_local_port_range=1024 65535");
