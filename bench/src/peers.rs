@@ -7,12 +7,16 @@ pub(crate) mod account;
 mod cpu;
 mod machine;
 mod measure;
+mod offloads;
+mod options;
 mod own;
 mod peer;
+mod plan;
 mod plot;
 mod results;
 mod running;
 mod sample;
+mod scope;
 mod site;
 mod table;
 mod verdicts;
@@ -22,7 +26,9 @@ mod wrk;
 use machine::Machine;
 use measure::Terms;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use peer::{Kind, Peer};
+pub(crate) use options::Options;
+use peer::Peer;
+use plan::Plan;
 use results::{Results, Spread, Table};
 use running::Manners;
 use sample::{Generator, Layout, Sample};
@@ -31,69 +37,8 @@ use site::Site;
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 use verdicts::HalfLoad;
-use workload::Workload;
-
-/// What to run; `cargo xtask bench` installs the servers.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Options {
-    /// Workloads, by name; all of them if there is none
-    #[arg(long, value_delimiter = ',')]
-    workload: Vec<String>,
-    /// Servers, by name; all that are installed if there is none
-    #[arg(long, value_delimiter = ',')]
-    peer: Vec<String>,
-    /// Who shares a core with whom
-    #[arg(long, value_enum, default_value_t = Layouts::Both)]
-    layout: Layouts,
-    /// Who asks
-    #[arg(long, value_enum, default_value_t = Generators::Both)]
-    generator: Generators,
-    /// Seconds of each measurement
-    #[arg(long, default_value_t = 3)]
-    seconds: u64,
-    /// Interleaved runs, each with fresh hosts; medians count
-    #[arg(long, default_value_t = 10)]
-    runs: usize,
-    /// One run of a second each, few servers, the workloads that the verdicts are about: to see that it works
-    #[arg(long)]
-    quick: bool,
-    /// The server's core and the generator's
-    #[arg(long, value_delimiter = ',', default_value = "0,1", num_args = 2)]
-    cores: Vec<usize>,
-    /// Only names the servers that would be measured
-    #[arg(long)]
-    list: bool,
-    /// Where results.json and plot.svg go
-    #[arg(long, default_value = "target/bench")]
-    out: PathBuf,
-    /// Writes the tables as a Markdown document
-    #[arg(long)]
-    doc: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Layouts {
-    Same,
-    Two,
-    Both,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Generators {
-    Wrk,
-    Own,
-    Both,
-}
-
-const QUICK_WORKLOADS: [&str; 3] = ["plain", "pipelined-24", "1-request"];
-const QUICK_PEERS: [&str; 5] = ["sidestep", "reflector", "nginx", "go", "japronto"];
-
-/// How long the daemon is left alone to see what it takes then.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// How the document begins.
 const TITLE: &str = "\
@@ -101,17 +46,6 @@ const TITLE: &str = "\
 
 /// Characters of what a server said that are shown.
 const MOST_OF_A_TROUBLE: usize = 300;
-
-/// What is measured, in full.
-struct Plan {
-    workloads: Vec<&'static Workload>,
-    peers: Vec<&'static Peer>,
-    layouts: Vec<Layout>,
-    generators: Vec<Generator>,
-    seconds: u64,
-    runs: usize,
-    cores: [usize; 2],
-}
 
 /// Everything that came out, as far as it has come.
 #[derive(Default)]
@@ -151,19 +85,25 @@ fn measured(options: &Options) -> Result<bool, String> {
     let machine = Machine::look(plan.cores);
     let mut report = Report::default();
     println!("{}\n", machine.text());
+    eprintln!(
+        "{} runs of {} servers: {}",
+        plan.runs,
+        plan.peers.len(),
+        about(plan.estimate())
+    );
     let site = Site::new();
     let terms = Terms {
         site: &site,
         cores: plan.cores,
         seconds: plan.seconds,
-        generators: &plan.generators,
+        offloads: options.offloads,
     };
     for run in 0..plan.runs {
-        plan.run(run, &terms, &mut report);
+        report.run(&plan, run, &terms);
         // What has been measured is kept, whatever comes.
         report.save(options, &plan, &machine)?;
     }
-    plan.rest(options, &terms, &mut report);
+    report.rest(&plan, &terms);
     let text = report.save(options, &plan, &machine)?;
     println!("{text}");
     if let Some(path) = &options.doc {
@@ -173,162 +113,82 @@ fn measured(options: &Options) -> Result<bool, String> {
     Ok(!report.results.samples.is_empty())
 }
 
-impl Plan {
-    fn of(options: &Options) -> Result<Self, String> {
-        let keys = |given: &[String], quick: &[&str], all: Vec<&str>| -> Vec<String> {
-            let wanted = match (given.is_empty(), options.quick) {
-                (false, _) => return given.to_vec(),
-                (true, true) => quick.to_vec(),
-                (true, false) => all,
-            };
-            wanted.into_iter().map(str::to_owned).collect()
-        };
-        let all = workload::ALL.iter().map(|w| w.key).collect();
-        let workloads = keys(&options.workload, &QUICK_WORKLOADS, all);
-        let all = peer::ALL.iter().map(|p| p.key).collect();
-        let peers = keys(&options.peer, &QUICK_PEERS, all);
-        let own = own::available();
-        Ok(Self {
-            workloads: workloads
-                .iter()
-                .map(|key| Workload::named(key))
-                .collect::<Result<_, _>>()?,
-            peers: peers
-                .iter()
-                .map(|key| Peer::named(key))
-                .collect::<Result<_, _>>()?,
-            // Two cores first: they tell what the generator itself takes.
-            layouts: match options.layout {
-                Layouts::Same => vec![Layout::Same],
-                Layouts::Two => vec![Layout::Two],
-                Layouts::Both => vec![Layout::Two, Layout::Same],
-            },
-            generators: match options.generator {
-                Generators::Wrk => vec![Generator::Wrk],
-                Generators::Own if own => vec![Generator::Own],
-                Generators::Own => return Err("this build has no load generator".to_owned()),
-                Generators::Both if own => vec![Generator::Wrk, Generator::Own],
-                Generators::Both => vec![Generator::Wrk],
-            },
-            seconds: if options.quick { 1 } else { options.seconds },
-            runs: if options.quick { 1 } else { options.runs },
-            cores: [options.cores[0], options.cores[1]],
-        })
-    }
-
-    fn run(&self, run: usize, terms: &Terms, report: &mut Report) {
-        let turn = run % self.peers.len();
-        for peer in self.peers[turn..].iter().chain(&self.peers[..turn]) {
+impl Report {
+    fn run(&mut self, plan: &Plan, run: usize, terms: &Terms) {
+        for peer in plan.turn(run) {
             if peer.program().is_none() {
-                report.trouble(peer.title, "not installed");
+                self.trouble(peer.title, "not installed");
                 continue;
             }
-            let turns = self.layouts.iter();
-            let turns =
-                turns.flat_map(|&layout| self.groups(peer).map(move |group| (layout, group)));
-            for (layout, group) in turns {
+            for workload in plan.spared(peer) {
+                let trouble = format!("{workload}: not asked, since it is one slow process");
+                self.trouble(peer.title, &trouble);
+            }
+            for (layout, turns) in plan.cells(peer) {
+                let keys: Vec<&str> = turns.iter().map(|(workload, _)| workload.key).collect();
                 eprintln!(
                     "run {} of {}: {}, {}: {}",
                     run + 1,
-                    self.runs,
+                    plan.runs,
                     peer.title,
                     layout.name(),
-                    group.iter().map(|w| w.key).collect::<Vec<_>>().join(", ")
+                    keys.join(", ")
                 );
-                match guarded(|| measure::cell(terms, peer, layout, &group, run)) {
+                match guarded(|| measure::cell(terms, peer, layout, &turns, run)) {
                     Ok(outcome) => {
-                        report.manners.insert(peer.key, outcome.manners);
-                        report.results.samples.extend(outcome.samples);
+                        self.manners.insert(peer.key, outcome.manners);
+                        self.results.samples.extend(outcome.samples);
                         for trouble in outcome.troubles {
-                            report.trouble(peer.title, &trouble);
+                            self.trouble(peer.title, &trouble);
                         }
                     }
-                    Err(trouble) => report.trouble(peer.title, &trouble),
+                    Err(trouble) => self.trouble(peer.title, &trouble),
                 }
             }
         }
     }
 
-    /// The workloads in the order in which a peer gets them, those together that share hosts and a server. What leaves much
-    /// behind, or needs much room, has some of its own: a connection in TIME-WAIT keeps its ports, and with sidestep the next
-    /// one from there would be the kernel's.
-    fn groups(&self, peer: &Peer) -> impl Iterator<Item = Vec<&'static Workload>> {
-        let fits = |w: &&&Workload| match peer.kind {
-            // It answers nothing, and only our generator sends frames.
-            Kind::Reflector => w.key == "plain" && self.generators.contains(&Generator::Own),
-            _ => !w.large() || peer.unlimited(),
-        };
-        let all = self.workloads.iter().filter(fits).copied();
-        let (together, alone): (Vec<_>, Vec<_>) = all.partition(|w| !w.large() && w.hits() == 1.0);
-        let alone: Vec<_> = alone.into_iter().map(|w| vec![w]).collect();
-        let together = (!together.is_empty()).then_some(together);
-        together.into_iter().chain(alone)
-    }
-
     /// What is measured beside the tables: latency at half load, and what is taken without any.
-    fn rest(&self, options: &Options, terms: &Terms, report: &mut Report) {
-        let planned = |key| self.peers.iter().any(|peer| peer.key == key);
-        if !planned("sidestep") {
+    fn rest(&mut self, plan: &Plan, terms: &Terms) {
+        if !plan.planned("sidestep") {
             return;
         }
         eprintln!("without traffic");
-        let time = if options.quick { IDLE / 5 } else { IDLE };
-        match guarded(|| measure::idle(terms, time)) {
-            Ok(share) => report.idle = Some(share),
-            Err(trouble) => report.trouble("without traffic", &trouble),
-        }
-        if !planned("nginx") || !self.generators.contains(&Generator::Own) {
-            return;
+        match guarded(|| measure::idle(terms)) {
+            Ok(share) => self.idle = Some(share),
+            Err(trouble) => self.trouble("without traffic", &trouble),
         }
         let plain = Table {
             workload: "plain",
             layout: Layout::Two,
             generator: Generator::Own,
         };
-        let Some(most) = report.results.median(plain, "nginx", Sample::rate) else {
+        let most = self.results.median(plain, "nginx", Sample::rate);
+        let Some(rate) = most.filter(|_| plan.half_load()).map(|most| most / 2.0) else {
             return;
         };
-        let rate = most / 2.0;
         let mut times = [Vec::new(), Vec::new()];
-        for run in 0..self.runs {
+        for run in 0..plan.runs {
             for (times, key) in times.iter_mut().zip(["sidestep", "nginx"]) {
                 eprintln!(
                     "run {} of {}: {key} at half of nginx's rate",
                     run + 1,
-                    self.runs
+                    plan.runs
                 );
                 match guarded(|| measure::at_rate(terms, key, rate)) {
                     Ok(p99) => times.push(p99),
-                    Err(trouble) => report.trouble(key, &trouble),
+                    Err(trouble) => self.trouble(key, &trouble),
                 }
             }
         }
         let [sidestep, nginx] = times.map(|times| Spread::of(times.into_iter()));
-        report.half = sidestep.zip(nginx).map(|(sidestep, nginx)| HalfLoad {
+        self.half = sidestep.zip(nginx).map(|(sidestep, nginx)| HalfLoad {
             rate,
             sidestep: sidestep.median,
             nginx: nginx.median,
         });
     }
 
-    fn tables(&self) -> impl Iterator<Item = (&'static Workload, Table)> + '_ {
-        self.workloads.iter().flat_map(move |&workload| {
-            let layouts = [Layout::Same, Layout::Two];
-            layouts.into_iter().flat_map(move |layout| {
-                self.generators.iter().map(move |&generator| {
-                    let table = Table {
-                        workload: workload.key,
-                        layout,
-                        generator,
-                    };
-                    (workload, table)
-                })
-            })
-        })
-    }
-}
-
-impl Report {
     fn trouble(&mut self, title: &str, trouble: &str) {
         let line = format!("{title}: {}", trouble.trim());
         if !self.troubles.contains(&line) {
@@ -341,10 +201,11 @@ impl Report {
     fn save(&self, options: &Options, plan: &Plan, machine: &Machine) -> Result<String, String> {
         let verdicts = verdicts::verdicts(&self.results, self.half, self.idle);
         let mut text = format!(
-            "{}\n\n{} interleaved runs of {} s each, medians. One worker, 100 connections where nothing else is said.\n\n",
+            "{}\n\n{} interleaved runs of {} s each, medians. One worker, 100 connections where nothing else is said. {}\n\n",
             machine.text(),
             plan.runs,
-            plan.seconds
+            plan.seconds,
+            options.offloads.text()
         );
         let tables: Vec<_> = plan.tables().collect();
         for (workload, table) in &tables {
@@ -372,10 +233,7 @@ impl Report {
                 text += &format!("- {line}\n");
             }
         }
-        text += "\n### Verdicts\n\n";
-        for verdict in &verdicts {
-            text += &format!("- {}: {}\n", verdict.what, verdict.text);
-        }
+        text += &verdicts::markdown(&verdicts);
         let peers: Vec<_> = versions
             .iter()
             .map(|(peer, version)| {
@@ -384,7 +242,8 @@ impl Report {
             })
             .collect();
         let all = json!({
-            "machine": machine, "runs": plan.runs, "seconds": plan.seconds, "cores": plan.cores, "peers": peers,
+            "machine": machine, "runs": plan.runs, "seconds": plan.seconds, "cores": plan.cores,
+            "offloads": options.offloads, "peers": peers,
             "samples": self.results.samples, "half_load": self.half, "idle": self.idle, "left_out": self.troubles,
             "verdicts": verdicts,
         });
@@ -394,6 +253,15 @@ impl Report {
             fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()))?;
         }
         Ok(text)
+    }
+}
+
+/// A time for people.
+fn about(seconds: f64) -> String {
+    match seconds / 60.0 {
+        minutes if minutes < 2.0 => format!("about {seconds:.0} seconds"),
+        minutes if minutes < 120.0 => format!("about {minutes:.0} minutes"),
+        minutes => format!("about {:.0} hours", minutes / 60.0),
     }
 }
 

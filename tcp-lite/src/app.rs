@@ -121,12 +121,14 @@ pub(crate) struct Wish {
 
 impl<A: App> Io<'_, A> {
     /// The application's state of this connection.
+    #[inline]
     pub fn conn(&mut self) -> &mut A::Conn {
         self.conn
     }
 
     /// Who talks to whom.
     #[must_use]
+    #[inline]
     pub fn flow(&self) -> &Flow {
         self.flow
     }
@@ -195,6 +197,24 @@ impl<A: App> Io<'_, A> {
     /// most.
     pub fn set_deadline(&mut self, when: Option<Instant>) {
         *self.deadline = when.map_or(Timer::OFF, |when| Timer::within(self.now, when));
+    }
+
+    /// Sets it to one that was made before.
+    #[inline]
+    pub fn put_deadline(&mut self, deadline: Deadline) {
+        *self.deadline = deadline.0;
+    }
+}
+
+/// A deadline as connections keep it, for one that many of them get in the same batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(pub(crate) Timer);
+
+impl Deadline {
+    /// At `when`, as [`Io::set_deadline`] called at `now`.
+    #[must_use]
+    pub fn new(now: Instant, when: Instant) -> Deadline {
+        Deadline(Timer::within(now, when))
     }
 }
 

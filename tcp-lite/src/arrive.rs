@@ -14,7 +14,7 @@ use crate::send::{AckInfo, Acked, Snd, SndStart};
 use crate::seq::SeqNum;
 use crate::state::{Linger, State};
 use crate::time::Timer;
-use crate::wire::{Flags, Malformed, Options, SegmentView, Sum, Total};
+use crate::wire::{Flags, Malformed, Options, SegmentView, is_right};
 
 /// SYN-ACKs sent by the timer after which the initial window is still the full one. RFC 5681 section 3.1 has it for one,
 /// but is of a time when the timer was 3 s; with 1 s, as Linux says too, a second loss in a row tells of congestion, while
@@ -70,9 +70,7 @@ pub(crate) fn check<'a, L>(seg: &Arrival<'a, L>) -> Result<Segment<'a>, DropReas
 #[inline]
 pub(crate) fn verify<'a, L>(seg: &Arrival<'a, L>) -> Result<SegmentView<'a>, DropReason> {
     let view = SegmentView::parse(seg.bytes).map_err(|_| DropReason::Malformed)?;
-    let mut total = Total::pseudo_header(&seg.flow, seg.bytes.len());
-    total.add_sum(Sum::of(seg.bytes));
-    if total.sum().finish() != 0 {
+    if !is_right(&seg.flow, seg.bytes) {
         return Err(DropReason::BadChecksum);
     }
     Ok(view)

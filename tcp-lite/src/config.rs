@@ -133,6 +133,15 @@ impl Default for Config {
 pub(crate) struct Settings {
     config: Config,
     pub micros: Micros,
+    pub least: Least,
+}
+
+/// What timers of an answer of one segment are set for at least, ms.
+#[derive(Clone, Debug)]
+pub(crate) struct Least {
+    pub rto: u32,
+    /// With the probe before it.
+    pub probe: u32,
 }
 
 /// Times of a [`Config`], in µs.
@@ -161,7 +170,17 @@ impl Settings {
             delayed_ack: micros(config.delayed_ack),
             least_rto: micros(least_rto),
         };
-        Settings { config, micros }
+        let rto = micros.least_rto.min(micros.user_timeout);
+        let millis = |micros: u64| (micros / 1000).min(1 << 30) as u32;
+        let least = Least {
+            rto: millis(rto),
+            probe: millis(rto.min(micros.peer_ack_delay)),
+        };
+        Settings {
+            config,
+            micros,
+            least,
+        }
     }
 }
 

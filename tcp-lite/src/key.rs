@@ -60,7 +60,7 @@ impl Locals {
     }
 
     /// Is it the key of this flow?
-    #[inline]
+    #[inline(always)]
     pub fn is_of(&self, key: &Key, flow: &Flow) -> bool {
         key.remote == flow.remote && self.ends[usize::from(key.local)].end == flow.local
     }

@@ -43,10 +43,11 @@ mod testing;
 mod tests;
 mod time;
 mod time_wait;
+mod turn;
 mod wheel;
 pub mod wire;
 
-pub use app::{App, Arrival, Disposition, Ecn, Full, Io, Out};
+pub use app::{App, Arrival, Deadline, Disposition, Ecn, Full, Io, Out};
 pub use config::{Config, CongestionControl};
 pub use counters::{CloseReason, Counters, DropReason, RefuseReason};
 pub use detach::{Detached, Terms};
@@ -54,3 +55,4 @@ pub use flow::{Addr, Endpoint, Flow};
 pub use seq::SeqNum;
 pub use stack::Stack;
 pub use time::Instant;
+pub use turn::{Answer, Handle, Reply, Request};

@@ -20,7 +20,7 @@ const LEAST: u32 = (1 << LEAST_BITS) - 1;
 const MAX_BACKOFF: u8 = 31;
 
 impl Rtt {
-    #[inline]
+    #[inline(always)]
     pub fn sample(&mut self, rtt_micros: u32) {
         let r = rtt_micros.clamp(1, MAX_SAMPLE_MICROS);
         if self.srtt == 0 {

@@ -32,9 +32,9 @@ use std::collections::VecDeque;
 /// A server-side TCP for all connections of one queue. It has no clock, no sockets and no threads: see the crate's
 /// documentation for which call does what.
 pub struct Stack<A: App> {
-    table: Table<Connection<A>>,
+    pub(crate) table: Table<Connection<A>>,
     wheel: Wheel,
-    shared: Shared<A>,
+    pub(crate) shared: Shared<A>,
     time_waits: TimeWaits,
     half_open: usize,
     cookies: Cookies,
@@ -42,6 +42,8 @@ pub struct Stack<A: App> {
     touched: Vec<u32>,
     /// When to try again after the transmit side was full.
     retry: Option<Instant>,
+    /// The connection of the last segment, if that was predicted and answered.
+    pub(crate) predicted: Option<u32>,
     /// Connections that left, until the caller takes them.
     left: VecDeque<Detached<A>>,
 }
@@ -61,6 +63,7 @@ impl<A: App> Stack<A> {
             cookies: Cookies::new(config.secret, config.capacity),
             touched: Vec::with_capacity(config.capacity),
             retry: None,
+            predicted: None,
             left: VecDeque::new(),
             shared: Shared {
                 pieces: Pieces::new(config.pieces),
@@ -111,6 +114,7 @@ impl<A: App> Stack<A> {
             Err(why) => return Disposition::Dropped(why),
         };
         let found = self.table.find(&seg.flow);
+        self.predicted = None;
         if let Some(id) = found
             && let Some(connection) = self.table.get_mut(id)
         {
@@ -124,6 +128,7 @@ impl<A: App> Stack<A> {
             match connection.on_predicted(&view, seg, &mut cx) {
                 Predicted::No => {}
                 Predicted::Stays(spoke) => {
+                    self.predicted = (spoke == Spoke::Yes).then_some(id);
                     self.look_again(now, id, spoke);
                     return Disposition::Handled;
                 }

@@ -68,6 +68,15 @@ impl<T: Keyed> Table<T> {
         }
     }
 
+    /// If that is its flow.
+    #[inline(always)]
+    pub fn get_if(&mut self, id: u32, flow: &Flow) -> Option<&mut T> {
+        match self.slots.get_mut(id as usize) {
+            Some(Slot::Used(value)) if self.locals.is_of(value.key(), flow) => Some(value),
+            Some(Slot::Used(_) | Slot::Free { .. }) | None => None,
+        }
+    }
+
     /// With its flow.
     #[inline]
     pub fn entry(&mut self, id: u32) -> Option<(Flow, &mut T)> {

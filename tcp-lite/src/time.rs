@@ -84,6 +84,12 @@ impl Timer {
         Timer::within(now, now + wait)
     }
 
+    /// `wait` ms after the last whole one.
+    #[inline]
+    pub fn in_millis(now: Instant, wait: u32) -> Timer {
+        Timer(millis(now).wrapping_add(wait).max(1))
+    }
+
     pub fn is_set(self) -> bool {
         self != Timer::OFF
     }

@@ -210,6 +210,14 @@ impl MemHost {
         std::mem::take(&mut *self.injected.lock().expect("nobody panics with it"))
     }
 
+    /// All counters and gauges of the pipeline's, as (name, label, value).
+    pub fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let mut all = Vec::new();
+        self.pipeline
+            .visit(&mut |name, label, value| all.push((name, label, value)));
+        all
+    }
+
     /// A counter of the pipeline's.
     pub fn counter(&self, name: &str, label: &str) -> u64 {
         let mut found = 0;

@@ -56,7 +56,8 @@ pub struct Wrk<'a> {
 pub struct Counts {
     /// Answers.
     pub requests: u64,
-    /// Answers with another status or body than expected.
+    /// Answers with another status or body than expected. wrk (4.1) keeps what it has of a body when its connection is reset,
+    /// and puts it before the body of the next connection's first answer: one here for one of the errors in reading.
     pub wrong: u64,
     /// Failed connects, reads, writes, statuses and time-outs, in this order.
     pub errors: [u64; 5],

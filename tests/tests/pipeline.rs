@@ -14,6 +14,8 @@ mod leaving;
 mod repeat;
 #[path = "pipeline/ring.rs"]
 mod ring;
+#[path = "pipeline/turns.rs"]
+mod turns;
 
 use fastrand::Rng;
 use sidestep_tests::mem::{MemConn, MemHost, frame};

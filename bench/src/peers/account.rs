@@ -6,7 +6,8 @@
 //! (`/sys/class/net/*/threaded`): what the server's processes and its NIC's thread ran for is what the server takes, and
 //! the rest is the generator's. All of them share one core.
 
-use super::measure::{Job, hosts, pin};
+use super::measure::{Job, Terms, hosts, pin};
+use super::offloads::Offloads;
 use super::peer::Peer;
 use super::running::{self, PORT, Running};
 use super::sample::Generator;
@@ -156,7 +157,12 @@ fn cell(
     site: &Site,
     workloads: &[&Workload],
 ) -> Result<Vec<Account>, String> {
-    let net = hosts();
+    let net = hosts(&Terms {
+        site,
+        cores: [options.core; 2],
+        seconds: options.seconds,
+        offloads: Offloads::None,
+    });
     pin(&[options.core]);
     let most = workloads.iter().map(|w| w.connections).max().unwrap_or(0);
     let nics = [&net.server, &net.client].map(|host| threaded(host, options.core));
@@ -243,7 +249,7 @@ fn account(
         (!generator.running()).then_some(at)
     });
     let end = ended.ok_or_else(|| format!("does not end: {}", generator.stderr()))?;
-    let load = own::parse(&generator.finish(GRACE))?;
+    let load = own::parse(&generator.finish(GRACE), &job)?;
     let from = end - options.seconds as f64 + MARGIN;
     let within: Vec<_> = looks
         .into_iter()

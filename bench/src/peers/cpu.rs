@@ -21,6 +21,12 @@ const LEAST_WATCHED: f64 = 0.7;
 /// Time beyond its own that a generator may take to start and end, and for what hangs.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// Time that a connection may take to be opened.
+const OPENING: Duration = Duration::from_micros(200);
+
+/// Bytes of a page where all of these servers run.
+const PAGE: f64 = 4096.0;
+
 /// Ticks per second of /proc/stat (`USER_HZ`, the same on every Linux of today).
 const TICKS: f64 = 100.0;
 
@@ -90,6 +96,8 @@ pub(super) struct Spent {
     pub generator: f64,
     /// Processor seconds of the kernel's own threads for softirqs on the two cores.
     pub ksoftirqd: [f64; 2],
+    /// Bytes that the server's processes and the kernel's objects have grown by, at the most, from the start on.
+    pub grown: f64,
 }
 
 /// Who is watched while a generator runs. Processes by themselves, and not only their cores: what else runs on the machine
@@ -113,7 +121,7 @@ impl Watch {
         }
     }
 
-    /// Waits for the end of a generator that runs for so many `seconds` at last.
+    /// Waits for the end of a generator that runs for so many `seconds` at last, when it has opened its connections.
     ///
     /// # Errors
     /// It does not end.
@@ -121,13 +129,14 @@ impl Watch {
         &self,
         mut generator: Process,
         seconds: u64,
+        connections: u32,
     ) -> Result<(Finished, Spent), String> {
         let start = now();
         let id = generator.id();
         let look = || (now(), self.look((now() - start).as_secs_f64(), id));
         let mut looks = vec![look()];
         let time = Duration::from_secs(seconds);
-        let ended = poll_for(time + GRACE, || {
+        let ended = poll_for(time + GRACE + OPENING * connections, || {
             if looks.last().is_none_or(|last| now() - last.0 >= LOOK_EVERY) {
                 looks.push(look());
             }
@@ -140,6 +149,11 @@ impl Watch {
             look.unwrap_or(&looks[0]).1
         };
         let spent = before(MARGIN).since(&before(1.0 - MARGIN));
+        let sizes = || looks.iter().map(|look| look.1.grown);
+        let spent = Spent {
+            grown: sizes().fold(0.0, f64::max) - sizes().next().unwrap_or(0.0),
+            ..spent
+        };
         let watched = spent.seconds / time.as_secs_f64();
         match watched >= LEAST_WATCHED {
             true => Ok((generator.finish(GRACE), spent)),
@@ -156,6 +170,7 @@ impl Watch {
             server: self.server.iter().map(|&id| run_time(id)).sum(),
             generator: run_time(generator),
             ksoftirqd: self.ksoftirqd.map(|id| id.map_or(0.0, run_time)),
+            grown: self.server.iter().map(|&id| resident(id)).sum::<f64>() + objects(),
         }
     }
 }
@@ -168,6 +183,7 @@ impl Spent {
             server: self.server - before.server,
             generator: self.generator - before.generator,
             ksoftirqd: [0, 1].map(|n| self.ksoftirqd[n] - before.ksoftirqd[n]),
+            grown: self.grown - before.grown,
         }
     }
 }
@@ -196,6 +212,22 @@ fn run_time(id: u32) -> f64 {
         .filter_map(|ticks| ticks.parse::<f64>().ok())
         .sum::<f64>()
         / TICKS
+}
+
+/// Bytes of memory that a process has; none of one that is gone.
+fn resident(id: u32) -> f64 {
+    // proc_pid_statm(5): the second field, in pages.
+    let text = fs::read_to_string(format!("/proc/{id}/statm")).unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|n| n.parse::<f64>().ok());
+    PAGE * pages.unwrap_or(0.0)
+}
+
+/// Bytes of all of the kernel's objects, sockets among them.
+fn objects() -> f64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Slab:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    1024.0 * kib.unwrap_or(0.0)
 }
 
 /// The kernel's thread that runs softirqs on `core` when there are many.

@@ -1,7 +1,9 @@
 //! One peer in one layout on a fresh pair of hosts.
 
 use super::cpu::{self, Spent, Watch};
+use super::offloads::Offloads;
 use super::peer::{Kind, Peer};
+use super::plan::Turn;
 use super::running::{self, Manners, PORT, Running};
 use super::sample::{Generator, Layout, Load, Sample};
 use super::site::Site;
@@ -21,13 +23,16 @@ const SPARE: u64 = 200;
 /// TIME-WAIT is the kernel's, and a worker that gets no core for seconds loses its queue to the kernel.
 const LEAST_HITS: f64 = 0.7;
 
+/// How long the daemon is left alone to see what it takes then.
+pub(super) const IDLE: Duration = Duration::from_secs(10);
+
 /// What all measurements have in common.
 pub(super) struct Terms<'a> {
     pub site: &'a Site,
     /// The server's core, and the generator's where it has one of its own.
     pub cores: [usize; 2],
     pub seconds: u64,
-    pub generators: &'a [Generator],
+    pub offloads: Offloads,
 }
 
 /// What a generator is to do.
@@ -70,19 +75,20 @@ pub(super) fn cell(
     terms: &Terms,
     peer: &Peer,
     layout: Layout,
-    workloads: &[&Workload],
+    turns: &[Turn],
     run: usize,
 ) -> Result<Outcome, String> {
-    let net = hosts();
+    let net = hosts(terms);
     let [server, generator] = cores(terms, layout);
     pin(&[server]);
+    let workloads: Vec<&Workload> = turns.iter().map(|(workload, _)| *workload).collect();
     let most = workloads.iter().map(|w| w.connections).max().unwrap_or(0);
     let running = Running::start(&net, peer, terms.site, server, most, layout == Layout::Two)?;
     pin(&[generator]);
     let frames = peer.kind == Kind::Reflector;
     let mut outcome = Outcome::default();
     if !frames {
-        outcome.manners = running::checked(&net, workloads)?;
+        outcome.manners = running::checked(&net, &workloads)?;
         // What compiles itself while it runs has a second to do so.
         let job = Job {
             workload: Workload::named("plain")?,
@@ -93,17 +99,14 @@ pub(super) fn cell(
         };
         generated(terms, &net, layout, &job)?;
     }
-    for workload in workloads {
+    for (workload, generators) in turns {
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         if peer.kernel() && u64::from(workload.connections) + SPARE > descriptors {
             let trouble = format!("{}: only {descriptors} descriptors", workload.key);
             outcome.troubles.push(trouble);
             continue;
         }
-        for &generator in terms.generators {
-            if generator == Generator::Wrk && (frames || !workload.wrk()) {
-                continue;
-            }
+        for &generator in generators {
             let (key, by) = (workload.key, generator.name());
             // wrk closes no connection itself.
             if generator == Generator::Wrk
@@ -157,7 +160,7 @@ pub(super) fn cell(
 /// # Errors
 /// It does not run.
 pub(super) fn at_rate(terms: &Terms, key: &str, rate: f64) -> Result<f64, String> {
-    let net = hosts();
+    let net = hosts(terms);
     let (layout, workload) = (Layout::Two, Workload::named("plain")?);
     pin(&terms.cores[..1]);
     let (peer, [core, _]) = (Peer::named(key)?, terms.cores);
@@ -180,8 +183,8 @@ pub(super) fn at_rate(terms: &Terms, key: &str, rate: f64) -> Result<f64, String
 ///
 /// # Errors
 /// It does not run.
-pub(super) fn idle(terms: &Terms, time: Duration) -> Result<f64, String> {
-    let net = hosts();
+pub(super) fn idle(terms: &Terms) -> Result<f64, String> {
+    let net = hosts(terms);
     pin(&terms.cores[..1]);
     let running = Running::start(
         &net,
@@ -195,8 +198,8 @@ pub(super) fn idle(terms: &Terms, time: Duration) -> Result<f64, String> {
     let id = running.daemon().ok_or("no daemon")?;
     running::checked(&net, &[Workload::named("plain")?])?;
     let before = cpu::of_process(id);
-    std::thread::sleep(time);
-    Ok((cpu::of_process(id) - before) / time.as_secs_f64())
+    std::thread::sleep(IDLE);
+    Ok((cpu::of_process(id) - before) / IDLE.as_secs_f64())
 }
 
 /// Lets this thread, and what it starts, run on these cores only.
@@ -225,10 +228,11 @@ fn generated(terms: &Terms, net: &Net, layout: Layout, job: &Job) -> Result<(Loa
         Generator::Own => own::argv(target, job, core),
     };
     let watch = Watch::new(&net.server, terms.cores);
-    let (done, spent) = watch.until_end(net.client.spawn(&argv), seconds)?;
+    let generator = net.client.spawn(&argv);
+    let (done, spent) = watch.until_end(generator, seconds, workload.connections)?;
     let load = match job.generator {
         Generator::Wrk => wrk::parse(&done, workload),
-        Generator::Own => own::parse(&done),
+        Generator::Own => own::parse(&done, job),
     }?;
     match load.requests > 0.0 {
         true => Ok((load, spent)),
@@ -237,8 +241,9 @@ fn generated(terms: &Terms, net: &Net, layout: Layout, job: &Job) -> Result<(Loa
 }
 
 /// A fresh veth between two hosts with room for many connections.
-pub(super) fn hosts() -> Net {
+pub(super) fn hosts(terms: &Terms) -> Net {
     let net = Net::new();
+    terms.offloads.set(&net);
     for host in [&net.server, &net.client] {
         set(host, "net.ipv4.ip_local_port_range=1024 65535");
         set(host, "net.ipv4.tcp_max_syn_backlog=65535");

@@ -66,8 +66,8 @@ pub(super) fn argv(target: SocketAddr, job: &Job, core: usize) -> Vec<String> {
 /// What it counted.
 ///
 /// # Errors
-/// It gave no figures; with what it said.
-pub(super) fn parse(done: &Finished) -> Result<Load, String> {
+/// It gave no figures, with what it said; or not all connections were open at the end.
+pub(super) fn parse(done: &Finished, job: &Job) -> Result<Load, String> {
     let all: Value = serde_json::from_str(&done.stdout)
         .map_err(|_| format!("load: {}{}", done.stdout, done.stderr))?;
     let number = |of: &Value, name: &str| {
@@ -75,6 +75,13 @@ pub(super) fn parse(done: &Finished) -> Result<Load, String> {
         found.ok_or_else(|| format!("load: no {name} in {all}"))
     };
     let (latency, failed) = (&all["latency_us"], all["failed"].as_object());
+    let open = number(&all, "connections")?;
+    if job.workload.large() && open < f64::from(job.workload.connections) {
+        let failed = &all["failed"];
+        return Err(format!(
+            "only {open} connections at the end; failed: {failed}"
+        ));
+    }
     Ok(Load {
         requests: number(&all, "requests")?,
         seconds: number(&all, "seconds")?,
@@ -102,27 +109,45 @@ fn program() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::sample::Generator;
+    use crate::peers::workload::Workload;
 
-    #[test]
-    fn its_figures_are_read() {
-        let done = |stdout: &str| Finished {
+    fn said(stdout: &str, workload: &str) -> Result<Load, String> {
+        let done = Finished {
             status: Default::default(),
             stdout: stdout.to_owned(),
             stderr: "error: no such NIC".to_owned(),
         };
-        let load = parse(&done(
-            r#"{"requests": 4000, "seconds": 2.0, "failed": {"reset": 2, "timeout": 1}, "wrong": 0, "retransmits": 5,
-                "latency_us": {"p50": 90.0, "p90": 95.0, "p99": 410.0, "p99_9": 800.5, "max": 1200.0},
-                "generator": {"cpu_seconds": 0.5, "busy": 0.25}}"#,
-        ));
-        let load = load.expect("figures");
+        let job = Job {
+            workload: Workload::named(workload).expect("a workload"),
+            generator: Generator::Own,
+            seconds: 2,
+            rate: None,
+            frames: false,
+        };
+        parse(&done, &job)
+    }
+
+    const FIGURES: &str = r#"{"requests": 4000, "seconds": 2.0, "failed": {"reset": 2, "timeout": 1}, "wrong": 0,
+        "retransmits": 5, "connections": 9999,
+        "latency_us": {"p50": 90.0, "p90": 95.0, "p99": 410.0, "p99_9": 800.5, "max": 1200.0},
+        "generator": {"cpu_seconds": 0.5, "busy": 0.25}}"#;
+
+    #[test]
+    fn its_figures_are_read() {
+        let load = said(FIGURES, "plain").expect("figures");
         assert_eq!(
             (load.requests, load.seconds, load.failed),
             (4000.0, 2.0, 3.0)
         );
         assert_eq!(load.latency, Some([90.0, 410.0, 800.5, 1200.0]));
         assert_eq!((load.retransmits, load.busy), (Some(5.0), Some(0.25)));
-        let bad = parse(&done(""));
-        assert!(bad.is_err_and(|said| said.contains("no such NIC")));
+        assert!(said("", "plain").is_err_and(|said| said.contains("no such NIC")));
+    }
+
+    #[test]
+    fn a_crowd_is_only_measured_when_all_of_it_is_there() {
+        let few = said(FIGURES, "10000-connections");
+        assert!(few.is_err_and(|said| said.contains("only 9999 connections")));
     }
 }

@@ -296,9 +296,12 @@ impl Peer {
         !matches!(self.kind, Kind::Sidestep | Kind::Reflector)
     }
 
-    /// Whether it runs with any number of connections that memory allows.
-    pub(super) fn unlimited(&self) -> bool {
-        self.kind == Kind::Sidestep || self.key == "nginx"
+    /// Whether it is asked for more connections than wrk can open. What interprets a language for each of them would take hours.
+    pub(super) fn crowds(&self) -> bool {
+        match self.kind {
+            Kind::Sidestep | Kind::System { .. } | Kind::Built(_) | Kind::Node => true,
+            Kind::Reflector | Kind::Python { .. } => false,
+        }
     }
 
     /// Its program; `None` when it is not installed.

@@ -55,6 +55,9 @@ pub(super) fn markdown(results: &Results, workload: &Workload, table: Table) -> 
             }
         );
     }
+    if workload.large() {
+        text += &memory(results, workload, table);
+    }
     let ours = results.of(table, "sidestep");
     // What our own generator asks for before it measures is not counted exactly enough.
     let ours = ours.filter(|s| s.generator == Generator::Wrk);
@@ -68,6 +71,20 @@ pub(super) fn markdown(results: &Results, workload: &Workload, table: Table) -> 
         );
     }
     text + "\n"
+}
+
+/// What a connection costs each server and its kernel.
+fn memory(results: &Results, workload: &Workload, table: Table) -> String {
+    let each = results.peers(table).into_iter().filter_map(|peer| {
+        let grown = results.median(table, peer, |s| s.spent.grown)?;
+        let bytes = grown / f64::from(workload.connections);
+        Some(format!("{} {}", title(peer), thousands(Some(bytes))))
+    });
+    let each: Vec<_> = each.collect();
+    format!(
+        "\nBytes of memory per connection, of the server's processes and of all of the kernel's objects: {}.\n",
+        each.join(", ")
+    )
 }
 
 fn two(results: &Results, table: Table, peer: &str) -> String {

@@ -6,6 +6,34 @@ use super::sample::{Generator, Layout, Sample};
 use super::table::{thousands, title};
 use serde::Serialize;
 
+/// What a figure has to be.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Goal {
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => value >= least,
+            Self::AtMost(most) => value <= most,
+        }
+    }
+
+    fn text(self) -> String {
+        let (sign, bound) = match self {
+            Self::AtLeast(least) => ('≥', least),
+            Self::AtMost(most) => ('≤', most),
+        };
+        match bound >= 1000.0 {
+            true => format!("{sign} {}", thousands(Some(bound))),
+            false => format!("{sign} {bound}"),
+        }
+    }
+}
+
 /// One line.
 #[derive(Debug, Serialize)]
 pub(super) struct Verdict {
@@ -14,6 +42,45 @@ pub(super) struct Verdict {
     pub value: Option<f64>,
     /// The value in words, with what it was made of.
     pub text: String,
+    /// `None`: it is only told.
+    pub goal: Option<Goal>,
+    /// `None`: there is no goal, or no value.
+    pub holds: Option<bool>,
+}
+
+impl Verdict {
+    fn with(self, goal: Goal) -> Self {
+        Self {
+            goal: Some(goal),
+            holds: self.value.map(|value| goal.holds(value)),
+            ..self
+        }
+    }
+}
+
+/// The last section of a report.
+pub(super) fn markdown(verdicts: &[Verdict]) -> String {
+    let mut text =
+        "\n### Must show\n\n| claim | seen | goal | holds |\n|---|---|---|---|\n".to_owned();
+    let (held, told): (Vec<_>, Vec<_>) = verdicts.iter().partition(|v| v.goal.is_some());
+    for verdict in held {
+        let holds = verdict
+            .holds
+            .map_or("–", |holds| if holds { "yes" } else { "NO" });
+        let goal = verdict.goal.map_or(String::new(), Goal::text);
+        text += &format!(
+            "| {} | {} | {goal} | {holds} |\n",
+            verdict.what, verdict.text
+        );
+    }
+    let told: Vec<_> = told.into_iter().filter(|v| v.value.is_some()).collect();
+    if !told.is_empty() {
+        text += "\nBeside that, without a goal:\n\n";
+        for verdict in told {
+            text += &format!("- {}: {}\n", verdict.what, verdict.text);
+        }
+    }
+    text
 }
 
 /// p99 of sidestep and of nginx at one rate.
@@ -25,55 +92,102 @@ pub(super) struct HalfLoad {
     pub nginx: f64,
 }
 
-/// All of them.
+/// All of them, those with a goal first.
 pub(super) fn verdicts(
     results: &Results,
     half: Option<HalfLoad>,
     idle: Option<f64>,
 ) -> Vec<Verdict> {
-    let mut all = vec![reflector(results)];
-    for generator in [Generator::Own, Generator::Wrk] {
-        let by = generator.name();
-        for (workload, what) in [
-            ("plain", "12 bytes"),
-            ("pipelined-24", "12 bytes, 24 pipelined"),
-        ] {
-            let table = Table {
-                workload,
-                layout: Layout::Same,
-                generator,
-            };
-            let rivals = match workload {
-                "plain" => ["nginx", "*"],
-                _ => ["japronto", "*"],
-            };
-            all.extend(rivals.map(|rival| costs(results, table, rival, what, by)));
-        }
-        all.push(connections(results, generator));
-    }
-    all.push(match half {
-        Some(half) => said(
-            "p99 of sidestep / p99 of nginx, both at half of nginx's most requests/s",
-            Some(half.sidestep / half.nginx),
-            &format!(
-                "{:.0} and {:.0} µs at {}/s",
-                half.sidestep,
-                half.nginx,
-                thousands(Some(half.rate))
-            ),
-        ),
-        None => said(
-            "p99 of sidestep / p99 of nginx, both at half of nginx's most requests/s",
-            None,
+    use Generator::{Own, Wrk};
+    let (plain, pipelined) = (("plain", "12 bytes"), ("pipelined-24", "24 pipelined"));
+    let cost = |(workload, what), generator, rival| {
+        let table = Table {
+            workload,
+            layout: Layout::Same,
+            generator,
+        };
+        costs(results, table, rival, what)
+    };
+    let mut all = vec![
+        reflector(results).with(Goal::AtLeast(0.85)),
+        cost(plain, Own, "nginx").with(Goal::AtLeast(5.0)),
+        cost(plain, Own, CHEAPEST).with(Goal::AtLeast(4.0)),
+        cost(pipelined, Own, "japronto").with(Goal::AtLeast(4.0)),
+        cost(pipelined, Own, CHEAPEST).with(Goal::AtLeast(2.0)),
+        most(results).with(Goal::AtLeast(5e6)),
+        limit(results).with(Goal::AtMost(0.5)),
+        connections(results, Own).with(Goal::AtLeast(5.0)),
+        half_load(half).with(Goal::AtMost(1.0)),
+        said(
+            "share of a core that sidestep takes without traffic, %",
+            idle.map(|share| 100.0 * share),
             "",
-        ),
-    });
-    all.push(said(
-        "share of a core that sidestep takes without traffic, %",
-        idle.map(|share| 100.0 * share),
-        "",
-    ));
+        )
+        .with(Goal::AtMost(1.0)),
+    ];
+    all.extend([
+        cost(plain, Wrk, "nginx"),
+        cost(plain, Wrk, CHEAPEST),
+        cost(pipelined, Wrk, "japronto"),
+        cost(pipelined, Wrk, CHEAPEST),
+        connections(results, Wrk),
+    ]);
     all
+}
+
+/// How a line begins that the run has nothing for.
+const NOT_MEASURED: &str = "not measured";
+
+/// Of all with kernel sockets.
+const CHEAPEST: &str = "*";
+
+fn half_load(half: Option<HalfLoad>) -> Verdict {
+    let what = "p99 of sidestep / of nginx, both at half of nginx's most requests/s";
+    let text = half.map_or(String::new(), |half| {
+        let rate = thousands(Some(half.rate));
+        format!("{:.0} and {:.0} µs at {rate}/s", half.sidestep, half.nginx)
+    });
+    said(what, half.map(|half| half.sidestep / half.nginx), &text)
+}
+
+/// What comes of pipelines when nothing else is in the way.
+fn most(results: &Results) -> Verdict {
+    let table = Table {
+        workload: "pipelined-24",
+        layout: Layout::Two,
+        generator: Generator::Own,
+    };
+    let rate = results.median(table, "sidestep", Sample::rate);
+    Verdict {
+        text: rate.map_or(NOT_MEASURED.to_owned(), |rate| thousands(Some(rate))),
+        ..said("24 pipelined, two cores: requests/s of sidestep", rate, "")
+    }
+}
+
+/// Whether wrk is what limits the rate: its core has no time left where the server's has.
+fn limit(results: &Results) -> Verdict {
+    let table = Table {
+        workload: "pipelined-24",
+        layout: Layout::Two,
+        generator: Generator::Wrk,
+    };
+    let idle = |core: usize| {
+        results.median(table, "sidestep", |sample: &Sample| {
+            sample.spent.cores[core].shares()[3]
+        })
+    };
+    let rate = results.median(table, "sidestep", Sample::rate);
+    let both = idle(1).zip(idle(0));
+    let text = both.map_or(String::new(), |(wrk, server)| {
+        format!("{wrk:.0} and {server:.0} % at {}/s", thousands(rate))
+    });
+    // A server without idle time is as much the limit.
+    let ratio = both.map(|(wrk, server)| if server > 0.0 { wrk / server } else { 1.0 });
+    said(
+        "24 pipelined, two cores: idle time of wrk's core / of sidestep's",
+        ratio,
+        &text,
+    )
 }
 
 fn reflector(results: &Results) -> Verdict {
@@ -93,8 +207,9 @@ fn reflector(results: &Results) -> Verdict {
     )
 }
 
-/// The server's cost per request; `rival` may be `*`, the cheapest of all with kernel sockets.
-fn costs(results: &Results, table: Table, rival: &str, what: &str, by: &str) -> Verdict {
+/// The server's cost per request beside that of a rival, who may be [`CHEAPEST`].
+fn costs(results: &Results, table: Table, rival: &str, what: &str) -> Verdict {
+    let by = table.generator.name();
     let cheapest = || {
         let peers = results.peers(table).into_iter();
         let kernel = peers.filter(|key| Peer::named(key).is_ok_and(Peer::kernel));
@@ -102,12 +217,12 @@ fn costs(results: &Results, table: Table, rival: &str, what: &str, by: &str) -> 
         costs.min_by(|a, b| a.1.total_cmp(&b.1))
     };
     let other = match rival {
-        "*" => cheapest(),
+        CHEAPEST => cheapest(),
         rival => results.cost(table, rival).map(|cost| (rival, cost)),
     };
     let name = match (rival, other) {
-        ("*", Some((key, _))) => format!("the cheapest peer ({})", title(key)),
-        ("*", None) => "the cheapest peer".to_owned(),
+        (CHEAPEST, Some((key, _))) => format!("the cheapest peer ({})", title(key)),
+        (CHEAPEST, None) => "the cheapest peer".to_owned(),
         (rival, _) => title(rival).to_owned(),
     };
     let what = format!("{what}, same core, {by}: µs of {name} / µs of sidestep");
@@ -149,7 +264,7 @@ fn connections(results: &Results, generator: Generator) -> Verdict {
 }
 
 fn said(what: &str, value: Option<f64>, text: &str) -> Verdict {
-    let figure = value.map_or("not measured".to_owned(), |value| format!("{value:.2}"));
+    let figure = value.map_or(NOT_MEASURED.to_owned(), |value| format!("{value:.2}"));
     let text = match (value, text) {
         (None, _) | (_, "") => figure,
         (_, text) => format!("{figure} ({text})"),
@@ -158,5 +273,7 @@ fn said(what: &str, value: Option<f64>, text: &str) -> Verdict {
         what: what.to_owned(),
         value,
         text,
+        goal: None,
+        holds: None,
     }
 }

@@ -13,6 +13,7 @@ use core::time::Duration;
 use crate::config::{Config, Settings};
 use crate::seq::SeqNum;
 use crate::time::{Instant, Timer, millis};
+use crate::turn::Request;
 use crate::wire::Timestamps;
 
 /// TS.Recent is not trusted after so much silence: the peer's clock may have wrapped (RFC 7323 section 5.5, 24 days).
@@ -237,6 +238,28 @@ impl Rcv {
         } else if !self.delayed.is_set() {
             self.delayed = Timer::at(now.later(config.micros.delayed_ack));
         }
+    }
+
+    /// The request of a turn came, and its answer goes out, with all that was owed. The window to offer, not scaled.
+    #[inline(always)]
+    pub fn turn(&mut self, now: Instant, request: &Request, mss: u16, config: &Config) -> u16 {
+        if let Some(ts) = request.timestamps
+            && request.seq.le(self.last_ack)
+        {
+            self.ts_recent = ts.val;
+        }
+        self.hear(now);
+        self.note_payload(request.len.into());
+        self.nxt += u32::from(request.len);
+        (self.unread, self.starved, self.quick) = (0, false, 0);
+        if self.would_open(mss, config) {
+            self.edge = self.reachable(config);
+        }
+        self.last_ack = self.nxt;
+        self.ack_now = false;
+        self.delayed = Timer::OFF;
+        // It is no larger than the buffer.
+        self.wnd() as u16
     }
 
     /// A segment with ACK went out.

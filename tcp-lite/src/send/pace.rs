@@ -6,7 +6,7 @@ use crate::time::{Instant, Timer};
 
 /// Windows of fewer segments are not paced. Linux hands a NIC 64 KiB (45 segments) as one burst too; with less, answers
 /// that most buffers hold would come later, with more, bursts would grow to what they do not.
-const MIN_WINDOW: u32 = 64;
+pub(super) const MIN_WINDOW: u32 = 64;
 /// Segments that may leave at once: fewer make a wake-up for each few segments, more make long bursts.
 const BURST: u32 = 16;
 /// What this many µs let out may leave at once as well: less than a tick and the time that a wake-up comes late, and a

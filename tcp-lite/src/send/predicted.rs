@@ -42,7 +42,7 @@ impl Snd {
         match self.load {
             Load::Rest => {}
             Load::Volley(volley) => {
-                self.on_volley_acked(now, info, volley, config);
+                self.on_volley_acked(now, info.ack, volley, config);
                 self.release_volley(volley, pieces, app);
             }
             Load::Busy(_) => self.on_all_acked(now, info, config, pieces, app),

@@ -105,6 +105,14 @@ impl<P: Copy> Pieces<P> {
         self.nodes[run as usize].piece
     }
 
+    /// Puts one piece of `len` bytes in the place of a run that stands alone, whose piece it gives back.
+    #[inline]
+    pub(super) fn exchange(&mut self, run: u32, piece: P, len: u32) -> P {
+        let node = &mut self.nodes[run as usize];
+        (node.len, node.times) = (len, 1);
+        core::mem::replace(&mut node.piece, piece)
+    }
+
     /// How often the run's piece is to be acknowledged.
     pub fn times(&self, run: u32) -> u16 {
         self.nodes[run as usize].times

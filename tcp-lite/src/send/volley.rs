@@ -9,12 +9,15 @@ use core::time::Duration;
 use super::busy::{Busy, Early};
 use super::congestion::Growth;
 use super::cubic::Curve;
+use super::pace::MIN_WINDOW;
 use super::queue::SendQueue;
 use super::sent::{MAX_SEGMENTS, age};
-use super::{AckInfo, Pieces, Snd, millis, stamp};
+use super::{Pieces, Snd, millis, stamp};
 use crate::app::App;
 use crate::config::Settings;
+use crate::seq::SeqNum;
 use crate::time::{Instant, Timer};
+use crate::turn::{Answer, Request};
 
 /// What is queued or outstanding, from SND.UNA on.
 #[derive(Debug)]
@@ -79,11 +82,11 @@ impl Snd {
     }
 
     /// Takes the ACK of all that was sent; the run is still to be released.
-    #[inline]
+    #[inline(always)]
     pub(super) fn on_volley_acked(
         &mut self,
         now: Instant,
-        info: &AckInfo<'_>,
+        ack: SeqNum,
         volley: Volley,
         config: &Settings,
     ) {
@@ -94,8 +97,8 @@ impl Snd {
         self.rtt.least(age);
         self.rtt.sample(age);
         self.rtt.restore();
-        self.una = info.ack;
-        self.ecn_end = self.ecn_end.max(info.ack - 1);
+        self.una = ack;
+        self.ecn_end = self.ecn_end.max(ack - 1);
         if self.congestion.is_used(false, volley.bytes) {
             let growth = Growth {
                 now,
@@ -108,6 +111,63 @@ impl Snd {
                 .grow(config.congestion, &mut Curve::default(), &growth);
         }
         self.resting = millis(now);
+    }
+
+    /// Does `ack`, with a window of `wnd`, leave nothing outstanding, and may an answer of `len` bytes go out then, in one
+    /// segment and as a volley?
+    #[inline(always)]
+    pub fn may_turn(&self, ack: SeqNum, wnd: u32, len: u32) -> bool {
+        let (flight, mss) = (self.nxt.since(self.una), self.mss());
+        let waited = match &self.load {
+            Load::Rest => 0,
+            Load::Volley(volley) => volley.bytes,
+            Load::Busy(_) => return false,
+        };
+        ack == self.nxt
+            && flight == waited
+            // Growth comes of more than a segment; up to here nothing is paced, and a pause leaves room for a segment.
+            && waited <= mss
+            && self.congestion.cwnd < MIN_WINDOW * mss
+            && len <= mss.min(self.congestion.cwnd).min(wnd)
+            && (self.wnd > 0 || flight == 0)
+            && !self.cwr
+    }
+
+    /// All of that: the number of the answer's segment, and the piece that the ACK releases. There is room for another.
+    #[inline(always)]
+    pub fn turn<P: Copy>(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        wnd: u32,
+        answer: &Answer<P>,
+        config: &Settings,
+        pieces: &mut Pieces<P>,
+    ) -> (SeqNum, Option<P>) {
+        let released = if let Load::Volley(volley) = self.load {
+            self.on_volley_acked(now, request.ack, volley, config);
+            if let Load::Volley(volley) = &mut self.load {
+                (volley.bytes, volley.at) = (answer.len, stamp(now));
+            }
+            Some(pieces.exchange(volley.run, answer.piece, answer.len))
+        } else {
+            self.restart_after_pause(now, config);
+            if let Ok(run) = pieces.enlist(answer.piece, answer.len, 1, 0) {
+                self.load = Load::Volley(Volley {
+                    run: run.place,
+                    bytes: run.bytes,
+                    at: stamp(now),
+                });
+            }
+            None
+        };
+        // As `update_window` does: this segment is the newest, and what waits for a window is no volley.
+        self.wnd = wnd;
+        self.max_wnd = self.max_wnd.max(wnd);
+        (self.wl1, self.wl2) = (request.seq, request.ack);
+        let seq = self.nxt;
+        self.nxt += answer.len;
+        (seq, released)
     }
 
     /// Releases the run of a volley that was acknowledged whole, or that is not to be sent any more.

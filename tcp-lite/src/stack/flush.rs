@@ -75,7 +75,7 @@ impl<A: App> Stack<A> {
 
     /// Has the connection looked at by its next deadline.
     #[inline]
-    pub(super) fn arm(&mut self, now: Instant, id: u32) {
+    pub(crate) fn arm(&mut self, now: Instant, id: u32) {
         let Some(connection) = self.table.get_mut(id) else {
             return;
         };

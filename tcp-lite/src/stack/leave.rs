@@ -10,6 +10,13 @@ use crate::state::{Class, State};
 use crate::time::{Instant, Timer};
 
 impl<A: App> Stack<A> {
+    /// Is there something for [`Stack::take_detached`] to take?
+    #[must_use]
+    #[inline]
+    pub fn has_detached(&self) -> bool {
+        !self.left.is_empty()
+    }
+
     /// The next connection that has left by [`crate::Io::hand_off`], oldest first. Ask after each call that a connection
     /// may leave by: until it is taken, its segments are nobody's.
     pub fn take_detached(&mut self) -> Option<Detached<A>> {

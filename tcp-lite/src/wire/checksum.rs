@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071) as a partial sum that pieces can be joined from.
 
-use crate::flow::{Addr, Flow};
+use crate::flow::Flow;
 
 /// A partial one's-complement sum of 16-bit big-endian words.
 ///
@@ -16,28 +16,9 @@ impl Sum {
     /// The sum of `bytes`; an odd last byte counts as if a zero byte followed.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Sum {
-        // In little-endian order, swapped once at the end (RFC 1071 section 2(B)), and in words of 64 bits whose
-        // carries are counted apart: a processor adds a word and the carry of the one before in one instruction.
-        let mut total = 0u64;
-        let mut carries = 0u64;
-        let (blocks, rest) = bytes.as_chunks::<64>();
-        for block in blocks {
-            let (words, _) = block.as_chunks::<8>();
-            let mut carry = false;
-            for word in words {
-                (total, carry) = total.carrying_add(u64::from_le_bytes(*word), carry);
-            }
-            carries += u64::from(carry);
-        }
-        let (words, rest) = rest.as_chunks::<8>();
-        for word in words {
-            let (sum, carry) = total.overflowing_add(u64::from_le_bytes(*word));
-            (total, carries) = (sum, carries + u64::from(carry));
-        }
-        let (sum, carry) = total.overflowing_add(last_word(rest));
-        (total, carries) = (sum, carries + u64::from(carry));
-        let (sum, carry) = total.overflowing_add(carries);
-        Sum(fold(sum).swap_bytes()).plus(Sum(u16::from(carry).swap_bytes()))
+        let mut total = Total::default();
+        total.add_bytes(bytes);
+        total.sum()
     }
 
     /// The sum of the same bytes `times` times, each at an even distance from the first.
@@ -59,11 +40,13 @@ impl Sum {
     #[inline]
     pub fn of_array<const N: usize>(bytes: &[u8; N]) -> Sum {
         const { assert!(N.is_multiple_of(4)) }
-        let (words, _) = bytes.as_chunks::<4>();
-        let words = words
-            .iter()
-            .map(|word| u64::from(u32::from_le_bytes(*word)));
-        Sum(fold(words.sum()).swap_bytes())
+        let mut total = Total::default();
+        let (words, rest) = bytes.as_chunks::<8>();
+        total.add_words(words);
+        if let Some(word) = rest.first_chunk::<4>() {
+            total.add(*word);
+        }
+        total.sum()
     }
 
     /// The sum of one big-endian word.
@@ -101,39 +84,117 @@ impl Sum {
     }
 }
 
-/// A sum in the making: words as they lie in memory, whose carries are added in once, at the end.
-#[derive(Clone, Copy)]
-pub(crate) struct Total(u64);
+/// Is the checksum of the TCP segment `bytes` between the flow's ends right?
+#[must_use]
+pub(crate) fn is_right(flow: &Flow, bytes: &[u8]) -> bool {
+    let mut total = Total::pseudo_header(flow, bytes.len());
+    total.add_bytes(bytes);
+    total.sum().finish() == 0
+}
+
+/// A sum in the making, of words as they lie in memory: in little-endian order, swapped once at the end (RFC 1071 section
+/// 2(B)).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Total {
+    /// Words of 64 bits: a processor adds one and the carry of the one before in one instruction.
+    wide: u64,
+    /// Their carries, and shorter words: there are never 2^32 of them.
+    narrow: u64,
+}
 
 impl Total {
+    /// Begins with what was summed already.
+    #[must_use]
+    #[inline]
+    pub fn of(sum: Sum) -> Total {
+        let mut total = Total::default();
+        total.add_sum(sum);
+        total
+    }
+
     /// Begins with the pseudo-header: see [`pseudo_header`].
     #[inline]
-    pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Total {
+    pub(crate) fn pseudo_header(flow: &Flow, tcp_len: usize) -> Total {
         const TCP: u32 = 6;
         // The v4-mapped prefix ffff adds nothing in one's-complement arithmetic, so one form serves both versions; the
         // length is a u32 in v6 and a u16 in v4 whose upper half would be 0.
-        let addresses = octet_words(&flow.local.addr) + octet_words(&flow.remote.addr);
-        let rest = u64::from((tcp_len as u32).swap_bytes()) + u64::from(TCP.swap_bytes());
-        Total(addresses + rest)
+        let mut total = Total {
+            wide: 0,
+            narrow: u64::from((tcp_len as u32).swap_bytes()) + u64::from(TCP.swap_bytes()),
+        };
+        let (ours, theirs) = (flow.local.addr.octets(), flow.remote.addr.octets());
+        let ([a, b], [c, d]) = (halves(ours), halves(theirs));
+        total.add_words(&[a, b, c, d]);
+        total
     }
 
     /// Bytes at an even distance from what was added before.
     #[inline]
     pub fn add(&mut self, word: [u8; 4]) {
-        self.0 += u64::from(u32::from_le_bytes(word));
+        self.narrow += u64::from(u32::from_le_bytes(word));
     }
 
     /// The same, already summed.
     #[inline]
     pub fn add_sum(&mut self, sum: Sum) {
-        self.0 += u64::from(sum.0.swap_bytes());
+        self.narrow += u64::from(sum.0.swap_bytes());
+    }
+
+    /// The same, many at once.
+    #[inline(always)]
+    fn add_words(&mut self, words: &[[u8; 8]]) {
+        let mut carry = false;
+        for word in words {
+            (self.wide, carry) = self.wide.carrying_add(u64::from_le_bytes(*word), carry);
+        }
+        self.narrow += u64::from(carry);
+    }
+
+    /// The same for `N` bytes if `rest` has as many; they are taken off it.
+    #[inline(always)]
+    fn take<const N: usize>(&mut self, rest: &mut &[u8]) {
+        if let Some((block, behind)) = rest.split_first_chunk::<N>() {
+            self.add_words(block.as_chunks().0);
+            *rest = behind;
+        }
+    }
+
+    /// The same for any bytes.
+    #[inline(always)]
+    fn add_bytes(&mut self, bytes: &[u8]) {
+        let (blocks, mut rest) = bytes.as_chunks::<64>();
+        for block in blocks {
+            self.add_words(block.as_chunks().0);
+        }
+        // What is left is under 64 bytes: one step for each bit of its length.
+        self.take::<32>(&mut rest);
+        self.take::<16>(&mut rest);
+        self.take::<8>(&mut rest);
+        // The last eight bytes again, without those that were added already: the upper ones stay.
+        let last = match bytes.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last) >> 1 >> (63 - 8 * (rest.len() & 7)),
+            None => last_word(rest),
+        };
+        let (wide, carry) = self.wide.overflowing_add(last);
+        self.wide = wide;
+        self.narrow += u64::from(carry);
     }
 
     /// The sum.
+    #[must_use]
     #[inline]
     pub fn sum(self) -> Sum {
-        Sum(fold(self.0).swap_bytes())
+        // What is narrow is far from 2^64: where this carries, little is left, and adding the carry does not carry again.
+        let (total, carry) = self.wide.overflowing_add(self.narrow);
+        Sum(fold(total + u64::from(carry)).swap_bytes())
     }
+}
+
+/// Both halves of an address.
+#[inline]
+fn halves(octets: &[u8; 16]) -> [[u8; 8]; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *octets;
+    [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]]
 }
 
 /// Up to seven bytes as a little-endian word.
@@ -168,16 +229,6 @@ const fn fold(total: u64) -> u16 {
 #[inline]
 pub fn pseudo_header(flow: &Flow, tcp_len: usize) -> Sum {
     Total::pseudo_header(flow, tcp_len).sum()
-}
-
-/// The sum of the words of 32 bits of an address, in little-endian order.
-#[inline]
-fn octet_words(addr: &Addr) -> u64 {
-    let (words, _) = addr.octets().as_chunks::<4>();
-    let words = words
-        .iter()
-        .map(|word| u64::from(u32::from_le_bytes(*word)));
-    words.sum()
 }
 
 #[cfg(test)]

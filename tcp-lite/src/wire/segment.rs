@@ -217,32 +217,43 @@ impl DataHeader {
     /// As [`Header::emit`].
     #[inline]
     pub fn emit(&self, flow: &Flow, buf: &mut [u8], payload: impl FnOnce(&mut [u8]) -> Sum) {
+        const ROOM: &str = "a segment has room for its header";
         let mut total = Total::pseudo_header(flow, buf.len());
-        let (header, data) = buf.split_at_mut(self.len());
-        let (words, _) = header.as_chunks_mut::<4>();
         // What is written is summed as it is, not read again.
-        let mut put = |at: usize, word: u32| {
-            words[at] = word.to_be_bytes();
-            total.add(words[at]);
+        let mut put = |place: &mut [u8; 4], word: u32| {
+            *place = word.to_be_bytes();
+            total.add(*place);
         };
-        if let Some(ts) = self.timestamps {
-            put(7, ts.ecr);
-            put(6, ts.val);
-            put(5, Timestamps::KIND_PADDED);
+        let (fixed, rest) = buf.split_first_chunk_mut::<FIXED_LEN>().expect(ROOM);
+        let mut offset = FIXED_LEN as u32 / 4;
+        let data = match self.timestamps {
+            Some(ts) => {
+                offset += Options::TIMESTAMPS_LEN as u32 / 4;
+                let (option, data) = rest
+                    .split_first_chunk_mut::<{ Options::TIMESTAMPS_LEN }>()
+                    .expect(ROOM);
+                if let [kind, val, ecr] = option.as_chunks_mut().0 {
+                    put(kind, Timestamps::KIND_PADDED);
+                    put(val, ts.val);
+                    put(ecr, ts.ecr);
+                }
+                data
+            }
+            None => rest,
+        };
+        if let [ports, seq, ack, flags, _] = fixed.as_chunks_mut().0 {
+            let from_to = u32::from(flow.local.port) << 16 | u32::from(flow.remote.port);
+            put(ports, from_to);
+            put(seq, self.seq.0);
+            put(ack, self.ack.0);
+            let bits = u32::from(self.flags.0) << 16 | u32::from(self.window);
+            put(flags, offset << 28 | bits);
         }
-        // Checksum and urgent pointer.
-        put(4, 0);
-        let offset = self.len() as u32 / 4;
-        let flags = u32::from(self.flags.0);
-        put(3, offset << 28 | flags << 16 | u32::from(self.window));
-        put(2, self.ack.0);
-        put(1, self.seq.0);
-        let ports = u32::from(flow.local.port) << 16 | u32::from(flow.remote.port);
-        put(0, ports);
         // A header is a multiple of 4 bytes, so the payload begins at an even place.
         total.add_sum(payload(data));
         let [hi, lo] = total.sum().finish().to_be_bytes();
-        words[4] = [hi, lo, 0, 0];
+        // Checksum and urgent pointer.
+        fixed[16..].copy_from_slice(&[hi, lo, 0, 0]);
     }
 }
 

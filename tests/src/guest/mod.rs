@@ -3,9 +3,9 @@
 //! ```text
 //!   namespace ss-<pid>-<n>-t                 QEMU (software emulation)
 //!   ┌───────────────────────┐                ┌──────────────────────────────────────┐
-//!   │ curl, wrk ── ss-tap ──╪── TAP device ──╪── igb, virtio-net … ── eth0          │
+//!   │ clients ──── ss-tap ──╪── TAP device ──╪── igb, virtio-net … ── eth0          │
 //!   │                       │                │   Debian's kernel, sidestep, httpd   │
-//!   │ this process ─────────╪── Unix socket ─╪── second serial port ── /init        │
+//!   │ this process ─────────╪── Unix socket ─╪── virtio port ── /init               │
 //!   └───────────────────────┘                └──────────────────────────────────────┘
 //! ```
 //! `tests/zc/init` is what runs in the machine. `cargo xtask zc` fetches the packages and runs the binary `sidestep-zc`.
@@ -15,8 +15,10 @@ mod clients;
 mod image;
 mod machine;
 mod report;
+mod shell;
 mod told;
 mod trial;
+mod tsc;
 
 pub use case::{Case, DRIVERS};
 pub use image::{Image, Packages};

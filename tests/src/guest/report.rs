@@ -38,7 +38,7 @@ pub struct Outcome {
     pub handoffs: u64,
     /// Connections that they carried by proxy.
     pub proxied: u64,
-    /// Right answers that wrk got per second. Of an emulated machine: it tells whether something stalls, not how fast it is.
+    /// Right answers per second under load. Of an emulated machine: it tells whether something stalls, not how fast it is.
     pub rate: f64,
     /// How often the guest's kernel has reset the NIC because it did not send.
     pub resets: u64,
@@ -76,7 +76,7 @@ impl Report {
                 "requests": o.requests,
                 "handoffs": o.handoffs,
                 "proxied": o.proxied,
-                "wrk_answers_per_second": o.rate,
+                "answers_per_second": o.rate,
                 "resets": o.resets,
                 "boot_seconds": o.booted.as_secs_f64(),
                 "seconds": o.took.as_secs_f64(),
@@ -97,7 +97,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "| driver | kernel | mode, requests under load of each queue | requests | handoffs | proxied | wrk, answers/s | boot | in all |"
+            "| driver | kernel | mode, requests under load of each queue | requests | handoffs | proxied | answers/s | boot | in all |"
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
         for o in &self.passed {

@@ -22,7 +22,10 @@ const CROWD: usize = 4;
 /// Right answers of the crowd to wait for between two changes.
 const BETWEEN: u64 = 20;
 /// Longest that they may take: each client waits for one of its answers at most for [`PATIENCE`].
-const BETWEEN_LIMIT: Duration = Duration::from_secs(200);
+const BETWEEN_LIMIT: Duration = Duration::from_secs(600);
+
+/// Commands of 700 bytes sent to the machine's shell while processes in it end.
+const SENTENCES: usize = 10;
 
 /// What the daemons of one machine did.
 #[derive(Default)]
@@ -111,6 +114,7 @@ enum Form {
 
 /// In this order; each begins where the one before ended.
 const STEPS: &[(&str, Form, Step)] = &[
+    ("shell", Form::Both, |t| t.shell()),
     ("set-up", Form::Both, |t| t.set_up()),
     ("attach", Form::Both, |t| t.attach()),
     ("ladder", Form::Both, |t| t.ladder()),
@@ -136,14 +140,28 @@ impl Trial<'_> {
             Err(panic) => message(&*panic),
         };
         let mut look = |command| match self.machine.ask(command) {
-            Ok((_, said)) => said,
+            Ok(answer) => answer.said,
             Err(error) => error.to_string(),
         };
         let (status, log) = (look("sidestep status"), look("tail -n 40 /run/log"));
+        let machine = look("uptime; ss --xdp -e; ip -s link show eth0; cat /proc/interrupts; ps");
         Err(Error::other(format!(
-            "{name}: {why}\n--- status\n{status}\n--- log\n{log}\n--- console\n{}",
+            "{name}: {why}\n--- status\n{status}\n--- log\n{log}\n--- machine\n{machine}\n--- console\n{}",
             self.machine.console()
         )))
+    }
+
+    /// Long commands arrive whole while processes in the machine end. (They once did not: see `serve` in `tests/zc/init`.)
+    fn shell(&mut self) -> io::Result<()> {
+        let ends = "for ms in $(seq 5 5 400); do usleep ${ms}000 & done";
+        self.machine.must(ends)?;
+        for _ in 0..SENTENCES {
+            let sentence = "it's \\ \"whole\"; ".repeat(40);
+            let quoted = sentence.replace('\'', r"'\''");
+            let said = self.machine.must(&format!("echo '{quoted}.'"))?;
+            assert_eq!(said, format!("{sentence}."));
+        }
+        Ok(())
     }
 
     fn set_up(&mut self) -> io::Result<()> {
@@ -154,9 +172,11 @@ impl Trial<'_> {
         self.configure("\"all\"", "on")
     }
 
+    /// No client is to be given up for being slow: the machine is.
     fn configure(&mut self, queues: &str, interrupts: &str) -> io::Result<()> {
         let config = format!(
             "[interface]\nmode = \"auto\"\nqueues = {queues}\numem_frames = 2048\ninterrupts = \"{interrupts}\"\n\
+             [limits]\nheader_timeout = \"10m\"\nidle_timeout = \"10m\"\n\
              [[listen]]\naddress = \"interface\"\n[[site]]\n[[site.static]]\npath = \"/\"\nroot = \"/site\"\n"
         );
         self.machine.write("/run/config.toml", &config)
@@ -195,8 +215,20 @@ impl Trial<'_> {
 
     /// Every queue has to be in the mode.
     fn ladder(&mut self) -> io::Result<()> {
-        let status = self.machine.status()?;
         let mode = self.case.mode;
+        // Generic mode is the last resort, and says so; nothing else may be wrong.
+        let expected: &[&str] = if mode == "generic" {
+            &["lower_mode"]
+        } else {
+            &[]
+        };
+        let mut status = Value::Null;
+        // On a starved machine a worker may seem to hang for a while.
+        let settled = poll_for(PATIENCE, || {
+            status = self.machine.status().unwrap_or_else(told);
+            (degraded(&status) == expected).then_some(())
+        });
+        assert!(settled.is_some(), "not {expected:?}: {status:#}");
         assert_eq!(status["mode"], mode, "{status:#}");
         let workers = status["workers"].as_array().cloned().unwrap_or_default();
         assert_eq!(workers.len(), self.case.queues as usize, "{status:#}");
@@ -204,25 +236,17 @@ impl Trial<'_> {
             workers.iter().all(|worker| worker["mode"] == mode),
             "{status:#}"
         );
-        let reasons = degraded(&status);
-        // Generic mode is the last resort, and says so; nothing else may be wrong.
-        let expected: &[&str] = if mode == "generic" {
-            &["lower_mode"]
-        } else {
-            &[]
-        };
-        assert_eq!(reasons, expected, "{status:#}");
-        self.degraded = reasons;
+        self.degraded = degraded(&status);
         Ok(())
     }
 
-    /// curl, one connection with many requests, and wrk, over both versions of IP.
+    /// curl, one connection with many requests, and many connections at once, over both versions of IP.
     fn serve(&mut self) -> io::Result<()> {
         let mut rate = 0.0;
         for to in server_addresses(80) {
             self.clients.curl(to, PAGE, &self.clients.image.page);
             self.clients.keep_alive(to)?;
-            rate += self.clients.load(to);
+            rate += self.clients.load(to)?;
         }
         self.rate = rate / 2.0;
         Ok(())
@@ -346,7 +370,7 @@ impl Trial<'_> {
         self.configure("[0]", "on")?;
         self.attach_to(1)?;
         for to in server_addresses(80) {
-            self.clients.load(to);
+            self.clients.load(to)?;
         }
         let status = self.machine.status()?;
         assert!(sum(&status, "http", "requests") > 0, "{status:#}");
@@ -362,7 +386,7 @@ impl Trial<'_> {
         self.configure("\"all\"", "suspended")?;
         self.attach()?;
         for to in server_addresses(80) {
-            self.clients.load(to);
+            self.clients.load(to)?;
         }
         let status = self.machine.status()?;
         self.suspended = degraded(&status);
@@ -377,15 +401,16 @@ impl Trial<'_> {
     fn rest(&mut self) -> io::Result<()> {
         let mut status = Value::Null;
         let at_rest = poll_for(PATIENCE, || {
-            status = self.machine.status().ok()?;
+            status = self.machine.status().unwrap_or_else(told);
             let workers = status["workers"].as_array()?;
             workers
                 .iter()
                 .all(|worker| {
                     let frames = &worker["frames"];
                     let count = |name: &str| frames[name].as_u64().unwrap_or(u64::MAX);
-                    let half = count("total") / 2;
-                    count("free") == half && count("in_rx") == half
+                    let (free, in_rx) = (count("free"), count("in_rx"));
+                    // How many are for receiving follows the traffic; half at most.
+                    (1..=free).contains(&in_rx) && free + in_rx == count("total")
                 })
                 .then_some(())
         });
@@ -398,15 +423,17 @@ impl Trial<'_> {
     /// The guest's kernel must not have complained.
     fn kernel(&mut self) -> io::Result<()> {
         let complaints = "WARNING:|BUG:|Oops|Call Trace";
-        let (code, said) = self
+        let answer = self
             .machine
             .ask(&format!("dmesg | grep -E '{complaints}'"))?;
-        if code != 1 {
+        if answer.code != 1 {
+            let said = answer.said;
             return Err(Error::other(format!("the kernel complains: {said}")));
         }
         // A frame of the kernel's own that is not sent within five seconds. Seen once, behind a link that had just come up: the
         // emulated NIC's or its driver's doing, and over with the reset. It is told, so that it does not go unnoticed.
-        let (_, resets) = self.machine.ask("dmesg | grep -c 'NETDEV WATCHDOG'")?;
+        let resets = self.machine.ask("dmesg | grep -c 'NETDEV WATCHDOG'")?;
+        let resets = resets.said;
         self.resets = resets
             .trim()
             .parse()
@@ -423,6 +450,11 @@ impl Trial<'_> {
         self.sums.proxied += ended.filter_map(|(_, count)| count.as_u64()).sum::<u64>();
         Ok(())
     }
+}
+
+/// An error in the place of a status.
+fn told(error: Error) -> Value {
+    Value::String(error.to_string())
 }
 
 /// What a panic said.

@@ -41,8 +41,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 const CLOSE: Duration = Duration::from_secs(2);
 
 /// How long a worker may take to reset what is left and end. One that is not through by then hangs, and ends with the
-/// process.
-const END: Duration = Duration::from_secs(1);
+/// process. Shorter takes one that waits for a core on an overloaded machine for one that hangs.
+const END: Duration = Duration::from_secs(5);
 
 /// How often to look for threads that have ended without a word. Others tell just before they are through.
 const LOOK: Duration = Duration::from_millis(20);
@@ -220,12 +220,10 @@ impl Daemon {
     ///
     /// # Errors
     /// The XDP program's map could not be changed.
-    #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
     pub fn look_after(&mut self) -> Result<(), StartError> {
-        let now = Instant::now();
         let mut steering = lock(&self.steering);
         for watch in &mut self.watch {
-            watch.look(now, &mut steering, &self.reader.troubles)?;
+            watch.look(&mut steering, &self.reader.troubles)?;
         }
         let Reader { addresses, nic, .. } = &self.reader;
         addresses.follow(&nic.name, &mut steering)?;

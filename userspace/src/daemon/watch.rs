@@ -7,11 +7,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-/// A worker that has not come round for so long hangs: one that has nothing to do does so once a second. Shorter takes
-/// a machine that is badly overloaded for a fault; all that time the frames of its queue are lost.
-pub(super) const STALL: Duration = Duration::from_secs(5);
+/// A worker that has not come round at so many looks in a row, a second or more apart, hangs: one that has nothing to do comes round once
+/// a second. Fewer take a machine that is badly overloaded for a fault, and its connections are reset; more lose the frames of its
+/// queue for longer. It is looks that count, not time: when all threads stood still (a virtual machine that was paused, a
+/// process that was stopped, a host without a core to spare), a worker has to have the time to come round, too.
+const LOOKS: u32 = 5;
 
 /// When a worker was last seen to come round.
 #[derive(Debug)]
@@ -21,7 +22,8 @@ pub(super) struct Watch {
     /// Another descriptor of the worker's socket, to enter it again.
     socket: OwnedFd,
     rounds: u64,
-    seen: Instant,
+    /// Looks since it was last seen to come round.
+    looks: u32,
     hangs: bool,
     /// Tells the other workers.
     tell: Arc<AtomicBool>,
@@ -37,31 +39,25 @@ enum Change {
 impl Watch {
     /// # Errors
     /// The process is out of file descriptors.
-    #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
     pub fn new(worker: &mut Worker) -> io::Result<Self> {
         Ok(Self {
             queue: worker.queue(),
             published: worker.published(),
             socket: worker.socket().try_clone_to_owned()?,
             rounds: 0,
-            seen: Instant::now(),
+            looks: 0,
             hangs: false,
             tell: worker.hangs(),
         })
     }
 
-    /// Takes the queue from a worker that hangs, and gives it back to one that goes on.
+    /// Takes the queue from a worker that hangs, and gives it back to one that goes on. To be called every second or so.
     ///
     /// # Errors
     /// The XDP program's map could not be changed.
-    pub fn look(
-        &mut self,
-        now: Instant,
-        steering: &mut Steering,
-        troubles: &Troubles,
-    ) -> Result<(), SteerError> {
+    pub fn look(&mut self, steering: &mut Steering, troubles: &Troubles) -> Result<(), SteerError> {
         let queue = self.queue;
-        match self.change(now) {
+        match self.change() {
             Some(Change::Hangs) => {
                 self.tell.store(true, Ordering::Relaxed);
                 steering.clear_socket(queue)?;
@@ -78,13 +74,14 @@ impl Watch {
         Ok(())
     }
 
-    fn change(&mut self, now: Instant) -> Option<Change> {
+    fn change(&mut self) -> Option<Change> {
         let rounds = self.published.rounds();
         if rounds != self.rounds {
-            (self.rounds, self.seen) = (rounds, now);
+            (self.rounds, self.looks) = (rounds, 0);
             return std::mem::take(&mut self.hangs).then_some(Change::GoesOn);
         }
-        if self.hangs || now.duration_since(self.seen) < STALL {
+        self.looks = self.looks.saturating_add(1);
+        if self.hangs || self.looks < LOOKS {
             return None;
         }
         self.hangs = true;
@@ -106,29 +103,26 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "watches threads, not packets")]
     fn a_worker_hangs_that_does_not_come_round_until_it_does() {
         let published = Arc::new(Published::default());
-        let start = Instant::now();
         let mut watch = Watch {
             queue: 3,
             published: published.clone(),
             socket: File::open("/dev/null").unwrap().into(),
             rounds: 0,
-            seen: start,
+            looks: 0,
             hangs: false,
             tell: Arc::default(),
         };
-        let moment = Duration::from_millis(1);
-        assert_eq!(watch.change(start + STALL - moment), None);
+        let mut looks = |many| -> Vec<_> { (0..many).map(|_| watch.change()).collect() };
+        let nothing = vec![None; LOOKS as usize - 1];
+        let hangs = [nothing.clone(), vec![Some(Change::Hangs), None, None]].concat();
+        assert_eq!(looks(LOOKS - 1), nothing);
         published.publish(&Nothing);
-        assert_eq!(watch.change(start + STALL), None);
-        assert_eq!(watch.change(start + 2 * STALL - moment), None);
-        assert_eq!(watch.change(start + 2 * STALL), Some(Change::Hangs));
-        assert_eq!(watch.change(start + 3 * STALL), None);
+        assert_eq!(looks(1), [None]);
+        assert_eq!(looks(LOOKS + 2), hangs);
         published.publish(&Nothing);
-        assert_eq!(watch.change(start + 4 * STALL), Some(Change::GoesOn));
-        assert_eq!(watch.change(start + 5 * STALL - moment), None);
-        assert_eq!(watch.change(start + 5 * STALL), Some(Change::Hangs));
+        assert_eq!(looks(1), [Some(Change::GoesOn)]);
+        assert_eq!(looks(LOOKS + 2), hangs);
     }
 }

@@ -61,23 +61,40 @@ impl Link {
         }
     }
 
-    /// The same for a header without tags.
+    /// The same for a header without tags in front of a packet of IPv6, or of IPv4.
     #[inline]
-    pub(super) fn answering_untagged(header: &[u8; 14]) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, kind @ ..] = *header;
-        let v6 = match kind {
-            kind if kind == IP[0] => 0,
-            kind if kind == IP[1] => Self::V6,
-            _ => return None,
-        };
-        ((a | g) & GROUP == 0).then_some(Self {
-            stations: [g, h, i, j, k, l, a, b, c, d, e, f],
+    pub(super) fn answering_untagged(header: &[u8; 14], v6: bool) -> Option<Self> {
+        let [stations @ .., hi, lo] = header;
+        if [*hi, *lo] != IP[usize::from(v6)] {
+            return None;
+        }
+        // Six bytes each, moved in words: ours and two of theirs, the other four.
+        let (front, back) = stations.split_first_chunk::<8>()?;
+        let front = u64::from_le_bytes(*front);
+        let back = u64::from(u32::from_le_bytes(*back.first_chunk()?));
+        if (front | front >> 48) & u64::from(GROUP) != 0 {
+            return None;
+        }
+        let mut stations = [0; 12];
+        let theirs = front >> 48 | back << 16;
+        stations[..8].copy_from_slice(&(theirs | front << 48).to_le_bytes());
+        stations[8..].copy_from_slice(&((front >> 16) as u32).to_le_bytes());
+        Some(Self {
+            stations,
             tci: [[0; 2]; 2],
-            shape: v6,
+            shape: Self::V6 * u8::from(v6),
         })
     }
 
+    /// Of no peer.
+    pub const NONE: Self = Self {
+        stations: [0; 12],
+        tci: [[0; 2]; 2],
+        shape: 0,
+    };
+
     /// Is an IPv6 packet behind it?
+    #[inline]
     pub fn is_v6(&self) -> bool {
         self.shape & Self::V6 != 0
     }
@@ -94,6 +111,21 @@ impl Link {
         usize::from(self.shape & Self::COUNT)
     }
 
+    /// Writes the header if it is one of IPv4 without tags: its 14 bytes, which nearly all are.
+    #[inline]
+    pub(super) fn write_plain(&self, header: &mut [u8; 14]) {
+        debug_assert!(self.is_plain());
+        let (stations, kind) = header.split_at_mut(12);
+        stations.copy_from_slice(&self.stations);
+        kind.copy_from_slice(&IP[0]);
+    }
+
+    /// Is it a header of IPv4 without tags?
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.shape == 0
+    }
+
     /// Bytes of the header.
     pub fn header_len(&self) -> usize {
         14 + 4 * self.tags()
@@ -105,10 +137,6 @@ impl Link {
             .split_first_chunk_mut::<12>()
             .expect("a header has at least 14 bytes");
         *stations = self.stations;
-        if let (0, Ok(kind)) = (self.tags(), <&mut [u8; 2]>::try_from(&mut *rest)) {
-            *kind = IP[usize::from(self.is_v6())];
-            return;
-        }
         for (nth, tci) in self.tci.iter().take(self.tags()).enumerate() {
             let service = self.shape >> nth & Self::SERVICE != 0;
             rest[..2].copy_from_slice(&TAGS[usize::from(service)]);

@@ -9,7 +9,7 @@ mod plain;
 
 pub use defrag::{Defrag, GivenUp, Outcome, Reassembled};
 pub use drop::FrameDrop;
-pub use emit::{Emitter, from_peer};
+pub use emit::{Emitter, answer_header, from_peer};
 pub use link::Link;
 pub use parse::{Fragment, FragmentKey, Packet, TooBig, parse};
 pub use plain::plain;

@@ -161,6 +161,7 @@ fn segment<'a>(
 }
 
 /// The flow of a TCP segment that was sent from `remote` to `local`.
+#[inline]
 pub(super) fn flow(local: Addr, remote: Addr, tcp: &[u8]) -> Option<Flow> {
     let ports = tcp.first_chunk::<4>()?;
     Some(Flow {

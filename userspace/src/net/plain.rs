@@ -10,22 +10,22 @@ const TCP: u8 = 6;
 
 /// Gives `take` the segment in such a frame, where it is built: to hand it on would be to copy it. `None`: it is another
 /// frame, or a wrong one, and [`super::parse`] has to say what it is.
-#[inline]
+#[inline(always)]
 pub fn plain<R>(frame: &[u8], take: impl FnOnce(&Arrival<'_, Link>) -> R) -> Option<R> {
-    let (ethernet, packet) = frame.split_first_chunk::<14>()?;
-    let link = Link::answering_untagged(ethernet)?;
-    let arrival = if link.is_v6() {
-        ipv6(link, packet)
-    } else {
-        ipv4(link, packet)
-    };
-    arrival.map(|segment| take(&segment))
+    // Each in a branch of its own: where they meet, an address would be put together byte by byte.
+    match ipv4(frame) {
+        Some(segment) => Some(take(&segment)),
+        None => ipv6(frame).map(|segment| take(&segment)),
+    }
 }
 
 /// RFC 791 without options; neither a fragment nor with more of them behind it.
-#[inline]
-fn ipv4(link: Link, packet: &[u8]) -> Option<Arrival<'_, Link>> {
-    let header = packet.first_chunk::<20>()?;
+#[inline(always)]
+fn ipv4(frame: &[u8]) -> Option<Arrival<'_, Link>> {
+    let (headers, rest) = frame.split_first_chunk::<34>()?;
+    let (ethernet, header) = headers.split_first_chunk::<14>()?;
+    let header = header.first_chunk::<20>()?;
+    let link = Link::answering_untagged(ethernet, false)?;
     let [
         version,
         tos,
@@ -45,7 +45,8 @@ fn ipv4(link: Link, packet: &[u8]) -> Option<Arrival<'_, Link>> {
     if version != 0x45 || protocol != TCP || is_part || Sum::of_array(header).finish() != 0 {
         return None;
     }
-    let bytes = packet.get(20..usize::from(u16::from_be_bytes([hi, lo])))?;
+    let len = usize::from(u16::from_be_bytes([hi, lo])).checked_sub(20)?;
+    let bytes = rest.get(..len)?;
     let [a, b, c, d, e, f, g, h] = addresses;
     Some(Arrival {
         flow: flow(Addr::v4([e, f, g, h]), Addr::v4([a, b, c, d]), bytes)?,
@@ -56,8 +57,10 @@ fn ipv4(link: Link, packet: &[u8]) -> Option<Arrival<'_, Link>> {
 }
 
 /// RFC 8200 without extension headers.
-#[inline]
-fn ipv6(link: Link, packet: &[u8]) -> Option<Arrival<'_, Link>> {
+#[inline(never)]
+fn ipv6(frame: &[u8]) -> Option<Arrival<'_, Link>> {
+    let (ethernet, packet) = frame.split_first_chunk::<14>()?;
+    let link = Link::answering_untagged(ethernet, true)?;
     let (header, rest) = packet.split_first_chunk::<40>()?;
     let [version, class, _, _, hi, lo, next, _, addresses @ ..] = header;
     if version >> 4 != 6 || *next != TCP {

@@ -6,22 +6,24 @@ use tcp_lite::wire::Sum;
 /// Length of an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) const LEN: usize = 29;
 
-/// The same as [`imf_fixdate`], with its sum, for times that are nearly always that of the last call: a thread makes
-/// each once.
+/// Writes the same as [`imf_fixdate`] and gives its sum, for times that are nearly always that of the last call: a thread
+/// makes each once.
 #[inline]
-pub(super) fn of_the_moment(seconds: u32) -> ([u8; LEN], Sum) {
+pub(super) fn of_the_moment(seconds: u32, place: &mut [u8; LEN]) -> Sum {
     thread_local! {
-        static LAST: Cell<(u32, [u8; LEN], Sum)> = const { Cell::new((0, [0; LEN], Sum::ZERO)) };
+        // No time is that of the first call.
+        static LAST: Cell<(u64, [u8; LEN], Sum)> = const { Cell::new((u64::MAX, [0; LEN], Sum::ZERO)) };
     }
     LAST.with(|last| {
         let (at, text, sum) = last.get();
-        if at == seconds && sum != Sum::ZERO {
-            return (text, sum);
+        if at == u64::from(seconds) {
+            *place = text;
+            return sum;
         }
-        let text = imf_fixdate(seconds);
-        let sum = Sum::of(&text);
-        last.set((seconds, text, sum));
-        (text, sum)
+        *place = imf_fixdate(seconds);
+        let sum = Sum::of(place);
+        last.set((u64::from(seconds), *place, sum));
+        sum
     })
 }
 
@@ -77,9 +79,11 @@ mod tests {
 
     #[test]
     fn the_moment_is_made_once_and_made_anew() {
-        for seconds in [0, 0, 1, 1, 784_111_777, 784_111_777, 1, 0] {
+        for seconds in [0, 0, 1, 1, 784_111_777, 784_111_777, 1, 0, u32::MAX] {
             let text = imf_fixdate(seconds);
-            assert_eq!(of_the_moment(seconds), (text, Sum::of(&text)));
+            let mut place = [0; LEN];
+            let sum = of_the_moment(seconds, &mut place);
+            assert_eq!((place, sum), (text, Sum::of(&text)));
         }
     }
 

@@ -302,6 +302,15 @@ impl Snapshot {
     /// An id is only made by the snapshot that has it, so this is out of bounds only for the id of another snapshot.
     #[inline]
     fn response(&self, id: ResponseId) -> &Response {
+        // The id of another layer is out of bounds here.
+        if let Some(response) = self.base.responses.get(id.0 as usize) {
+            return response;
+        }
+        self.changed_response(id)
+    }
+
+    #[inline(never)]
+    fn changed_response(&self, id: ResponseId) -> &Response {
         match Layer::of(id) {
             None => &self.base.responses[id.0 as usize],
             Some(Layer::Files) => self.files.response(id),

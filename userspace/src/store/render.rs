@@ -147,8 +147,7 @@ impl Response {
         {
             return sum;
         }
-        self.fill_part(rendering, offset, buf);
-        Sum::of(buf)
+        self.fill_part(rendering, offset, buf)
     }
 
     /// What nearly every answer is: the whole of a response in one segment, without `Connection`, copied with the sums
@@ -157,38 +156,44 @@ impl Response {
     fn fill_whole(&self, date: u32, buf: &mut [u8]) -> Option<Sum> {
         let layout = self.layout();
         let bytes = self.bytes();
-        let cut = layout.moment();
         match layout.clock {
             Clock::Date(at) => {
                 if buf.len() != bytes.len() {
                     return None;
                 }
                 let at = usize::from(at);
-                let (text, sum) = date::of_the_moment(date);
                 buf.copy_from_slice(bytes);
-                buf[at..at + date::LEN].copy_from_slice(&text);
-                let fixed = layout.front.then(cut, layout.behind);
-                Some(fixed.then(at, sum))
+                let place = buf.get_mut(at..)?.first_chunk_mut()?;
+                let sum = date::of_the_moment(date, place);
+                Some(layout.whole.then(at, sum))
             }
-            Clock::Age(born) => {
-                let age = age(date, born);
-                let age = age.bytes();
-                if buf.len() != bytes.len() + age.len() {
-                    return None;
-                }
-                let (front, rest) = buf.split_at_mut(cut);
-                let (moment, behind) = rest.split_at_mut(age.len());
-                front.copy_from_slice(&bytes[..cut]);
-                moment.copy_from_slice(age);
-                behind.copy_from_slice(&bytes[cut..]);
-                let sum = layout.front.then(cut, Sum::of(age));
-                Some(sum.then(cut + age.len(), layout.behind))
-            }
+            Clock::Age(born) => self.fill_aged(date, born, buf),
         }
     }
 
+    /// Apart, so that the answers that have no age do not make room for it.
+    #[inline(never)]
+    fn fill_aged(&self, date: u32, born: u32, buf: &mut [u8]) -> Option<Sum> {
+        let layout = self.layout();
+        let bytes = self.bytes();
+        let cut = layout.moment();
+        let age = age(date, born);
+        let age = age.bytes();
+        if buf.len() != bytes.len() + age.len() {
+            return None;
+        }
+        let (front, rest) = buf.split_at_mut(cut);
+        let (moment, behind) = rest.split_at_mut(age.len());
+        front.copy_from_slice(&bytes[..cut]);
+        moment.copy_from_slice(age);
+        behind.copy_from_slice(&bytes[cut..]);
+        let sum = layout.front.then(cut, Sum::of(age));
+        Some(sum.then(cut + age.len(), layout.behind))
+    }
+
     /// The same for any part of any form.
-    fn fill_part(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) {
+    #[inline(never)]
+    fn fill_part(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) -> Sum {
         let layout = self.layout();
         let bytes = self.bytes();
         let line = usize::from(layout.status_line);
@@ -239,10 +244,13 @@ impl Response {
         if let Clock::Date(at) = layout.clock {
             let at = usize::from(at) - line + status_line.len();
             if out.shows(at, date::LEN) {
+                let mut text = [0; date::LEN];
+                date::of_the_moment(rendering.date, &mut text);
                 out.at = at;
-                out.put(&date::of_the_moment(rendering.date).0);
+                out.put(&text);
             }
         }
+        Sum::of(out.buf)
     }
 
     #[inline]

@@ -42,6 +42,8 @@ pub(super) struct Layout {
     pub(super) front: Sum,
     /// Of what is behind them: the empty line and the body.
     pub(super) behind: Sum,
+    /// Of both.
+    pub(super) whole: Sum,
     pub(super) status_line: u8,
 }
 
@@ -247,6 +249,7 @@ impl Response {
             etag,
             front: Sum::of(front),
             behind: Sum::of(behind),
+            whole: Sum::of(&bytes),
             status_line,
         };
         Ok(Self(ThinArc::from_header_and_slice(layout, &bytes)))

@@ -1,6 +1,6 @@
 //! What a worker counts. Plain integers: one writer, published once per batch. TCP's own are in `tcp_lite`.
 
-use crate::net::FrameDrop;
+use crate::net::{Emitter, FrameDrop};
 use crate::reason::{NotOurs, NotTaken};
 
 /// Below TCP.
@@ -29,6 +29,12 @@ impl Counters {
         self.drops[why as usize] += 1;
     }
 
+    /// Adds what one batch has sent.
+    pub fn emitted<M, R>(&mut self, out: &Emitter<'_, M, R>) {
+        self.frames_sent += out.sent;
+        self.tx_full += out.full;
+    }
+
     /// Shows every counter as (name, label, value).
     pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
         see("frames", "received", self.frames_received);
@@ -51,6 +57,8 @@ pub struct HttpCounters {
     pub requests: u64,
     /// Those of them whose head, byte for byte, had just been answered.
     pub repeated: u64,
+    /// Those of them whose whole frame was like the one before on its connection.
+    pub turns: u64,
     /// Heads that were not complete within the header timeout.
     pub header_timeouts: u64,
     /// Connections closed because no request came.
@@ -75,6 +83,7 @@ impl Default for HttpCounters {
         Self {
             requests: 0,
             repeated: 0,
+            turns: 0,
             header_timeouts: 0,
             idle_timeouts: 0,
             cut_off: 0,
@@ -90,13 +99,13 @@ impl Default for HttpCounters {
 impl HttpCounters {
     /// Counts `times` answers; `status` is 200 to 599.
     #[inline]
-    pub fn answered(&mut self, status: u16, times: u16) {
-        self.requests += u64::from(times);
+    pub fn answered(&mut self, status: u16, times: u64) {
+        self.requests += times;
         if let Some(class) = self
             .classes
             .get_mut(usize::from(status / 100).wrapping_sub(2))
         {
-            *class += u64::from(times);
+            *class += times;
         }
     }
 
@@ -119,6 +128,7 @@ impl HttpCounters {
     pub fn visit(&self, see: &mut impl FnMut(&'static str, &'static str, u64)) {
         see("http", "requests", self.requests);
         see("http", "repeated", self.repeated);
+        see("http", "turns", self.turns);
         see("http", "header_timeouts", self.header_timeouts);
         see("http", "idle_timeouts", self.idle_timeouts);
         see("http", "cut_off", self.cut_off);

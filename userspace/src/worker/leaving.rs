@@ -79,6 +79,7 @@ impl Leaving {
     }
 
     /// Is this flow under way?
+    #[inline]
     pub fn has(&self, flow: &Flow) -> bool {
         !self.flows.is_empty() && self.flows.contains_key(flow)
     }

@@ -13,6 +13,7 @@ mod service;
 mod sleep;
 mod spin;
 mod tap;
+mod turns;
 
 pub use clock::{Clock, Now};
 pub use leaving::CAPACITY as LEAVING;

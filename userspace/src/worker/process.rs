@@ -8,6 +8,7 @@ use super::leaving::Leaving;
 use super::ring::{MAILBOX, Neighbours, Stray, Undelivered};
 use super::routes::RouteBoard;
 use super::service::{Limits, Service};
+use super::turns::Turns;
 use crate::net::{self, Defrag, Emitter, FrameDrop, GivenUp, Link, Outcome, Packet, Reassembled};
 use crate::xsk::{Memory, Port, Transmit};
 use std::io;
@@ -76,6 +77,7 @@ struct Drain {
 pub struct Pipeline {
     stack: Stack<Service>,
     service: Service,
+    turns: Turns,
     leaving: Leaving,
     drain: Option<Drain>,
     defrag: Defrag,
@@ -96,6 +98,7 @@ impl Pipeline {
         Self {
             stack: Stack::new(stack),
             service,
+            turns: Turns::new(),
             leaving: Leaving::default(),
             drain: None,
             defrag: Defrag::default(),
@@ -109,11 +112,11 @@ impl Pipeline {
     /// have to say is sent. Also to be called without frames when a deadline or a wake-up comes.
     pub fn batch<P: Port>(&mut self, now: Now, port: &mut P, frames: &mut Vec<P::Frame>) {
         self.service.begin_batch(now);
-        let (memory, ring) = port.split();
         self.counters.frames_received += frames.len() as u64;
+        let mut out = Emitter::new(port);
         for frame in frames.drain(..) {
-            self.frame(now.mono, memory, ring, memory.bytes(&frame), 0);
-            ring.release(frame);
+            self.frame(now.mono, out.memory.bytes(&frame), &mut out);
+            out.ring.release(frame);
         }
         // A mailbox at a time: who keeps it full must not keep us from our timers.
         for _ in 0..MAILBOX {
@@ -122,44 +125,77 @@ impl Pipeline {
             };
             self.counters.strays_taken += 1;
             self.service.refresh();
-            self.frame(now.mono, memory, ring, &stray.frame, stray.hops);
+            self.any_frame(now.mono, &stray.frame, stray.hops, &mut out);
         }
         while let Some(late) = self.defrag.expired(now.mono) {
             self.given_up(late);
         }
-        self.go_on_draining(now.mono, memory, ring);
+        self.go_on_draining(now.mono, &mut out);
         if !self.leaving.is_empty() {
-            self.depart(now.mono, memory, ring);
+            self.depart(now.mono, &mut out);
         }
-        let out = &mut emitter(memory, ring, &mut self.counters);
-        self.stack.on_timers(now.mono, &mut self.service, out);
+        self.stack.on_timers(now.mono, &mut self.service, &mut out);
         self.see_off(now.mono);
+        self.counters.emitted(&out);
         self.neighbours.wake_next();
         self.service.end_batch();
     }
 
-    /// `hops`: how many workers have seen the frame before.
-    fn frame<M, R>(&mut self, now: Instant, memory: &M, ring: &mut R, frame: &[u8], hops: usize)
+    /// A frame from the queue.
+    #[inline(always)]
+    fn frame<M, R>(&mut self, now: Instant, frame: &[u8], out: &mut Emitter<'_, M, R>)
     where
         M: Memory,
         R: Transmit<Frame = M::Frame>,
     {
-        let stray = || Stray {
-            frame: frame.to_vec(),
-            hops,
-        };
-        let plain = net::plain(frame, |segment| {
-            self.segment(now, memory, ring, segment, stray)
-        });
-        if plain.is_some() {
+        if self
+            .turns
+            .take(now, frame, &mut self.stack, &mut self.service, out)
+        {
             return;
         }
+        let taken = net::plain(frame, |segment| {
+            if self.leaving.has(&segment.flow) {
+                return false;
+            }
+            match self.stack.on_segment(now, segment, &mut self.service, out) {
+                Disposition::Handled => self.see_off(now),
+                other => self.finish(now, segment, frame, 0, other, out),
+            }
+            true
+        });
+        if taken != Some(true) {
+            self.any_frame(now, frame, 0, out);
+        } else if let Some(again) = self.service.take_lone() {
+            self.turns.learn(frame, &mut self.stack, again);
+        }
+    }
+
+    /// The same for a frame of any kind, from anywhere. `hops`: how many workers have seen it before.
+    #[inline(never)]
+    fn any_frame<M, R>(
+        &mut self,
+        now: Instant,
+        frame: &[u8],
+        hops: usize,
+        out: &mut Emitter<'_, M, R>,
+    ) where
+        M: Memory,
+        R: Transmit<Frame = M::Frame>,
+    {
         match net::parse(frame) {
-            Ok(Packet::Segment(segment)) => self.segment(now, memory, ring, &segment, stray),
+            Ok(Packet::Segment(segment)) => {
+                if self.leaving.has(&segment.flow) {
+                    self.keep(&segment.flow, frame.to_vec());
+                    return;
+                }
+                let disposition = self.stack.on_segment(now, &segment, &mut self.service, out);
+                self.finish(now, &segment, frame, hops, disposition, out);
+            }
             Ok(Packet::Fragment(fragment)) => {
                 match self.defrag.add(now, &fragment, frame, hops) {
                     Outcome::Kept => {}
-                    Outcome::Complete(whole) => self.reassembled(now, memory, ring, *whole, hops),
+                    Outcome::Complete(whole) => self.reassembled(now, *whole, hops, out),
                     Outcome::GiveUp(parts) => self.given_up(parts),
                 }
                 while let Some(oldest) = self.defrag.surplus() {
@@ -181,27 +217,26 @@ impl Pipeline {
         }
     }
 
-    fn segment<M, R>(
+    /// What becomes of a segment, in `frame`, that the stack may not have taken.
+    #[inline(never)]
+    fn finish<M, R>(
         &mut self,
         now: Instant,
-        memory: &M,
-        ring: &mut R,
         segment: &Arrival<'_, Link>,
-        stray: impl FnOnce() -> Stray,
+        frame: &[u8],
+        hops: usize,
+        disposition: Disposition,
+        out: &mut Emitter<'_, M, R>,
     ) where
         M: Memory,
         R: Transmit<Frame = M::Frame>,
     {
-        if self.leaving.has(&segment.flow) {
-            self.keep(&segment.flow, stray().frame);
-            return;
-        }
-        let out = &mut emitter(memory, ring, &mut self.counters);
-        match self.stack.on_segment(now, segment, &mut self.service, out) {
+        match disposition {
             // Dropped segments are counted by the stack.
             Disposition::Handled | Disposition::Dropped(_) => self.see_off(now),
             Disposition::Unknown => {
-                let Some(frame) = self.pass_on(stray()) else {
+                let frame = frame.to_vec();
+                let Some(frame) = self.pass_on(Stray { frame, hops }) else {
                     return;
                 };
                 if self.stack.is_early(now, segment) {
@@ -212,14 +247,13 @@ impl Pipeline {
                 if self.service.steps_aside(&segment.flow.local) {
                     self.inject(frame);
                 } else {
-                    let out = &mut emitter(memory, ring, &mut self.counters);
                     self.stack.reset(now, segment, out);
                 }
             }
             // A full table or a drain: the kernel accepts the connection, if a server is there.
             Disposition::Refused(_) => {
                 if self.service.steps_aside(&segment.flow.local) {
-                    self.inject(stray().frame);
+                    self.inject(frame.to_vec());
                 }
             }
         }
@@ -229,10 +263,9 @@ impl Pipeline {
     fn reassembled<M, R>(
         &mut self,
         now: Instant,
-        memory: &M,
-        ring: &mut R,
         whole: Reassembled,
         hops: usize,
+        out: &mut Emitter<'_, M, R>,
     ) where
         M: Memory,
         R: Transmit<Frame = M::Frame>,
@@ -251,7 +284,6 @@ impl Pipeline {
         };
         let disposition = if self.stack.has(&whole.flow) {
             self.counters.reassembled += 1;
-            let out = &mut emitter(memory, ring, &mut self.counters);
             self.stack.on_segment(now, &segment, &mut self.service, out)
         } else {
             Disposition::Unknown
@@ -316,7 +348,15 @@ impl Pipeline {
     }
 
     /// Connections that have left TCP are on their way to the kernel from now on.
+    #[inline]
     fn see_off(&mut self, now: Instant) {
+        if self.stack.has_detached() {
+            self.take_leave(now);
+        }
+    }
+
+    #[cold]
+    fn take_leave(&mut self, now: Instant) {
         while let Some(mut detached) = self.stack.take_detached() {
             self.service.left(&mut detached);
             self.leaving.add(now, detached);
@@ -331,7 +371,7 @@ impl Pipeline {
     }
 
     /// Gives the kernel what is under way to it, and takes back what it does not want.
-    fn depart<M, R>(&mut self, now: Instant, memory: &M, ring: &mut R)
+    fn depart<M, R>(&mut self, now: Instant, out: &mut Emitter<'_, M, R>)
     where
         M: Memory,
         R: Transmit<Frame = M::Frame>,
@@ -349,15 +389,14 @@ impl Pipeline {
         self.service.taken(taken);
         for mut back in returned {
             self.service.came_back(back.detached.conn(), back.why);
-            let out = &mut emitter(memory, ring, &mut self.counters);
             self.stack.adopt(now, back.detached, &mut self.service, out);
             for frame in back.frames {
-                self.frame(now, memory, ring, &frame, 0);
+                self.any_frame(now, &frame, 0, out);
             }
         }
     }
 
-    fn go_on_draining<M, R>(&mut self, now: Instant, memory: &M, ring: &mut R)
+    fn go_on_draining<M, R>(&mut self, now: Instant, out: &mut Emitter<'_, M, R>)
     where
         M: Memory,
         R: Transmit<Frame = M::Frame>,
@@ -371,7 +410,6 @@ impl Pipeline {
             drain.at = now + ROOM_AGAIN;
             return;
         }
-        let out = &mut emitter(memory, ring, &mut self.counters);
         let next = self
             .stack
             .drain_some(now, drain.from, room, &mut self.service, out);
@@ -418,9 +456,9 @@ impl Pipeline {
 
     /// Resets every connection that is left.
     pub fn abort_all<P: Port>(&mut self, now: Now, port: &mut P) {
-        let (memory, ring) = port.split();
-        let out = &mut emitter(memory, ring, &mut self.counters);
-        self.stack.abort_all(now.mono, &mut self.service, out);
+        let mut out = Emitter::new(port);
+        self.stack.abort_all(now.mono, &mut self.service, &mut out);
+        self.counters.emitted(&out);
     }
 
     /// Connections, those in TIME-WAIT left out, those under way to the kernel not.
@@ -463,18 +501,5 @@ impl Pipeline {
         see("connections", "open", self.stack.len() as u64);
         see("connections", "leaving", self.leaving.len() as u64);
         see("connections", "time_wait", self.stack.time_wait() as u64);
-    }
-}
-
-fn emitter<'a, M, R>(
-    memory: &'a M,
-    ring: &'a mut R,
-    counters: &'a mut Counters,
-) -> Emitter<'a, M, R> {
-    Emitter {
-        memory,
-        ring,
-        sent: &mut counters.frames_sent,
-        full: &mut counters.tx_full,
     }
 }

@@ -17,6 +17,7 @@
 use super::generations::Piece;
 use crate::store::RouteId;
 use sidestep_config::Fallback;
+use tcp_lite::wire::Sum;
 
 /// Bounds the heads that are kept, in bytes. A browser's has some 500, with cookies up to this; longer ones are parsed
 /// each time. More takes memory from the processor's cache, but only for heads that are that long.
@@ -26,7 +27,7 @@ const LONGEST: usize = 1024;
 const WAYS: usize = 4;
 
 /// Request lines told apart; a power of two. Fewer, and the pages of one site push each other out; more, and what is
-/// here (256 KiB, if all of it is ever used) leaves the processor's cache.
+/// here (320 KiB, if all of it is ever used) leaves the processor's cache.
 const SETS: usize = 64;
 
 /// What the answer to a head is.
@@ -46,16 +47,74 @@ pub(super) struct Answer {
     pub closes: bool,
 }
 
-/// What is known of a head whose bytes are in [`Repeats::heads`].
+/// A head that was answered, as one request alone in its segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    place: u16,
+    len: u16,
+    fallback: Fallback,
+    answer_len: u32,
+}
+
+impl Again {
+    /// None.
+    pub const NONE: Self = Self {
+        place: 0,
+        len: 0,
+        fallback: Fallback::None,
+        answer_len: 0,
+    };
+
+    /// Bytes of its answer.
+    pub fn answer_len(&self) -> u32 {
+        self.answer_len
+    }
+}
+
+/// Bounds the answers that are kept as they are sent, in bytes: for more, what a copy costs is most of it anyway.
+const LONGEST_RENDERED: usize = 256;
+
+/// An answer as it is sent, of the length that it has.
 #[derive(Clone, Copy)]
+struct Rendered {
+    /// That of [`Repeats`] when it was written.
+    epoch: u64,
+    sum: Sum,
+    bytes: [u8; LONGEST_RENDERED],
+}
+
+impl Rendered {
+    const NONE: Self = Self {
+        epoch: 0,
+        sum: Sum::ZERO,
+        bytes: [0; LONGEST_RENDERED],
+    };
+}
+
+/// A head, and what is known of it.
+#[derive(Clone)]
 struct Kept {
     /// That of [`Repeats`] when it was kept.
     epoch: u64,
     /// [`hash`] of it.
     hash: u64,
     fallback: Fallback,
+    /// Of the head, at most [`LONGEST`].
     len: u16,
     answer: Option<Answer>,
+    /// The answer, if it was asked for again.
+    rendered: Rendered,
+    head: [u8; LONGEST],
+}
+
+impl Kept {
+    /// Whether `unread` begins with it, on a listener with `fallback`.
+    #[inline]
+    fn is(&self, epoch: u64, unread: &[u8], fallback: Fallback) -> bool {
+        self.epoch == epoch
+            && self.fallback == fallback
+            && unread.starts_with(&self.head[..usize::from(self.len)])
+    }
 }
 
 /// See the module's documentation.
@@ -64,8 +123,6 @@ pub(super) struct Repeats {
     epoch: u64,
     /// Sets of [`WAYS`], one behind the other.
     kept: Box<[Kept]>,
-    /// Their heads.
-    heads: Box<[[u8; LONGEST]]>,
     /// The one found or kept last: in a pipeline it is the next one as well.
     last: usize,
     /// The way that gives its place next, of any set.
@@ -83,11 +140,12 @@ impl Repeats {
             fallback: Fallback::None,
             len: 0,
             answer: None,
+            rendered: Rendered::NONE,
+            head: [0; LONGEST],
         };
         Self {
             epoch: 1,
             kept: vec![nothing; SETS * WAYS].into(),
-            heads: vec![[0; LONGEST]; SETS * WAYS].into(),
             last: 0,
             oldest: 0,
             missed: None,
@@ -105,29 +163,72 @@ impl Repeats {
     #[inline]
     pub fn find(&mut self, unread: &[u8], fallback: Fallback) -> Option<(&Answer, usize)> {
         self.missed = None;
-        if !self.is(self.last, unread, fallback) {
-            let hash = hash(unread)?;
-            let set = set(hash);
-            let known = (set..set + WAYS)
-                .find(|&place| self.kept[place].hash == hash && self.is(place, unread, fallback));
-            let Some(place) = known else {
-                self.missed = Some(hash);
-                return None;
-            };
-            self.last = place;
+        if !self.kept[self.last].is(self.epoch, unread, fallback) {
+            self.last = self.look(unread, fallback)?;
         }
         let kept = &self.kept[self.last];
-        let answer = kept.answer.as_ref()?;
-        Some((answer, usize::from(kept.len)))
+        Some((kept.answer.as_ref()?, usize::from(kept.len)))
     }
 
-    /// Whether `unread` begins with the head at `place`.
+    /// The place of that head, wherever it is.
+    #[inline(never)]
+    fn look(&mut self, unread: &[u8], fallback: Fallback) -> Option<usize> {
+        let hash = hash(unread)?;
+        let set = set(hash);
+        let is = |kept: &Kept| kept.hash == hash && kept.is(self.epoch, unread, fallback);
+        let known = self.kept[set..set + WAYS].iter().position(is);
+        if known.is_none() {
+            self.missed = Some(hash);
+        }
+        Some(set + known?)
+    }
+
+    /// The head that was found last.
+    pub fn found(&self) -> Again {
+        let kept = &self.kept[self.last];
+        Again {
+            place: self.last as u16,
+            len: kept.len,
+            fallback: kept.fallback,
+            answer_len: kept.answer.map_or(0, |answer| answer.len),
+        }
+    }
+
+    /// The answer to `head`, if that is still known, and what it was, and as long.
     #[inline]
-    fn is(&self, place: usize, unread: &[u8], fallback: Fallback) -> bool {
-        let kept = &self.kept[place];
-        kept.epoch == self.epoch
-            && kept.fallback == fallback
-            && unread.starts_with(&self.heads[place][..usize::from(kept.len)])
+    pub fn find_again(&self, again: &Again, head: &[u8]) -> Option<&Answer> {
+        let kept = &self.kept[usize::from(again.place)];
+        let answer = kept.answer.as_ref()?;
+        let same = kept.len == again.len
+            && head.len() == usize::from(again.len)
+            && answer.len == again.answer_len
+            && !answer.closes
+            && kept.is(self.epoch, head, again.fallback);
+        same.then_some(answer)
+    }
+
+    /// Writes the answer to a head that was just found again; `fill` does it the first time, and where it is long.
+    #[inline]
+    pub fn write_again(
+        &mut self,
+        again: &Again,
+        buf: &mut [u8],
+        fill: impl FnOnce(&mut [u8]) -> Sum,
+    ) -> Sum {
+        let rendered = &mut self.kept[usize::from(again.place)].rendered;
+        match rendered.bytes.get_mut(..buf.len()) {
+            Some(bytes) if rendered.epoch == self.epoch => {
+                buf.copy_from_slice(bytes);
+                rendered.sum
+            }
+            Some(bytes) => {
+                rendered.sum = fill(buf);
+                rendered.epoch = self.epoch;
+                bytes.copy_from_slice(buf);
+                rendered.sum
+            }
+            None => fill(buf),
+        }
     }
 
     /// From now on `head`, a whole one and nothing behind it, is known to get `answer`. To be called when it was looked for
@@ -138,14 +239,14 @@ impl Repeats {
         };
         let place = set(hash) + self.oldest;
         self.oldest = (self.oldest + 1) % WAYS;
-        self.heads[place][..head.len()].copy_from_slice(head);
-        self.kept[place] = Kept {
-            epoch: self.epoch,
-            hash,
-            fallback,
-            len: head.len() as u16,
-            answer: Some(answer),
-        };
+        let kept = &mut self.kept[place];
+        kept.epoch = self.epoch;
+        kept.hash = hash;
+        kept.fallback = fallback;
+        kept.len = head.len() as u16;
+        kept.answer = Some(answer);
+        kept.rendered.epoch = 0;
+        kept.head[..head.len()].copy_from_slice(head);
         self.last = place;
     }
 }

@@ -84,12 +84,12 @@ impl RouteCounters {
 
     /// Counts `times` requests of `route`.
     #[inline]
-    pub fn count(&mut self, route: RouteId, fate: Fate, times: u16) {
+    pub fn count(&mut self, route: RouteId, fate: Fate, times: u64) {
         if self.current != (route, fate) {
             self.publish();
             self.current = (route, fate);
         }
-        self.pending += u64::from(times);
+        self.pending += times;
     }
 
     /// To be called at the end of each batch.

@@ -1,5 +1,6 @@
 //! HTTP/1.1 over TCP: what a connection's bytes ask for, and which pieces answer them.
 
+mod again;
 mod answer;
 mod aside;
 
@@ -9,17 +10,17 @@ use super::generations::{Generations, Piece};
 use super::repeat::Repeats;
 use super::routes::{RouteBoard, RouteCounters};
 use crate::handoff::Handoff;
-use crate::http::{self, Parsed, Status};
+use crate::http::Status;
 use crate::net::Link;
-use crate::route::{self, Decision};
 use crate::store::{ConnectionField, Current, Form, RouteId};
 use sidestep_config::Fallback;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use tcp_lite::wire::Sum;
-use tcp_lite::{App, CloseReason, Endpoint, Flow, Full, Instant, Io};
+use tcp_lite::{App, CloseReason, Deadline, Endpoint, Flow, Full, Instant, Io};
 
 use answer::Answered;
 
@@ -72,6 +73,8 @@ pub struct HttpConn {
     /// Bytes of the unread head that are known not to end it.
     scanned: u16,
     phase: Phase,
+    /// That of its listener.
+    fallback: Fallback,
 }
 
 /// Where a connection is between two requests.
@@ -96,8 +99,6 @@ pub struct Service {
     listeners: BTreeMap<SocketAddr, Fallback>,
     limits: Limits,
     flows: Option<Box<dyn FlowIndex + Send>>,
-    /// The listener of the last request.
-    usual: Option<(Endpoint, Fallback)>,
     /// The way of whole connections into the kernel; `None`: there is none.
     kernel: Option<Box<dyn Handoff>>,
     /// Where somebody listened when last asked, and when to ask again.
@@ -105,9 +106,24 @@ pub struct Service {
     /// Connections in [`Phase::Leaving`].
     leaving: usize,
     draining: bool,
+    /// The last request was alone in its segment, was found in `repeats`, and is not one of its connection's first.
+    lone: bool,
+    /// Requests a connection may make; none once it drains.
+    most_requests: u32,
     now: Now,
+    /// Until when a connection may be idle whose request came now.
+    idle_until: Deadline,
     counters: HttpCounters,
     routes: RouteCounters,
+    /// Answers that are not in the counters yet.
+    repeated: Repeated,
+}
+
+/// Repetitions of one kind, added up: most are of the kind of the one before.
+#[derive(Default)]
+struct Repeated {
+    kind: (u16, RouteId),
+    times: u64,
 }
 
 impl Service {
@@ -125,15 +141,18 @@ impl Service {
             generations,
             repeats: Repeats::new(),
             listeners,
+            idle_until: Deadline::new(Instant(0), Instant(0) + limits.idle_timeout),
+            most_requests: limits.requests_per_connection,
             limits,
             flows,
-            usual: None,
             kernel,
             listening: HashMap::new(),
             leaving: 0,
             draining: false,
+            lone: false,
             now: Now::default(),
             counters: HttpCounters::default(),
+            repeated: Repeated::default(),
         }
     }
 
@@ -148,12 +167,14 @@ impl Service {
             self.repeats.forget();
         }
         self.now = now;
+        self.note_idle();
         self.refresh();
     }
 
     /// To be called before a frame that was taken later.
     pub(super) fn refresh(&mut self) {
         if self.generations.refresh() {
+            self.count_repeated();
             self.repeats.forget();
             self.routes.follow(self.generations.snapshot().routes());
         }
@@ -161,6 +182,7 @@ impl Service {
 
     /// To be called after each batch.
     pub fn end_batch(&mut self) {
+        self.count_repeated();
         self.routes.publish();
     }
 
@@ -173,12 +195,22 @@ impl Service {
     /// where it has a server.
     pub(super) fn drain(&mut self) {
         self.draining = true;
+        self.most_requests = 0;
     }
 
     /// Other limits, for what begins from now on.
     pub(super) fn limit(&mut self, limits: Limits) {
         self.limits = limits;
+        if !self.draining {
+            self.most_requests = self.limits.requests_per_connection;
+        }
+        self.note_idle();
         self.repeats.forget();
+    }
+
+    fn note_idle(&mut self) {
+        let now = self.now.mono;
+        self.idle_until = Deadline::new(now, now + self.limits.idle_timeout);
     }
 
     /// Shows what it counts as (name, label, value).
@@ -202,23 +234,11 @@ impl Service {
             .unwrap_or(Fallback::Kernel)
     }
 
-    /// The same for each request: nearly all come for the same listener.
-    #[inline]
-    fn usual_fallback(&mut self, local: &Endpoint) -> Fallback {
-        match self.usual {
-            Some((usual, fallback)) if usual == *local => fallback,
-            Some(_) | None => {
-                let fallback = self.fallback(local);
-                self.usual = Some((*local, fallback));
-                fallback
-            }
-        }
-    }
-
     /// No head is under way.
-    fn idle(&self, now: Instant, io: &mut Io<'_, Self>) {
+    #[inline]
+    fn idle(&self, io: &mut Io<'_, Self>) {
         io.conn().phase = Phase::Idle;
-        io.set_deadline(Some(now + self.limits.idle_timeout));
+        io.put_deadline(self.idle_until);
     }
 }
 
@@ -231,6 +251,7 @@ impl App for Service {
         if let Some(flows) = &mut self.flows {
             flows.insert(io.flow());
         }
+        io.conn().fallback = self.fallback(&io.flow().local);
         io.set_deadline(Some(now + self.limits.idle_timeout));
         if self.draining {
             self.on_drain(now, io);
@@ -250,78 +271,26 @@ impl App for Service {
     fn on_data(&mut self, now: Instant, io: &mut Io<'_, Self>, unread: &[u8]) -> usize {
         let mut used = 0;
         loop {
-            let rest = &unread[used..];
-            if rest.is_empty() {
-                self.idle(now, io);
-                return used;
-            }
-            match self.repeat(io, rest) {
+            match self.repeat(io, &unread[used..], used == 0) {
                 Some(Ok((_, Answered::Close))) => {
                     io.close();
                     return unread.len();
                 }
                 Some(Ok((len, Answered::KeepAlive | Answered::Left))) => {
                     used += len;
-                    continue;
+                    if used == unread.len() {
+                        self.idle(io);
+                        return used;
+                    }
                 }
                 Some(Err(Full)) => {
-                    self.idle(now, io);
+                    self.idle(io);
                     return used;
                 }
-                None => {}
-            }
-            let scanned = usize::from(io.conn().scanned);
-            match http::parse(rest, scanned, self.limits.header_bytes) {
-                Parsed::Complete { head, len } => {
-                    let answered = self.answer(io, &head, &rest[..len]);
-                    io.conn().scanned = 0;
-                    match answered {
-                        Ok(Answered::KeepAlive) => {
-                            used += len;
-                            io.conn().phase = Phase::Idle;
-                        }
-                        Ok(Answered::Left) => return used,
-                        Ok(Answered::Close) => {
-                            io.close();
-                            return unread.len();
-                        }
-                        // TCP shows the bytes again once there is room. The head is here: what it waits for is the
-                        // client's reading, not its writing.
-                        Err(Full) => {
-                            self.idle(now, io);
-                            return used;
-                        }
-                    }
-                }
-                Parsed::Partial { scanned } => {
-                    // More is never unread: the window is of 16 bits.
-                    io.conn().scanned = u16::try_from(scanned).unwrap_or(u16::MAX);
-                    if io.conn().phase != Phase::Head || used > 0 {
-                        io.conn().phase = Phase::Head;
-                        io.set_deadline(Some(now + self.limits.header_timeout));
-                    }
-                    return used;
-                }
-                Parsed::Invalid(error) => {
-                    let fallback = self.fallback(&io.flow().local);
-                    let no_route = RouteId::NONE;
-                    let answered = match route::decide_invalid(error, fallback) {
-                        Decision::HandOff(reason) => {
-                            self.step_aside(io, no_route, reason, None, true)
-                        }
-                        Decision::Refuse(refusal) => self
-                            .refuse(io, no_route, None, true, &refusal)
-                            .map(Answered::of),
-                        Decision::Serve { .. } => Ok(Answered::Close),
-                    };
-                    return match answered {
-                        Ok(Answered::Left) | Err(Full) => used,
-                        Ok(Answered::KeepAlive | Answered::Close) => {
-                            io.close();
-                            unread.len()
-                        }
-                    };
-                }
+                None => match self.next(now, io, unread, used) {
+                    ControlFlow::Continue(behind) => used = behind,
+                    ControlFlow::Break(used) => return used,
+                },
             }
         }
     }

@@ -47,6 +47,9 @@ pub trait Transmit {
     /// An empty frame to write an answer to; `None` when all are in use.
     fn alloc(&mut self) -> Option<Self::Frame>;
 
+    /// Is there room for a frame in the ring?
+    fn has_room(&mut self) -> bool;
+
     /// Queues `frame` for transmission; a full ring gives it back.
     fn send(&mut self, frame: Self::Frame) -> Result<(), Self::Frame>;
 

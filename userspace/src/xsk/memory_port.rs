@@ -100,10 +100,12 @@ impl Port for MemPort {
 impl Memory for MemMemory {
     type Frame = MemFrame;
 
+    #[inline]
     fn bytes<'a>(&'a self, frame: &'a MemFrame) -> &'a [u8] {
         &frame.buf[..frame.len]
     }
 
+    #[inline]
     fn buffer<'a>(&'a self, frame: &'a mut MemFrame, len: usize) -> Option<&'a mut [u8]> {
         let buf = frame.buf.get_mut(..len)?;
         frame.len = len;
@@ -114,6 +116,7 @@ impl Memory for MemMemory {
 impl Transmit for MemRing {
     type Frame = MemFrame;
 
+    #[inline]
     fn alloc(&mut self) -> Option<MemFrame> {
         let mut frame = self.free.pop()?;
         frame.len = 0;
@@ -121,8 +124,14 @@ impl Transmit for MemRing {
         Some(frame)
     }
 
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        self.sent.len() < self.tx_room
+    }
+
+    #[inline]
     fn send(&mut self, frame: MemFrame) -> Result<(), MemFrame> {
-        if self.sent.len() == self.tx_room {
+        if !self.has_room() {
             return Err(frame);
         }
         self.held -= 1;
@@ -130,6 +139,7 @@ impl Transmit for MemRing {
         Ok(())
     }
 
+    #[inline]
     fn release(&mut self, frame: MemFrame) {
         self.held -= 1;
         self.free.push(frame);

@@ -17,6 +17,7 @@
 //! `free + in_rx + in_tx + held == total` at any time ([`Audit`]).
 
 mod frame;
+mod level;
 mod memory_port;
 mod queue;
 mod rings;

@@ -206,6 +206,7 @@ impl Queue {
         let sizes = RingSizes {
             batch: options.batch,
             fill: options.frames / 2,
+            copies: options.bind == BindMode::Copy,
             tx: options.frames / 2,
         };
         let owner = NEXT_OWNER.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! The four rings of a queue and its free list, and the UMEM they index.
 
+use super::level::Level;
 use super::{Audit, Memory, Transmit};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -41,6 +42,7 @@ impl Umem {
         }
     }
 
+    #[inline]
     fn owns(&self, frame: &Frame) {
         // Frames of another UMEM would alias its memory: that is a bug, never an input.
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
@@ -50,6 +52,7 @@ impl Umem {
 impl Memory for Umem {
     type Frame = Frame;
 
+    #[inline]
     fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
         self.owns(frame);
         // SAFETY: the descriptor belongs to this UMEM (checked), and a `Frame` exists only
@@ -57,6 +60,7 @@ impl Memory for Umem {
         unsafe { self.umem.data(&frame.desc) }.contents()
     }
 
+    #[inline]
     fn buffer<'a>(&'a self, frame: &'a mut Frame, len: usize) -> Option<&'a mut [u8]> {
         self.owns(frame);
         // A received packet need not start where a fresh frame's does, so what is left of
@@ -77,6 +81,7 @@ impl Memory for Umem {
 
 /// xsk-rs lends the bytes only for as long as its `DataMut` lives; they are good for as long as the
 /// borrow of the frame that it was made from.
+#[inline]
 fn into_slice<'a>(mut data: xsk_rs::umem::frame::DataMut<'a>) -> &'a mut [u8] {
     let bytes = data.contents_mut();
     // SAFETY: the bytes lie in the UMEM, which outlives `'a`, and `data`, the only other way
@@ -105,8 +110,10 @@ impl Statistics {
 pub(super) struct RingSizes {
     /// Frames that one call of [`Rings::receive`] takes at most.
     pub batch: usize,
-    /// Entries of the fill ring, all kept in use.
+    /// Entries of the fill ring.
     pub fill: u32,
+    /// Whether the kernel copies into the frames that it gets.
+    pub copies: bool,
     /// Entries of the transmit ring.
     pub tx: u32,
 }
@@ -123,7 +130,7 @@ pub struct Rings {
     pending: Vec<FrameDesc>,
     scratch: Vec<FrameDesc>,
     /// Frames kept in the fill and receive rings together.
-    fill_target: usize,
+    level: Level,
     tx_size: u32,
     in_rx: usize,
     in_tx: usize,
@@ -149,7 +156,10 @@ impl Rings {
             free: frames,
             pending: Vec::with_capacity(total),
             scratch: vec![FrameDesc::default(); sizes.batch],
-            fill_target: sizes.fill as usize,
+            level: match sizes.copies {
+                true => Level::up_to(sizes.fill as usize),
+                false => Level::fixed(sizes.fill as usize),
+            },
             tx_size: sizes.tx,
             in_rx: 0,
             in_tx: 0,
@@ -163,6 +173,7 @@ impl Rings {
 
     /// Takes up to one batch of received frames.
     pub fn receive(&mut self, into: &mut Vec<Frame>) -> usize {
+        self.level.see(self.rx.nb_avail_exact() as usize);
         // SAFETY: the ring's descriptors belong to this queue's UMEM, and each is taken from
         // the ring once, so that the `Frame` made of it is its only owner.
         let n = unsafe { self.rx.consume(&mut self.scratch) };
@@ -175,7 +186,7 @@ impl Rings {
 
     /// Gives free frames to the kernel until the receive side has its share.
     pub fn refill(&mut self) {
-        let want = self.fill_target - self.in_rx;
+        let want = self.level.frames().saturating_sub(self.in_rx);
         let n = want.min(self.free.len());
         if n == 0 {
             return;
@@ -300,6 +311,7 @@ impl Rings {
 impl Transmit for Rings {
     type Frame = Frame;
 
+    #[inline]
     fn alloc(&mut self) -> Option<Frame> {
         let desc = self.free.pop()?;
         self.held += 1;
@@ -309,10 +321,16 @@ impl Transmit for Rings {
         })
     }
 
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        let wanted = self.pending.len() as u32 + 1;
+        self.tx.nb_free(wanted) >= wanted
+    }
+
+    #[inline]
     fn send(&mut self, frame: Frame) -> Result<(), Frame> {
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
-        let wanted = self.pending.len() as u32 + 1;
-        if self.tx.nb_free(wanted) < wanted {
+        if !self.has_room() {
             return Err(frame);
         }
         self.held -= 1;
@@ -321,6 +339,7 @@ impl Transmit for Rings {
         Ok(())
     }
 
+    #[inline]
     fn release(&mut self, frame: Frame) {
         assert_eq!(frame.owner, self.owner, "a frame of another queue");
         self.held -= 1;

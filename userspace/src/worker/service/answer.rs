@@ -1,12 +1,13 @@
 //! What a request gets: an answer that is known, one that is decided about, or a refusal.
 
 use super::{Phase, Service};
-use crate::http::Head;
+use crate::http::{self, Head, Parsed};
 use crate::reason::Fate;
 use crate::route::{self, Decision, Refusal};
 use crate::store::{ConnectionField, Form, Rendering, ResponseId, RouteId};
 use crate::worker::repeat::{self, Answer};
-use tcp_lite::{Full, Io};
+use std::ops::ControlFlow;
+use tcp_lite::{Full, Instant, Io};
 
 /// How an answer leaves its connection.
 pub(super) enum Answered {
@@ -27,49 +28,132 @@ impl Answered {
 
 impl Service {
     /// Queues the answers to the requests that `rest` begins with if they are, byte for byte, one that was answered
-    /// before; how many bytes they take, and what becomes of the connection. `None`: it is another one, or its answer may
-    /// be another one this time.
+    /// before; how many bytes they take, and what becomes of the connection. `first`: nothing came before `rest` in its
+    /// segment. `None`: it is another one, or its answer may be another one this time.
     #[inline]
     pub(super) fn repeat(
         &mut self,
         io: &mut Io<'_, Self>,
         rest: &[u8],
+        first: bool,
     ) -> Option<Result<(usize, Answered), Full>> {
-        let before = io.conn().requests;
+        let conn = io.conn();
+        let (before, fallback) = (conn.requests, conn.fallback);
         // One less than there may be: the last answer says that it is the last.
-        let most = self.limits.requests_per_connection.saturating_sub(before);
-        if self.draining || most <= 1 {
+        let most = self.most_requests.saturating_sub(before);
+        if most <= 1 {
             return None;
         }
-        let fallback = self.usual_fallback(&io.flow().local);
         let (answer, len) = self.repeats.find(rest, fallback)?;
-        let answer = *answer;
         let snapshot = self.generations.snapshot();
         if answer.learned && !snapshot.is_still_fresh(answer.piece.id(), self.now) {
             return None;
         }
-        let most = match answer.closes {
-            true => 1,
-            false => u16::try_from(most - 1).unwrap_or(u16::MAX),
+        let times = if answer.closes || rest.len() < 2 * len {
+            1
+        } else {
+            repeat::times(rest, len, u16::try_from(most - 1).unwrap_or(u16::MAX))
         };
-        let times = repeat::times(rest, len, most);
         let times = match io.send_run(answer.piece, answer.len, times) {
             Ok(times) => times,
             Err(Full) => return Some(Err(Full)),
         };
         self.generations.sent();
-        self.counters.answered(answer.status, times);
-        self.counters.repeated += u64::from(times);
-        self.routes.count(answer.route, Fate::Served, times);
-        let conn = io.conn();
-        conn.requests += u32::from(times);
-        conn.scanned = 0;
-        conn.phase = Phase::Idle;
+        let kind = (answer.status, answer.route);
+        let lone = first && len == rest.len() && !answer.closes;
         let answered = match answer.closes {
             true => Answered::Close,
             false => Answered::KeepAlive,
         };
+        self.count_repetitions(kind, times);
+        let conn = io.conn();
+        conn.requests += u32::from(times);
+        conn.scanned = 0;
+        conn.phase = Phase::Idle;
+        self.lone = lone;
         Some(Ok((len * usize::from(times), answered)))
+    }
+
+    /// Counts `times` repetitions of this status and route.
+    #[inline]
+    pub(super) fn count_repetitions(&mut self, kind: (u16, RouteId), times: u16) {
+        if self.repeated.kind != kind {
+            self.count_repeated();
+            self.repeated.kind = kind;
+        }
+        self.repeated.times += u64::from(times);
+    }
+
+    /// Brings the counters up to date.
+    pub(super) fn count_repeated(&mut self) {
+        let times = std::mem::take(&mut self.repeated.times);
+        let (status, route) = self.repeated.kind;
+        if times > 0 {
+            self.counters.answered(status, times);
+            self.counters.repeated += times;
+            self.routes.count(route, Fate::Served, times);
+        }
+    }
+
+    /// Does what is right for what `unread` has behind its first `used` bytes, if it is no repetition: one request at
+    /// most. Where to go on, or where it has to stay.
+    #[inline(never)]
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        io: &mut Io<'_, Self>,
+        unread: &[u8],
+        used: usize,
+    ) -> ControlFlow<usize, usize> {
+        let rest = &unread[used..];
+        if rest.is_empty() {
+            self.idle(io);
+            return ControlFlow::Break(used);
+        }
+        let scanned = usize::from(io.conn().scanned);
+        let answered = match http::parse(rest, scanned, self.limits.header_bytes) {
+            Parsed::Complete { head, len } => {
+                let answered = self.answer(io, &head, &rest[..len]);
+                io.conn().scanned = 0;
+                match answered {
+                    Ok(Answered::KeepAlive) => {
+                        io.conn().phase = Phase::Idle;
+                        return ControlFlow::Continue(used + len);
+                    }
+                    // TCP shows the bytes again once there is room. The head is here: what it waits for is the
+                    // client's reading, not its writing.
+                    Err(Full) => self.idle(io),
+                    Ok(Answered::Left | Answered::Close) => {}
+                }
+                answered
+            }
+            Parsed::Partial { scanned } => {
+                // More is never unread: the window is of 16 bits.
+                io.conn().scanned = u16::try_from(scanned).unwrap_or(u16::MAX);
+                if io.conn().phase != Phase::Head || used > 0 {
+                    io.conn().phase = Phase::Head;
+                    io.set_deadline(Some(now + self.limits.header_timeout));
+                }
+                return ControlFlow::Break(used);
+            }
+            Parsed::Invalid(error) => {
+                let no_route = RouteId::NONE;
+                match route::decide_invalid(error, io.conn().fallback) {
+                    Decision::HandOff(reason) => self.step_aside(io, no_route, reason, None, true),
+                    Decision::Refuse(refusal) => self
+                        .refuse(io, no_route, None, true, &refusal)
+                        .map(Answered::of),
+                    Decision::Serve { .. } => Ok(Answered::Close),
+                }
+            }
+        };
+        ControlFlow::Break(match answered {
+            Ok(Answered::Left) | Err(Full) => used,
+            Ok(Answered::KeepAlive | Answered::Close) => {
+                io.close();
+                unread.len()
+            }
+        })
     }
 
     /// Queues the answer to the request in `head`, which `bytes` are.
@@ -80,8 +164,8 @@ impl Service {
         bytes: &[u8],
     ) -> Result<Answered, Full> {
         let before = io.conn().requests;
-        let last = self.draining || before + 1 >= self.limits.requests_per_connection;
-        let fallback = self.usual_fallback(&io.flow().local);
+        let last = before + 1 >= self.most_requests;
+        let fallback = io.conn().fallback;
         let (route, decision) =
             route::decide(self.generations.snapshot(), head, fallback, self.now);
         let connection = match decision {

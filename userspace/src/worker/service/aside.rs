@@ -1,6 +1,7 @@
 //! What is not served leaves for the kernel's server, with its connection.
 
-use super::{Answered, HttpConn, LISTENS, Phase, Service};
+use super::answer::Answered;
+use super::{HttpConn, LISTENS, Phase, Service};
 use crate::handoff::Handoff;
 use crate::http::Head;
 use crate::reason::{Fate, NotOurs, NotTaken};
