@@ -121,7 +121,8 @@ impl Report {
                 continue;
             }
             for workload in plan.spared(peer) {
-                let trouble = format!("{workload}: not asked, since it is one slow process");
+                let trouble =
+                    format!("{workload}: not asked, since Python would take hours to open them");
                 self.trouble(peer.title, &trouble);
             }
             for (layout, turns) in plan.cells(peer) {

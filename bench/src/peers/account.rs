@@ -1,7 +1,6 @@
 //! Whose processor time a request takes.
 //!
-//! Kernels without `CONFIG_IRQ_TIME_ACCOUNTING` count the times of cores by ticks, and what softirqs do for a NIC as the
-//! time of whom they interrupt; where all work is over before the next tick, hardly anything is counted. But the
+//! Kernels without `CONFIG_IRQ_TIME_ACCOUNTING` count what softirqs do for a NIC as the time of whom they interrupt. But the
 //! scheduler knows to the nanosecond how long each thread ran. So the NICs' receive work is given threads of its own
 //! (`/sys/class/net/*/threaded`): what the server's processes and its NIC's thread ran for is what the server takes, and
 //! the rest is the generator's. All of them share one core.
