@@ -166,7 +166,7 @@ fn cell(
     let most = workloads.iter().map(|w| w.connections).max().unwrap_or(0);
     let nics = [&net.server, &net.client].map(|host| threaded(host, options.core));
     let running = Running::start(&net, peer, site, options.core, most, false)?;
-    running::checked(&net, workloads)?;
+    running::checked(&net, peer, workloads)?;
     let nics = [nics[0].clone()?, nics[1].clone()?];
     let accounts = workloads.iter().map(|workload| {
         let hits = running.hits();
