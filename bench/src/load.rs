@@ -140,6 +140,10 @@ impl Job for Client {
         self.engine.next(now)
     }
 
+    fn connections(&self) -> usize {
+        self.engine.connections()
+    }
+
     fn measures(&self) -> bool {
         self.engine.phase() == Phase::Measuring
     }
@@ -153,6 +157,7 @@ fn counted(cost: Cost, connections: u32, opening: Duration, mode: &'static str) 
         connections,
         cpu: cost.cpu,
         busy: cost.busy,
+        between: cost.between,
         mode,
     }
 }

@@ -3,6 +3,7 @@
 //! Runs are interleaved: each run measures every server once in each layout, on hosts and a veth made for it, and begins
 //! with another server than the run before. `docs/performance.md` says how the tables are read.
 
+pub(crate) mod account;
 mod cpu;
 mod machine;
 mod measure;
@@ -120,7 +121,8 @@ impl Report {
                 continue;
             }
             for workload in plan.spared(peer) {
-                let trouble = format!("{workload}: not asked, since it is one slow process");
+                let trouble =
+                    format!("{workload}: not asked, since Python would take hours to open them");
                 self.trouble(peer.title, &trouble);
             }
             for (layout, turns) in plan.cells(peer) {

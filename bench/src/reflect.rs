@@ -74,6 +74,10 @@ impl Job for Mirror {
         u64::MAX
     }
 
+    fn connections(&self) -> usize {
+        0
+    }
+
     fn measures(&self) -> bool {
         false
     }

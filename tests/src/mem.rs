@@ -295,6 +295,25 @@ impl MemConn {
         Received::parse(sent).is_some_and(|segment| segment.has(flag::FIN))
     }
 
+    /// Opens a connection with the options that Linux uses: SACK, timestamps, and a window scale of 7.
+    ///
+    /// # Panics
+    /// When the host does not take it.
+    pub fn open_as_linux(host: &mut MemHost, from: SocketAddr, to: SocketAddr) -> Self {
+        const STAMP: [u8; 8] = [0, 0, 0x10, 0, 0, 0, 0, 0];
+        let mut syn = opening(from, to);
+        syn.options.extend([4, 2, 8, 10]);
+        syn.options.extend(STAMP);
+        syn.options.extend([1, 3, 3, 7]);
+        let sent = host.exchange(&[frame(&syn)]);
+        let answered = sent.iter().find_map(|f| Self::answered(from, to, f));
+        let mut conn = answered.expect("a SYN-ACK");
+        conn.next.options = [&[1, 1, 8, 10], &STAMP[..]].concat();
+        host.offer(&conn.ack());
+        host.run();
+        conn
+    }
+
     /// The frame that acknowledges all that was taken.
     pub fn ack(&self) -> Vec<u8> {
         frame(&self.next)

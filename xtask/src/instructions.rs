@@ -27,8 +27,10 @@ const WARM_UP: &str = "300";
 /// (name in the snapshot, options of `sidestep-bench mem`)
 const CASES: &[(&str, &[&str])] = &[
     ("plain", &[]),
+    ("plain-timestamps", &["--linux"]),
     ("pipelined-16", &["--depth", "16"]),
     ("pipelined-24", &["--depth", "24"]),
+    ("pipelined-24-timestamps", &["--linux", "--depth", "24"]),
     ("body-1k", &["--case", "kib1"]),
     ("body-10k", &["--case", "kib10"]),
     ("mixed-20-paths", &["--case", "mixed"]),

@@ -5,6 +5,7 @@ use super::engine::Sink;
 use anyhow::Result;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 use sidestep::xsk::{Memory, Transmit};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ pub(crate) trait Job {
     fn turn(&mut self, now: u64, sink: &mut impl Sink) -> bool;
     /// When [`Self::turn`] has to be called at the latest, in nanoseconds.
     fn next(&self, now: u64) -> u64;
+    /// Connections that may bring frames.
+    fn connections(&self) -> usize;
     /// Whether this time counts.
     fn measures(&self) -> bool;
 }
@@ -35,6 +38,12 @@ impl Clock {
     }
 }
 
+/// Seconds of CLOCK_MONOTONIC, which is the same for all processes.
+pub(crate) fn monotonic() -> f64 {
+    // It exists on every Linux.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0.0, |time| Duration::from(time).as_secs_f64())
+}
+
 /// What the counted time has cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cost {
@@ -43,6 +52,8 @@ pub(crate) struct Cost {
     pub(crate) cpu: Duration,
     /// Share of the time in which there was something to do.
     pub(crate) busy: f64,
+    /// When it began and ended, by [`monotonic`].
+    pub(crate) between: [f64; 2],
 }
 
 /// Collects a [`Cost`].
@@ -59,6 +70,7 @@ impl Meter {
         match self.began {
             None if measures => {
                 self.began = Some((now, thread_time()));
+                self.cost.between[0] = monotonic();
                 self.idle = 0;
             }
             Some((at, cpu)) if !measures => {
@@ -67,6 +79,7 @@ impl Meter {
                     measured: Duration::from_nanos(measured),
                     cpu: thread_time().saturating_sub(cpu),
                     busy: 1.0 - self.idle.min(measured) as f64 / measured.max(1) as f64,
+                    between: [self.cost.between[0], monotonic()],
                 };
                 self.began = None;
             }
@@ -118,7 +131,7 @@ pub(crate) fn run(
             let rings = queue.rings();
             waiting |= rings.kick()?;
             rings.reap();
-            rings.refill();
+            rings.refill(job.connections());
         }
         turn = if turn + 1 == queues { 0 } else { turn + 1 };
         let now = clock.now();

@@ -166,6 +166,11 @@ impl Engine {
         }
     }
 
+    /// Connections that there are to be.
+    pub(crate) fn connections(&self) -> usize {
+        self.set.connections as usize
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }

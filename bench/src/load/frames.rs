@@ -148,6 +148,10 @@ impl Job for Frames {
         phase.min(self.look).min(room)
     }
 
+    fn connections(&self) -> usize {
+        self.sent.len()
+    }
+
     fn measures(&self) -> bool {
         self.measures
     }

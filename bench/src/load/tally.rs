@@ -123,6 +123,7 @@ impl Tally {
         json!({
             "requests": self.requests,
             "seconds": seconds,
+            "between": run.between,
             "requests_per_second": if seconds > 0.0 { (self.requests as f64 / seconds).round() } else { 0.0 },
             "connections": run.connections,
             "opened": self.opened,
@@ -159,6 +160,8 @@ pub(crate) struct Run {
     pub(crate) cpu: Duration,
     /// The share of the time in which it had something to do.
     pub(crate) busy: f64,
+    /// When measuring began and ended, in seconds of CLOCK_MONOTONIC.
+    pub(crate) between: [f64; 2],
     /// How the NIC was opened.
     pub(crate) mode: &'static str,
 }
@@ -181,6 +184,7 @@ mod tests {
             connections: 7,
             cpu: Duration::from_millis(1500),
             busy: 0.75,
+            between: [0.0; 2],
             mode: "copy",
         };
         let json = tally.json(&run);

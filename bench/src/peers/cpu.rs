@@ -1,7 +1,8 @@
 //! What the cores did, and what processes took.
 
+use crate::load::drive::monotonic;
 use serde::Serialize;
-use sidestep_tests::clock::{now, poll_for};
+use sidestep_tests::clock::poll_for;
 use sidestep_tests::net::Host;
 use sidestep_tests::process::{self, Finished, Process};
 use std::fs;
@@ -9,10 +10,11 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// How often the cores are looked at while a generator runs.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often the cores are looked at while a generator runs, in seconds.
+const LOOK_EVERY: f64 = 0.05;
 
-/// What of a generator's time is left out at both ends: there it starts, connects and prints.
+/// What of a generator's time is left out at both ends where it does not say when it measured: there it starts, connects
+/// and prints.
 const MARGIN: f64 = 0.04;
 
 /// The share of a generator's time that has to be watched for its figures to be of use.
@@ -86,7 +88,7 @@ pub(super) fn cores(wanted: [usize; 2]) -> [Core; 2] {
 /// What a measurement took, out of the middle of the generator's time.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Spent {
-    /// Seconds that it is of.
+    /// Seconds that it is of; of one look, when it was.
     pub seconds: f64,
     /// The server's core and the generator's.
     pub cores: [Core; 2],
@@ -130,48 +132,62 @@ impl Watch {
         mut generator: Process,
         seconds: u64,
         connections: u32,
-    ) -> Result<(Finished, Spent), String> {
-        let start = now();
+    ) -> Result<(Finished, Looks), String> {
         let id = generator.id();
-        let look = || (now(), self.look((now() - start).as_secs_f64(), id));
-        let mut looks = vec![look()];
-        let time = Duration::from_secs(seconds);
-        let ended = poll_for(time + GRACE + OPENING * connections, || {
-            if looks.last().is_none_or(|last| now() - last.0 >= LOOK_EVERY) {
-                looks.push(look());
+        let mut looks = Looks(vec![self.look(id)]);
+        let limit = Duration::from_secs(seconds) + GRACE + OPENING * connections;
+        let ended = poll_for(limit, || {
+            let last = looks.0.last().map_or(0.0, |last| last.seconds);
+            if monotonic() - last >= LOOK_EVERY {
+                looks.0.push(self.look(id));
             }
-            (!generator.running()).then(now)
+            (!generator.running()).then_some(())
         });
-        let end = ended.ok_or_else(|| format!("does not end: {}", generator.stderr()))?;
-        let before = |share: f64| {
-            let at = end - time.mul_f64(share);
-            let look = looks.iter().rev().find(|look| look.0 <= at);
-            look.unwrap_or(&looks[0]).1
-        };
-        let spent = before(MARGIN).since(&before(1.0 - MARGIN));
-        let sizes = || looks.iter().map(|look| look.1.grown);
-        let spent = Spent {
-            grown: sizes().fold(0.0, f64::max) - sizes().next().unwrap_or(0.0),
-            ..spent
-        };
-        let watched = spent.seconds / time.as_secs_f64();
-        match watched >= LEAST_WATCHED {
-            true => Ok((generator.finish(GRACE), spent)),
-            false => Err(format!(
-                "the machine is too busy: watched {watched:.2} of it"
-            )),
+        match ended {
+            Some(()) => Ok((generator.finish(GRACE), looks)),
+            None => Err(format!("does not end: {}", generator.stderr())),
         }
     }
 
-    fn look(&self, seconds: f64, generator: u32) -> Spent {
+    fn look(&self, generator: u32) -> Spent {
         Spent {
-            seconds,
+            seconds: monotonic(),
             cores: cores(self.cores),
             server: self.server.iter().map(|&id| run_time(id)).sum(),
             generator: run_time(generator),
             ksoftirqd: self.ksoftirqd.map(|id| id.map_or(0.0, run_time)),
             grown: self.server.iter().map(|&id| resident(id)).sum::<f64>() + objects(),
         }
+    }
+}
+
+/// What all had taken when it was looked at, again and again.
+pub(super) struct Looks(Vec<Spent>);
+
+impl Looks {
+    /// What was taken while the generator measured: `between` these times, or, where it does not tell, in its last `seconds`,
+    /// without what it starts and prints in.
+    ///
+    /// # Errors
+    /// Too little of that time was looked at.
+    pub(super) fn spent(&self, between: Option<[f64; 2]>, seconds: f64) -> Result<Spent, String> {
+        let end = self.0.last().map_or(0.0, |last| last.seconds);
+        let [from, to] = between.unwrap_or([1.0 - MARGIN, MARGIN].map(|part| end - part * seconds));
+        let within = |look: &&Spent| look.seconds >= from && look.seconds <= to;
+        let both = self.0.iter().find(within);
+        let both = both.zip(self.0.iter().rev().find(within));
+        let spent = both
+            .map(|(first, last)| last.since(first))
+            .unwrap_or_default();
+        let watched = spent.seconds / seconds;
+        if watched < LEAST_WATCHED {
+            return Err(format!(
+                "the machine is too busy: watched {watched:.2} of it"
+            ));
+        }
+        let sizes = || self.0.iter().map(|look| look.grown);
+        let grown = sizes().fold(0.0, f64::max) - sizes().next().unwrap_or(0.0);
+        Ok(Spent { grown, ..spent })
     }
 }
 
@@ -251,4 +267,36 @@ pub(super) fn of_process(id: u32) -> f64 {
         first.unwrap_or(0.0)
     });
     nanoseconds.sum::<f64>() / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four seconds of looks, a tenth of one apart, in which the server worked from 1.0 to 3.0.
+    fn looks() -> Looks {
+        let look = |n: u32| Spent {
+            seconds: f64::from(n) / 10.0,
+            server: (f64::from(n) / 10.0 - 1.0).clamp(0.0, 2.0),
+            grown: if n == 20 { 5000.0 } else { 1000.0 },
+            ..Spent::default()
+        };
+        Looks((0..=40).map(look).collect())
+    }
+
+    #[test]
+    fn only_what_was_taken_while_the_generator_measured_counts() {
+        let spent = looks().spent(Some([1.0, 3.0]), 2.0).expect("looks");
+        assert!((spent.server - spent.seconds).abs() < 1e-9, "{spent:?}");
+        assert_eq!(spent.grown, 4000.0);
+        // Where it does not tell, its last seconds are taken for it.
+        let last = looks().spent(None, 2.0).expect("looks");
+        assert!(last.server < 0.6 * last.seconds, "{last:?}");
+    }
+
+    #[test]
+    fn a_time_that_was_not_looked_at_gives_nothing() {
+        let missed = looks().spent(Some([3.5, 5.5]), 2.0);
+        assert!(missed.is_err_and(|said| said.contains("too busy")));
+    }
 }

@@ -88,7 +88,7 @@ pub(super) fn cell(
     let frames = peer.kind == Kind::Reflector;
     let mut outcome = Outcome::default();
     if !frames {
-        outcome.manners = running::checked(&net, &workloads)?;
+        outcome.manners = running::checked(&net, peer, &workloads)?;
         // What compiles itself while it runs has a second to do so.
         let job = Job {
             workload: Workload::named("plain")?,
@@ -166,7 +166,7 @@ pub(super) fn at_rate(terms: &Terms, key: &str, rate: f64) -> Result<f64, String
     let (peer, [core, _]) = (Peer::named(key)?, terms.cores);
     let _running = Running::start(&net, peer, terms.site, core, workload.connections, true)?;
     pin(&terms.cores[1..]);
-    running::checked(&net, &[workload])?;
+    running::checked(&net, peer, &[workload])?;
     let job = Job {
         workload,
         generator: Generator::Own,
@@ -186,17 +186,11 @@ pub(super) fn at_rate(terms: &Terms, key: &str, rate: f64) -> Result<f64, String
 pub(super) fn idle(terms: &Terms) -> Result<f64, String> {
     let net = hosts(terms);
     pin(&terms.cores[..1]);
-    let running = Running::start(
-        &net,
-        Peer::named("sidestep")?,
-        terms.site,
-        terms.cores[0],
-        0,
-        true,
-    )?;
+    let peer = Peer::named("sidestep")?;
+    let running = Running::start(&net, peer, terms.site, terms.cores[0], 0, true)?;
     pin(&terms.cores[1..]);
     let id = running.daemon().ok_or("no daemon")?;
-    running::checked(&net, &[Workload::named("plain")?])?;
+    running::checked(&net, peer, &[Workload::named("plain")?])?;
     let before = cpu::of_process(id);
     std::thread::sleep(IDLE);
     Ok((cpu::of_process(id) - before) / IDLE.as_secs_f64())
@@ -229,19 +223,22 @@ fn generated(terms: &Terms, net: &Net, layout: Layout, job: &Job) -> Result<(Loa
     };
     let watch = Watch::new(&net.server, terms.cores);
     let generator = net.client.spawn(&argv);
-    let (done, spent) = watch.until_end(generator, seconds, workload.connections)?;
+    let (done, looks) = watch.until_end(generator, seconds, workload.connections)?;
     let load = match job.generator {
         Generator::Wrk => wrk::parse(&done, workload),
         Generator::Own => own::parse(&done, job),
     }?;
     match load.requests > 0.0 {
-        true => Ok((load, spent)),
+        true => {
+            let spent = looks.spent(load.between, seconds as f64)?;
+            Ok((load, spent))
+        }
         false => Err(format!("no answer: {}{}", done.stdout, done.stderr)),
     }
 }
 
 /// A fresh veth between two hosts with room for many connections.
-fn hosts(terms: &Terms) -> Net {
+pub(super) fn hosts(terms: &Terms) -> Net {
     let net = Net::new();
     terms.offloads.set(&net);
     for host in [&net.server, &net.client] {

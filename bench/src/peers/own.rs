@@ -98,6 +98,10 @@ pub(super) fn parse(done: &Finished, job: &Job) -> Result<Load, String> {
         wrong: number(&all, "wrong")?,
         retransmits: all["retransmits"].as_f64(),
         busy: all["generator"]["busy"].as_f64(),
+        between: all["between"][0]
+            .as_f64()
+            .zip(all["between"][1].as_f64())
+            .map(<[f64; 2]>::from),
     })
 }
 
@@ -128,7 +132,7 @@ mod tests {
         parse(&done, &job)
     }
 
-    const FIGURES: &str = r#"{"requests": 4000, "seconds": 2.0, "failed": {"reset": 2, "timeout": 1}, "wrong": 0,
+    const FIGURES: &str = r#"{"requests": 4000, "seconds": 2.0, "between": [7.5, 9.5], "failed": {"reset": 2, "timeout": 1}, "wrong": 0,
         "retransmits": 5, "connections": 9999,
         "latency_us": {"p50": 90.0, "p90": 95.0, "p99": 410.0, "p99_9": 800.5, "max": 1200.0},
         "generator": {"cpu_seconds": 0.5, "busy": 0.25}}"#;
@@ -141,6 +145,7 @@ mod tests {
             (4000.0, 2.0, 3.0)
         );
         assert_eq!(load.latency, Some([90.0, 410.0, 800.5, 1200.0]));
+        assert_eq!(load.between, Some([7.5, 9.5]));
         assert_eq!((load.retransmits, load.busy), (Some(5.0), Some(0.25)));
         assert!(said("", "plain").is_err_and(|said| said.contains("no such NIC")));
     }

@@ -296,7 +296,7 @@ impl Peer {
         !matches!(self.kind, Kind::Sidestep | Kind::Reflector)
     }
 
-    /// Whether it is asked for more connections than wrk can open. What interprets a language for each of them would take hours.
+    /// Whether it is asked for more connections than wrk can open. Python would take hours.
     pub(super) fn crowds(&self) -> bool {
         match self.kind {
             Kind::Sidestep | Kind::System { .. } | Kind::Built(_) | Kind::Node => true,

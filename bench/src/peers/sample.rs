@@ -57,6 +57,8 @@ pub(super) struct Load {
     pub retransmits: Option<f64>,
     /// The share of its time that the generator worked, where it waits without sleeping.
     pub busy: Option<f64>,
+    /// When it measured, in seconds of CLOCK_MONOTONIC, where it tells.
+    pub between: Option<[f64; 2]>,
 }
 
 /// One measurement with where it belongs.

@@ -63,6 +63,7 @@ pub(super) fn parse(done: &Finished, workload: &Workload) -> Result<Load, String
         wrong: 0.0,
         retransmits: None,
         busy: None,
+        between: None,
     })
 }
 

@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::wire::{DataHeader, Flags};
 
 impl<A: App> Connection<A> {
-    /// Sends the volley that waits, if that is all there is and it may go out at once. False: the general path has to look.
+    /// Sends the volley that waits, if that is all there is and it may go out at once; nothing more where one is out. False: the general path has to look.
     #[inline]
     pub fn output_volley<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<bool, Full> {
         let shared = &mut *cx.shared;
@@ -22,6 +22,12 @@ impl<A: App> Connection<A> {
         };
         if !inbox.is_bare() {
             return Ok(false);
+        }
+        if snd.is_volley_out() {
+            if self.rcv.ack_now {
+                self.send_ack(None, cx)?;
+            }
+            return Ok(true);
         }
         let Some(bytes) = snd.volley_to_send(cx.now, &shared.config) else {
             return Ok(false);

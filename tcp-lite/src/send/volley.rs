@@ -75,6 +75,12 @@ impl Snd {
         (bytes <= self.congestion.cwnd && self.rate().is_none()).then_some(bytes)
     }
 
+    /// Was a volley sent that is not acknowledged?
+    #[inline]
+    pub fn is_volley_out(&self) -> bool {
+        matches!(self.load, Load::Volley(_)) && self.una != self.nxt
+    }
+
     /// The next `len` bytes of the volley were emitted.
     #[inline]
     pub fn sent_of_volley(&mut self, len: u32) {

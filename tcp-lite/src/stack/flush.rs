@@ -27,15 +27,18 @@ impl<A: App> Stack<A> {
                 self.end_time_wait(id);
                 continue;
             }
-            if connection.timer(now, &self.shared.config).is_due(now) {
-                connection.on_timer(&mut Cx {
-                    now,
-                    flow: &flow,
-                    shared: &mut self.shared,
-                    app: &mut *app,
-                    out: &mut *out,
-                });
+            if !connection.timer(now, &self.shared.config).is_due(now) {
+                // What it was for has passed, or moved back.
+                self.arm(now, id);
+                continue;
             }
+            connection.on_timer(&mut Cx {
+                now,
+                flow: &flow,
+                shared: &mut self.shared,
+                app: &mut *app,
+                out: &mut *out,
+            });
             self.settle(id, before);
         }
         self.flush(now, app, out);

@@ -231,7 +231,7 @@ impl Worker {
             }
             let full = received == BATCH;
             let injected = self.pipeline.injected();
-            self.queue.rings().refill();
+            self.queue.rings().refill(self.pipeline.connections());
             let tapped = self.tap.is_on().then(|| clock.wall());
             if let Some(at) = tapped {
                 for frame in &frames {

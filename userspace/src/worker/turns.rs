@@ -29,9 +29,10 @@ const WORDS: usize = HEAD / 8;
 /// one of them goes the long way. More take memory (some 300 bytes each) only where they are used.
 const PLACES: usize = 2048;
 
-/// Frames of others that a turn stands in its place before it is replaced: with fewer, connections that share a place
-/// take it from each other all the time, and each time costs what ten turns do.
-const CREDIT: u8 = 8;
+/// Frames that a turn stands in its place which are like another: of connections that share it, and of one that asks for
+/// something else each time. With fewer, all of these begin turns all the time, which costs what one turn does; with more,
+/// a connection that goes over to another request goes the long way for longer.
+const CREDIT: u8 = 32;
 
 /// What frames look like, as far as the places of their fields go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,17 +174,13 @@ impl Turns {
         let Some(mut made) = out.ring.alloc() else {
             return false;
         };
+        let Some(buf) = out.memory.buffer(&mut made, turn.reply_len.into()) else {
+            out.ring.release(made);
+            return false;
+        };
+        let (handle, link) = (&turn.handle, &turn.link);
         let admit = |conn: &mut _| service.admits(conn);
-        let reply = stack.turn(
-            now,
-            &turn.handle,
-            &turn.link,
-            &request,
-            &known.answer,
-            admit,
-        );
-        let (Some(reply), Some(buf)) = (reply, out.memory.buffer(&mut made, turn.reply_len.into()))
-        else {
+        let Some(reply) = stack.turn(now, handle, link, &request, &known.answer, admit) else {
             out.ring.release(made);
             return false;
         };
@@ -290,6 +287,7 @@ impl Turn {
             handle,
             link,
             again,
+            credit: CREDIT,
             reply: *reply_head,
             ..Self::NONE
         };

@@ -167,7 +167,7 @@ impl Rings {
             total,
             owner,
         };
-        rings.refill();
+        rings.refill(0);
         rings
     }
 
@@ -184,8 +184,9 @@ impl Rings {
         n
     }
 
-    /// Gives free frames to the kernel until the receive side has its share.
-    pub fn refill(&mut self) {
+    /// Gives free frames to the kernel until the receive side has its share, with so many connections open.
+    pub fn refill(&mut self, connections: usize) {
+        self.level.expect(connections);
         let want = self.level.frames().saturating_sub(self.in_rx);
         let n = want.min(self.free.len());
         if n == 0 {

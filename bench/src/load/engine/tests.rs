@@ -280,6 +280,7 @@ fn a_rate_is_kept_and_a_stall_is_seen_in_full() {
         connections: 0,
         cpu: Duration::ZERO,
         busy: 0.0,
+        between: [0.0; 2],
         mode: "",
     };
     let latency = &rig.tally().json(&run)["latency_us"];
