@@ -47,6 +47,8 @@ enum Command {
     Reflect(reflect::Options),
     /// sidestep beside other servers under the same load; `cargo xtask bench` installs them; needs root
     Peers(peers::Options),
+    /// What of a request's processor time is the server's, to the nanosecond, with all on one core; needs root
+    Account(peers::account::Options),
     /// What the XDP program takes for each kind of frame; needs root
     Xdp(xdp::Options),
 }
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Crowd(options) => crowd::run(&options),
         Command::Reflect(options) => reflect::run(&options),
         Command::Peers(options) => peers::run(&options),
+        Command::Account(options) => peers::account::run(&options),
         Command::Xdp(options) => xdp::run(&options),
     }
 }

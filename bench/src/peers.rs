@@ -3,6 +3,7 @@
 //! Runs are interleaved: each run measures every server once in each layout, on hosts and a veth made for it, and begins
 //! with another server than the run before. `docs/performance.md` says how the tables are read.
 
+pub(crate) mod account;
 mod cpu;
 mod machine;
 mod measure;

@@ -60,18 +60,18 @@ fn measure(options: &Options, net: &Net) {
         .iter()
         .map(|connection| connection.local_addr().expect("an address"))
         .collect();
-    let mut steering = Steering::load(1, 1024).unwrap_or_else(|error| panic!("{error}"));
+    let mut steering = Steering::load(1).unwrap_or_else(|error| panic!("{error}"));
     steering.set_station(SERVER_MAC).expect("a station");
     steering.open_gate(true).expect("open");
     let socket = sys::xdp_socket().expect("an AF_XDP socket");
     steering.set_socket(0, &socket).expect("entered");
-    let mut flows = steering.flows().expect("the flows");
+    let mut flows = steering.flows(0).expect("the flows");
     for (ours, peer) in pairs(&net.server, &net.client) {
         for port in [SERVED, ALONE] {
             steering.add_service(ours, port).expect("a service");
         }
         let flow = FlowKey::new(Addr::from(ours), SERVED, Addr::from(peer), REGISTERED);
-        flows.insert(&flow, 0).expect("registered");
+        flows.insert(&flow);
     }
     let cases = cases(net, &kernels);
     let program = steering.program().expect("the program");

@@ -9,16 +9,18 @@ mod occupant;
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, XskMap};
+use aya::maps::{Array, HashMap, Map, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 
 use crate::bpf_link::Link;
-use crate::sys;
+use crate::sys::{self, SharedWords};
 pub use xdp_prog::{Addr, FlowKey, Verdict};
 use xdp_prog::{
-    COUNTERS, FLOWS, GATE, OBJECT, SERVICES, STATION, ServiceKey, Station, XDP_PROGRAM, XSKS,
+    COUNTERS, FLOW_PLACES, FLOWS, GATE, OBJECT, SERVICES, STATION, ServiceKey, Station,
+    XDP_PROGRAM, XSKS,
 };
 
 pub use attach::AttachMode;
@@ -31,24 +33,27 @@ pub struct Steering {
     // In front of `ebpf`: the program is detached before its maps go.
     link: Option<Link>,
     ebpf: Ebpf,
+    queues: u32,
 }
 
 impl Steering {
-    /// Loads the program with room for `queues` receive queues and `flows` registered flows, and with the gate closed.
-    ///
-    /// A flow costs about 120 bytes of kernel memory, allocated now. More flows than `flows` are served all the same,
-    /// the least recently used ones at the price of a socket lookup per segment.
+    /// Loads the program with room for `queues` receive queues, and with the gate closed.
     ///
     /// # Errors
     /// [`SteerError::NoPermission`], or [`SteerError::Load`] if the kernel cannot run the program.
-    pub fn load(queues: u32, flows: u32) -> Result<Self, SteerError> {
+    pub fn load(queues: u32) -> Result<Self, SteerError> {
+        let queues = queues.max(1);
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries(XSKS, queues.max(1))
-            .map_max_entries(FLOWS, flows.max(1))
+            .map_max_entries(XSKS, queues)
+            .map_max_entries(FLOWS, queues.saturating_mul(FLOW_PLACES))
             .load(OBJECT)
             .map_err(SteerError::load)?;
         xdp(&mut ebpf)?.load().map_err(SteerError::load)?;
-        Ok(Self { link: None, ebpf })
+        Ok(Self {
+            link: None,
+            ebpf,
+            queues,
+        })
     }
 
     /// Gives the frames of receive queue `queue` to the AF_XDP socket `socket`, which must be bound to that queue of
@@ -174,22 +179,24 @@ impl Steering {
         Ok(sums)
     }
 
-    /// A handle on the table of registered flows, for a worker. It keeps the table alive, not the attachment.
+    /// The registered flows of `queue`, for its worker. They stay as long as the handle, attached or not.
     ///
     /// # Errors
-    /// [`SteerError::Handle`] if the process is out of file descriptors.
-    pub fn flows(&self) -> Result<FlowTable, SteerError> {
-        let (Map::LruHashMap(data) | Map::HashMap(data)) = self.map(FLOWS)? else {
+    /// [`SteerError::Flows`]. [`SteerError::NoSuchPart`] if there are not so many queues.
+    pub fn flows(&self, queue: u32) -> Result<FlowTable, SteerError> {
+        let Map::Array(data) = self.map(FLOWS)? else {
             return Err(SteerError::NoSuchPart(FLOWS));
         };
-        let fd = data
-            .fd()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(SteerError::Handle)?;
-        let data = MapData::from_fd(fd).map_err(SteerError::map(FLOWS))?;
-        let map = HashMap::try_from(Map::LruHashMap(data)).map_err(SteerError::map(FLOWS))?;
-        Ok(FlowTable { map })
+        if queue >= self.queues {
+            return Err(SteerError::NoSuchPart(FLOWS));
+        }
+        let places = FLOW_PLACES as usize;
+        let words = SharedWords::open(data.fd().as_fd(), self.queues as usize * places)
+            .map_err(SteerError::Flows)?;
+        Ok(FlowTable {
+            words,
+            first: queue as usize * places,
+        })
     }
 
     /// The loaded program, for tests that run it on frames of their own (`BPF_PROG_TEST_RUN`).
@@ -220,42 +227,41 @@ fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, SteerError> {
     program.try_into().map_err(SteerError::load)
 }
 
-/// The flows that workers own, in front of the kernel's socket table. One handle per worker.
+/// The flows that the worker of one queue owns, in front of the kernel's socket table. Nobody else writes there, and it is
+/// memory that the program reads, so that neither to enter a flow nor to remove it takes a system call.
 #[derive(Debug)]
 pub struct FlowTable {
-    map: HashMap<MapData, [u32; 9], u32>,
+    words: SharedWords,
+    /// The queue's first place.
+    first: usize,
 }
 
 impl FlowTable {
-    /// Registers `flow` as owned by the worker of `queue`. The table drops the least recently used flow for it if full.
-    ///
-    /// # Errors
-    /// [`SteerError::Map`]; harmless, the flow is then steered by the kernel's socket table.
-    pub fn insert(&mut self, flow: &FlowKey, queue: u32) -> Result<(), SteerError> {
-        self.map
-            .insert(flow.words(), queue, 0)
-            .map_err(SteerError::map(FLOWS))
-    }
-
-    /// Forgets `flow`; no error if it was not there.
-    ///
-    /// # Errors
-    /// [`SteerError::Map`].
-    pub fn remove(&mut self, flow: &FlowKey) -> Result<(), SteerError> {
-        match self.map.remove(&flow.words()) {
-            Err(error) if error::errno(&error) == Some(libc::ENOENT) => Ok(()),
-            other => other.map_err(SteerError::map(FLOWS)),
+    /// Registers `flow`. One that has the same place is forgotten for it: the kernel's socket table steers it as well.
+    pub fn insert(&mut self, flow: &FlowKey) {
+        if let Some((mark, word)) = self.at(flow) {
+            word.store(mark, Ordering::Release);
         }
     }
 
-    /// The queue whose worker owns `flow`, if it is registered.
-    ///
-    /// # Errors
-    /// [`SteerError::Map`].
-    pub fn get(&self, flow: &FlowKey) -> Result<Option<u32>, SteerError> {
-        match self.map.get(&flow.words(), 0) {
-            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
-            other => other.map(Some).map_err(SteerError::map(FLOWS)),
+    /// Forgets `flow`, if it is there.
+    pub fn remove(&mut self, flow: &FlowKey) {
+        if let Some((mark, word)) = self.at(flow)
+            && word.load(Ordering::Relaxed) == mark
+        {
+            word.store(0, Ordering::Release);
         }
+    }
+
+    /// Is `flow` registered?
+    pub fn has(&self, flow: &FlowKey) -> bool {
+        self.at(flow)
+            .is_some_and(|(mark, word)| word.load(Ordering::Relaxed) == mark)
+    }
+
+    fn at(&self, flow: &FlowKey) -> Option<(u64, &AtomicU64)> {
+        let mark = flow.mark();
+        let place = self.first + FlowKey::place(mark) as usize;
+        Some((mark, self.words.at(place).ok()?))
     }
 }

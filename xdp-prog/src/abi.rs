@@ -11,9 +11,14 @@ pub const HANDOFF_PROGRAM: &str = "sidestep_handoff";
 /// Hash [`ServiceKey`] → `u32` (any value): the addresses and ports that sidestep answers for. An entry
 /// [`ServiceKey::marker`] says that its address has at least one: fragments, which carry no port, are judged by it.
 pub const SERVICES: &str = "SERVICES";
-/// LRU hash [`FlowKey`] → `u32` queue: the flows that a worker owns. Only a speed-up in front of the kernel's socket
-/// table, so losing an entry is harmless; a wrong one is not: remove what is no longer owned.
+/// Array of `u64`, mapped into userspace: for each receive queue [`FLOW_PLACES`] words with the [`FlowKey::mark`] of a flow
+/// that the queue's worker owns, each at its [`FlowKey::place`]; 0 is none. Only a speed-up in front of the kernel's socket
+/// table, so losing an entry to another flow is harmless; a wrong one is not: remove what is no longer owned.
 pub const FLOWS: &str = "FLOWS";
+/// Places of a queue in [`FLOWS`]: half a MiB of kernel memory for each. Fewer, and flows of a busy queue push each other
+/// out, at the price of a socket lookup for each segment; more is not in the processor's cache.
+pub const FLOW_PLACES: u32 = 1 << FLOW_BITS;
+const FLOW_BITS: u32 = 16;
 /// AF_XDP sockets by receive queue. A frame of a queue without one goes to the kernel.
 pub const XSKS: &str = "XSKS";
 /// Per-CPU array of `u64`, indexed by [`Verdict`](crate::Verdict): frames that met this verdict.
@@ -121,7 +126,15 @@ const fn ports(remote: u16, local: u16) -> u32 {
     u32::from_ne_bytes([a, b, c, d])
 }
 
-/// Key of [`FLOWS`]: a connection's four-tuple. Laid out like the kernel's `bpf_sock_tuple` for IPv6.
+/// Any odd number with bits everywhere, to spread others by: this one is the golden ratio's.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[inline(always)]
+const fn pair(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+/// A connection's four-tuple. Laid out like the kernel's `bpf_sock_tuple` for IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(C)]
 pub struct FlowKey {
@@ -148,6 +161,26 @@ impl FlowKey {
     pub const fn service(&self) -> ServiceKey {
         let [_, _, c, d] = self.ports.to_ne_bytes();
         ServiceKey::new(self.local, u16::from_be_bytes([c, d]))
+    }
+
+    /// What stands for the flow in [`FLOWS`]: one word, so that it is written and read whole. Never 0.
+    ///
+    /// Of IPv4 flows to the same address of ours no two have the same. With IPv6, or another address, two may by a chance of
+    /// one in 2^64: the kernel's one of them then takes the way over the worker, which gives back what it does not know.
+    #[inline(always)]
+    pub const fn mark(&self) -> u64 {
+        let (r, l) = (self.remote.0, self.local.0);
+        // IPv4: the peer's address in the upper half, and a constant.
+        let remote = pair(r[3], r[2]) ^ pair(r[0], r[1]).wrapping_mul(ODD);
+        let local = pair(l[3], l[2]) ^ pair(l[0], l[1]).wrapping_mul(ODD);
+        let mark = remote ^ self.ports as u64 ^ local.wrapping_mul(ODD);
+        if mark == 0 { 1 } else { mark }
+    }
+
+    /// The place of `mark` among those of a queue, below [`FLOW_PLACES`].
+    #[inline(always)]
+    pub const fn place(mark: u64) -> u32 {
+        (mark.wrapping_mul(ODD) >> (u64::BITS - FLOW_BITS)) as u32
     }
 
     /// The key's bytes as words, in the order of memory.

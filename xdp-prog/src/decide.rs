@@ -14,7 +14,7 @@ pub trait Lookup {
     fn is_station(&self, station: Station) -> bool;
     /// Whether [`SERVICES`](crate::SERVICES) has this key.
     fn is_service(&self, key: &ServiceKey) -> bool;
-    /// Whether [`FLOWS`](crate::FLOWS) has this key.
+    /// Whether [`FLOWS`](crate::FLOWS) has this flow, among those of the queue that the frame came from.
     fn is_own_flow(&self, key: &FlowKey) -> bool;
     /// Whether the kernel has a socket other than a listener for this four-tuple: it owns the connection.
     fn is_kernel_flow(&self, key: &FlowKey) -> bool;
@@ -27,14 +27,15 @@ pub trait Lookup {
 /// 0. The daemon injected it → the kernel.
 /// 1. Neither TCP over IP, behind at most two VLAN tags, nor an ICMP message about the path MTU that quotes TCP → the
 ///    kernel. Fragments of TCP are the worker's, which reassembles, if their address has a service.
-/// 2. Not addressed to the NIC (a group's, or another station's that a promiscuous NIC or a mirror port lets us see), or
-///    to no service → the kernel.
+/// 2. Not addressed to the NIC (a group's, or another station's that a promiscuous NIC or a mirror port lets us see) → the
+///    kernel.
 /// 3. Of a flow that a worker has registered → the worker.
-/// 4. Of a flow that the kernel has a socket for, listeners apart → the kernel.
-/// 5. A SYN while the gate is closed → the kernel.
-/// 6. Else → the worker.
+/// 4. To no service → the kernel.
+/// 5. Of a flow that the kernel has a socket for, listeners apart → the kernel.
+/// 6. A SYN while the gate is closed → the kernel.
+/// 7. Else → the worker.
 ///
-/// For an ICMP message, 2 to 4 are about the flow of the segment it quotes.
+/// For an ICMP message, 3 to 5 are about the flow of the segment it quotes.
 ///
 /// The kernel's own socket table is the only truth about what the kernel owns: it is asked for every segment that no
 /// worker has registered, so connections older than the attach live on. A worker gives what it does not know back.
@@ -69,13 +70,13 @@ pub fn decide<C: Cursor>(frame: C, lookup: &impl Lookup) -> Verdict {
     }
 }
 
-/// Rules 2 to 4, and 6 for what they leave.
+/// Rules 3 to 5, and 7 for what they leave.
 #[inline(always)]
 fn owner(flow: &FlowKey, lookup: &impl Lookup) -> Verdict {
-    if !lookup.is_service(&flow.service()) {
-        Verdict::PassNotService
-    } else if lookup.is_own_flow(flow) {
+    if lookup.is_own_flow(flow) {
         Verdict::XskFlow
+    } else if !lookup.is_service(&flow.service()) {
+        Verdict::PassNotService
     } else if lookup.is_kernel_flow(flow) {
         Verdict::PassKernelFlow
     } else {

@@ -18,20 +18,21 @@ mod bpf {
         bpf_skc_to_tcp_sock, bpf_tcp_gen_syncookie,
     };
     use aya_ebpf::macros::{classifier, map, xdp};
-    use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, XskMap};
+    use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
     use aya_ebpf::programs::{TcContext, XdpContext};
     use core::ffi::c_void;
     use core::mem::MaybeUninit;
     use xdp_prog::{
-        Attributes, CARRIER_MAC, CARRIER_MARK, Cursor, FlowKey, Found, KFUNC_MAGIC, Kernel, Lookup,
-        MAX_SERVICES, Ruling, ServiceKey, Station, Verdict, Waybill, comes_from, decide, hand_over,
+        Attributes, CARRIER_MAC, CARRIER_MARK, Cursor, FLOW_PLACES, FlowKey, Found, KFUNC_MAGIC,
+        Kernel, Lookup, MAX_SERVICES, Ruling, ServiceKey, Station, Verdict, Waybill, comes_from,
+        decide, hand_over,
     };
 
     #[map]
     static SERVICES: HashMap<ServiceKey, u32> = HashMap::with_max_entries(MAX_SERVICES, 0);
     // Userspace sets the real sizes of FLOWS, XSKS and OUTCOMES before it loads the object.
     #[map]
-    static FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1, 0);
+    static FLOWS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
     #[map]
     static XSKS: XskMap = XskMap::with_max_entries(1, 0);
     #[map]
@@ -165,7 +166,14 @@ mod bpf {
 
         #[inline(always)]
         fn is_own_flow(&self, key: &FlowKey) -> bool {
-            FLOWS.get_ptr(key).is_some()
+            let mark = key.mark();
+            let first = self.ctx.rx_queue_index() * FLOW_PLACES;
+            FLOWS
+                .get_ptr(first + FlowKey::place(mark))
+                .is_some_and(|word| {
+                    // SAFETY: a value of the map, which the verifier checked. Userspace writes whole words.
+                    unsafe { word.read_volatile() == mark }
+                })
         }
 
         #[inline(always)]

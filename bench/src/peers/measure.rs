@@ -238,7 +238,7 @@ fn generated(terms: &Terms, net: &Net, layout: Layout, job: &Job) -> Result<(Loa
 }
 
 /// A fresh veth between two hosts with room for many connections.
-fn hosts(terms: &Terms) -> Net {
+pub(super) fn hosts(terms: &Terms) -> Net {
     let net = Net::new();
     terms.offloads.set(&net);
     for host in [&net.server, &net.client] {

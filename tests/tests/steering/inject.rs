@@ -42,7 +42,7 @@ fn connection(server: &str, client: &str, mode: AttachMode) {
 
     enter(&pair.server);
     let listener = TcpListener::bind((server, port)).expect("a listener");
-    let mut steering = Steering::load(1, 16).unwrap_or_else(|error| panic!("{error}"));
+    let mut steering = Steering::load(1).unwrap_or_else(|error| panic!("{error}"));
     let nowhere = xsk_nowhere();
     steering.set_socket(0, &nowhere).expect("a socket");
     steering.add_service(server, port).expect("a service");
@@ -50,7 +50,7 @@ fn connection(server: &str, client: &str, mode: AttachMode) {
     steering
         .attach(NIC, mode)
         .unwrap_or_else(|error| panic!("{error}"));
-    let mut flows = steering.flows().expect("the flows");
+    let mut flows = steering.flows(0).expect("the flows");
     let mut injector = Injector::open(index()).unwrap_or_else(|error| panic!("{error}"));
 
     let mut injected = 0;
@@ -87,9 +87,7 @@ fn connection(server: &str, client: &str, mode: AttachMode) {
             };
             // Registered, so that no segment passes even when the kernel knows the connection.
             let (local, remote) = (Addr::from(server), Addr::from(client));
-            flows
-                .insert(&FlowKey::new(local, port, remote, client_port), 0)
-                .expect("registered");
+            flows.insert(&FlowKey::new(local, port, remote, client_port));
             injector.inject(&mut frame[..len]).expect("injected");
             injected += 1;
         }

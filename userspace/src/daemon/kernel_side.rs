@@ -5,7 +5,7 @@ use super::degraded::{Degraded, Troubles};
 use crate::handoff::{Books, Gateway, Handoff, Proxy, Standing, Ticket, Ways};
 use crate::inject::{InjectError, Injector};
 use crate::nic::Nic;
-use crate::steer::{FlowKey, FlowTable};
+use crate::steer::{self, FlowKey, FlowTable};
 use crate::worker::{FlowIndex, Stranger};
 use sidestep_config::{Config, Fallback, FallbackMode, ListenAddress};
 use std::fmt;
@@ -14,34 +14,27 @@ use std::sync::Arc;
 use std::time::Instant;
 use tcp_lite::{Endpoint, Flow};
 
-/// Enters flows as this queue's. A failure only costs the program a socket lookup for each segment.
-pub(super) struct QueueFlows {
-    pub table: FlowTable,
-    pub queue: u32,
-}
+/// A queue's flows, by TCP's name for them.
+pub(super) struct QueueFlows(pub FlowTable);
 
 fn key(flow: &Flow) -> FlowKey {
-    let ip = |addr: tcp_lite::Addr| std::net::IpAddr::from(addr).into();
+    // IPv4 is v4-mapped in both.
+    let ip = |end: &Endpoint| steer::Addr::v6(*end.addr.octets());
     FlowKey::new(
-        ip(flow.local.addr),
+        ip(&flow.local),
         flow.local.port,
-        ip(flow.remote.addr),
+        ip(&flow.remote),
         flow.remote.port,
     )
 }
 
 impl FlowIndex for QueueFlows {
     fn insert(&mut self, flow: &Flow) {
-        if let Err(e) = self.table.insert(&key(flow), self.queue) {
-            log::debug!("flow table: {e}");
-        }
+        self.0.insert(&key(flow));
     }
 
     fn remove(&mut self, flow: &Flow) {
-        // The kernel may have evicted it long ago.
-        if let Err(e) = self.table.remove(&key(flow)) {
-            log::debug!("flow table: {e}");
-        }
+        self.0.remove(&key(flow));
     }
 }
 

@@ -28,11 +28,6 @@ pub(super) struct Rung {
     pub troubles: Troubles,
 }
 
-/// Bounds the entries of the flow map, one for each connection allowed up to this. It is only a speed-up, so that fewer
-/// cost a socket lookup per segment; at 113 bytes an entry, allocated at once, more would take kernel memory that a
-/// host with few busy connections never uses.
-const MAX_FLOWS: u32 = 1 << 18;
-
 /// The kernel lets a queue go some time after the socket on it was closed, by a work item, and tells nobody when: a
 /// daemon that takes over or starts again looks this often, this long apart. Two seconds in all: less may not do on a
 /// loaded host, more only puts off saying that another program has the queue.
@@ -134,7 +129,7 @@ fn attempt(
     };
     let troubles = Troubles::default();
     // Before any queue is opened: it tells a missing privilege most clearly.
-    let mut steering = Steering::load(nic.queues, config.limits.connections.min(MAX_FLOWS))?;
+    let mut steering = Steering::load(nic.queues)?;
     let options = QueueOptions {
         bind,
         frames: config.interface.umem_frames,
@@ -251,10 +246,7 @@ fn workers(
     let mut for_workers = listeners.clone();
     for_workers.extend(interface.map(|l| (Service::any(l.port), l.fallback)));
     let worker = |(queue, neighbours): (Queue, Neighbours)| {
-        let flows = QueueFlows {
-            table: steering.flows()?,
-            queue: queue.id(),
-        };
+        let flows = QueueFlows(steering.flows(queue.id())?);
         let service = Service::new(
             current,
             for_workers.clone(),

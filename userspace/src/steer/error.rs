@@ -76,9 +76,9 @@ pub enum SteerError {
         /// The kernel's answer.
         error: MapError,
     },
-    /// A map's file descriptor could not be duplicated.
-    #[error("cannot duplicate a file descriptor: {0}; raise the limit on open files (`ulimit -n`)")]
-    Handle(io::Error),
+    /// The table of flows could not be mapped.
+    #[error("cannot map the table of flows: {0}; raise the limit on address space (`ulimit -v`)")]
+    Flows(io::Error),
     /// The embedded object lacks a program or map.
     #[error(
         "the embedded BPF object has no `{0}`; it was not built from this source: run `cargo xtask bpf`"
@@ -96,7 +96,7 @@ impl SteerError {
             | Self::NoInterface { .. }
             | Self::Busy { .. }
             | Self::Map { .. }
-            | Self::Handle(_)
+            | Self::Flows(_)
             | Self::NoSuchPart(_) => false,
         }
     }

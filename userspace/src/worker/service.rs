@@ -24,10 +24,9 @@ use tcp_lite::{App, CloseReason, Deadline, Endpoint, Flow, Full, Instant, Io};
 
 use answer::Answered;
 
-/// Requests after which a connection is entered in the XDP program's flow table. The entry saves the program a
-/// socket lookup of about 100 ns for each later segment and costs two system calls of some hundred each: it
-/// pays from about eight on, and a connection that has made eight will likely make more.
-const REQUESTS_BEFORE_FLOW_ENTRY: u32 = 8;
+/// Requests after which a connection's headers are kept for turns. To keep them costs what one saves: most connections end
+/// behind their first or second request, or go on.
+const REQUESTS_BEFORE_TURNS: u32 = 2;
 
 /// How long the kernel's word that somebody listens is good for. To ask takes two system calls, some 5 µs that a client
 /// waits for. Much shorter, and they are paid for each connection; longer, and more connections are on their way to a
@@ -62,7 +61,7 @@ impl From<&sidestep_config::Limits> for Limits {
     }
 }
 
-/// The XDP program's table of flows that a worker owns. Only a speed-up: a failure is of no consequence.
+/// The XDP program's table of flows that a worker owns. Only a speed-up: what is lost there is of no consequence.
 pub trait FlowIndex {
     /// Segments of `flow` need no socket lookup from now on.
     fn insert(&mut self, flow: &Flow);
@@ -254,6 +253,9 @@ impl App for Service {
     type Piece = Piece;
 
     fn on_established(&mut self, now: Instant, io: &mut Io<'_, Self>) {
+        if let Some(flows) = &mut self.flows {
+            flows.insert(io.flow());
+        }
         io.conn().fallback = self.fallback(&io.flow().local);
         io.set_deadline(Some(now + self.limits.idle_timeout));
         if self.draining {
@@ -345,9 +347,7 @@ impl App for Service {
         if conn.phase == Phase::Leaving {
             self.leaving -= 1;
         }
-        if conn.requests >= REQUESTS_BEFORE_FLOW_ENTRY
-            && let Some(flows) = &mut self.flows
-        {
+        if let Some(flows) = &mut self.flows {
             flows.remove(flow);
         }
     }

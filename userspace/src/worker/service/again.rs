@@ -1,6 +1,6 @@
 //! The same request again, as [`super::super::turns`] finds it: what [`Service::repeat`] does, without a callback of TCP's.
 
-use super::{HttpConn, Phase, REQUESTS_BEFORE_FLOW_ENTRY, Service};
+use super::{HttpConn, Phase, Service};
 use crate::store::RouteId;
 use crate::worker::generations::Piece;
 use sidestep_config::Fallback;
@@ -51,12 +51,10 @@ impl Service {
         })
     }
 
-    /// May the connection, which is in the XDP program's table, have one more answer that is not its last? Then it has it.
+    /// May the connection have one more answer that is not its last? Then it has it.
     #[inline(always)]
     pub(in crate::worker) fn admits(&self, conn: &mut HttpConn) -> bool {
-        let may = conn.phase == Phase::Idle
-            && conn.requests >= REQUESTS_BEFORE_FLOW_ENTRY
-            && conn.requests < self.most_requests.saturating_sub(1);
+        let may = conn.phase == Phase::Idle && conn.requests < self.most_requests.saturating_sub(1);
         conn.requests += u32::from(may);
         may
     }

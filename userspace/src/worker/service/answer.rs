@@ -1,6 +1,6 @@
 //! What a request gets: an answer that is known, one that is decided about, or a refusal.
 
-use super::{Phase, REQUESTS_BEFORE_FLOW_ENTRY, Service};
+use super::{Phase, REQUESTS_BEFORE_TURNS, Service};
 use crate::http::{self, Head, Parsed};
 use crate::reason::Fate;
 use crate::route::{self, Decision, Refusal};
@@ -70,8 +70,7 @@ impl Service {
         conn.requests += u32::from(times);
         conn.scanned = 0;
         conn.phase = Phase::Idle;
-        self.lone = (lone && before >= REQUESTS_BEFORE_FLOW_ENTRY).then_some(fallback);
-        self.note_flow(io, before);
+        self.lone = (lone && before >= REQUESTS_BEFORE_TURNS).then_some(fallback);
         Some(Ok((len * usize::from(times), answered)))
     }
 
@@ -190,19 +189,7 @@ impl Service {
             }
             Decision::Refuse(refusal) => self.refuse(io, route, Some(head), last, &refusal)?,
         };
-        self.note_flow(io, before);
         Ok(Answered::of(connection))
-    }
-
-    /// Enters the connection, which had `before` requests, in the XDP program's table if it has enough now.
-    #[inline]
-    fn note_flow(&mut self, io: &mut Io<'_, Self>, before: u32) {
-        if before < REQUESTS_BEFORE_FLOW_ENTRY
-            && io.conn().requests >= REQUESTS_BEFORE_FLOW_ENTRY
-            && let Some(flows) = &mut self.flows
-        {
-            flows.insert(io.flow());
-        }
     }
 
     /// Queues an answer of our own. Without a head nothing behind it can be understood, so that it is the last.

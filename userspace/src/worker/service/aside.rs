@@ -1,7 +1,7 @@
 //! What is not served leaves for the kernel's server, with its connection.
 
 use super::answer::Answered;
-use super::{HttpConn, LISTENS, Phase, REQUESTS_BEFORE_FLOW_ENTRY, Service};
+use super::{HttpConn, LISTENS, Phase, Service};
 use crate::handoff::Handoff;
 use crate::http::Head;
 use crate::reason::{Fate, NotOurs, NotTaken};
@@ -23,9 +23,8 @@ impl Service {
 
     /// A connection has left TCP for the kernel.
     pub(in crate::worker) fn left(&mut self, detached: &mut Detached<Self>) {
-        let known = detached.conn().requests >= REQUESTS_BEFORE_FLOW_ENTRY;
         // First of all: while the entry is there, the kernel gets nothing of what the client sends.
-        if known && let Some(flows) = &mut self.flows {
+        if let Some(flows) = &mut self.flows {
             flows.remove(detached.flow());
         }
     }
