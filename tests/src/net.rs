@@ -46,8 +46,8 @@ pub const CLIENT_MAC: [u8; 6] = [0x02, 0x77, 0, 0, 0, 2];
 /// The Ethernet address of raw clients; the client's kernel takes no frame to it.
 pub const RAW_MAC: [u8; 6] = [0x02, 0x77, 0, 0, 0, 3];
 
-/// Longest that a set-up command (ip, ethtool) may take.
-const SETUP_LIMIT: Duration = Duration::from_secs(20);
+/// Longest that a set-up command (ip, ethtool) may take: milliseconds, but on a starved machine.
+const SETUP_LIMIT: Duration = Duration::from_secs(120);
 
 const LINK_SERVER_IF: &str = "ss-ls";
 const LINK_CLIENT_IF: &str = "ss-lc";

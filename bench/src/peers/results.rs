@@ -91,6 +91,18 @@ impl Results {
         own.map(|spread| spread.median)
     }
 
+    /// Microseconds that the generator's NIC takes in softirqs to receive a small frame. They are in [`Self::cost`], since
+    /// they run on the time of whoever sent it. With the bare reflector both NICs do the same, so it is half of it all there.
+    pub(super) fn generators_nic(&self) -> Option<f64> {
+        let table = Table {
+            workload: "plain",
+            layout: Layout::Same,
+            generator: Generator::Own,
+        };
+        let all = Spread::of(self.of(table, "reflector").filter_map(Sample::softirqs));
+        all.map(|all| all.median / 2.0)
+    }
+
     /// Microseconds of processor time per request of everything that is not the generator.
     pub(super) fn cost(&self, table: Table, peer: &str) -> Option<f64> {
         let cost = match table.layout {

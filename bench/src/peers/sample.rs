@@ -116,6 +116,14 @@ impl Sample {
         known.then(|| self.per_request(worked))
     }
 
+    /// Microseconds per request of softirqs in the time of both processes, where they share a core.
+    pub(super) fn softirqs(&self) -> Option<f64> {
+        let spent = &self.spent;
+        let known = self.layout == Layout::Same && !cpu::softirqs_apart();
+        let all = (spent.cores[0].softirq - spent.ksoftirqd[0]).max(0.0);
+        known.then(|| self.per_request(all))
+    }
+
     /// Microseconds per request, of seconds within the time that was watched.
     fn per_request(&self, seconds: f64) -> f64 {
         seconds / self.spent.seconds * self.load.seconds * 1e6 / self.load.requests

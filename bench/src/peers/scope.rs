@@ -29,7 +29,7 @@ const NEEDS: [Need; 5] = [
     },
     Need {
         workload: "plain",
-        layouts: &[Layout::Two],
+        layouts: BOTH,
         generator: Generator::Own,
         peers: &["reflector"],
     },
@@ -124,7 +124,6 @@ mod tests {
         };
         assert!(must("sidestep", plain, Layout::Same, Generator::Own));
         assert!(must("reflector", plain, Layout::Two, Generator::Own));
-        assert!(!must("reflector", plain, Layout::Same, Generator::Own));
         assert!(!must("sidestep", plain, Layout::Same, Generator::Wrk));
         assert!(!must("sidestep", mixed, Layout::Same, Generator::Own));
         assert!(!must("flask", plain, Layout::Same, Generator::Own));

@@ -126,6 +126,8 @@ pub(super) fn verdicts(
         .with(Goal::AtMost(1.0)),
     ];
     all.extend([
+        without_nic(results, "nginx"),
+        without_nic(results, CHEAPEST),
         cost(plain, Wrk, "nginx"),
         cost(plain, Wrk, CHEAPEST),
         cost(pipelined, Wrk, "japronto"),
@@ -210,14 +212,8 @@ fn reflector(results: &Results) -> Verdict {
 /// The server's cost per request beside that of a rival, who may be [`CHEAPEST`].
 fn costs(results: &Results, table: Table, rival: &str, what: &str) -> Verdict {
     let by = table.generator.name();
-    let cheapest = || {
-        let peers = results.peers(table).into_iter();
-        let kernel = peers.filter(|key| Peer::named(key).is_ok_and(Peer::kernel));
-        let costs = kernel.filter_map(|key| Some((key, results.cost(table, key)?)));
-        costs.min_by(|a, b| a.1.total_cmp(&b.1))
-    };
     let other = match rival {
-        CHEAPEST => cheapest(),
+        CHEAPEST => cheapest(results, table),
         rival => results.cost(table, rival).map(|cost| (rival, cost)),
     };
     let name = match (rival, other) {
@@ -234,6 +230,43 @@ fn costs(results: &Results, table: Table, rival: &str, what: &str) -> Verdict {
         Some(other / ours),
         &format!("{other:.2} and {ours:.2} µs"),
     )
+}
+
+/// The server's cost of a plain request without what the generator's NIC takes of it: one small frame comes for each.
+fn without_nic(results: &Results, rival: &str) -> Verdict {
+    let table = Table {
+        workload: "plain",
+        layout: Layout::Same,
+        generator: Generator::Own,
+    };
+    let other = match rival {
+        CHEAPEST => cheapest(results, table),
+        rival => results.cost(table, rival).map(|cost| (rival, cost)),
+    };
+    let name = other.map_or("the cheapest peer", |(key, _)| title(key));
+    let nic = results.generators_nic();
+    let all = nic.zip(results.cost(table, "sidestep")).zip(other);
+    let what = |nic: &str| {
+        format!(
+            "12 bytes, same core, without the generator's NIC{nic}: µs of {name} / µs of sidestep"
+        )
+    };
+    match all {
+        Some(((nic, ours), (_, other))) if ours > nic => {
+            let (ours, other) = (ours - nic, other - nic);
+            let text = format!("{other:.2} and {ours:.2} µs");
+            said(&what(&format!(" ({nic:.2} µs)")), Some(other / ours), &text)
+        }
+        _ => said(&what(""), None, ""),
+    }
+}
+
+/// The cheapest peer with kernel sockets, and what it costs.
+fn cheapest(results: &Results, table: Table) -> Option<(&str, f64)> {
+    let peers = results.peers(table).into_iter();
+    let kernel = peers.filter(|key| Peer::named(key).is_ok_and(Peer::kernel));
+    let costs = kernel.filter_map(|key| Some((key, results.cost(table, key)?)));
+    costs.min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 fn connections(results: &Results, generator: Generator) -> Verdict {

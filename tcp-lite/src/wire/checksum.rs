@@ -28,11 +28,15 @@ impl Sum {
         Sum(fold(self.0 as u64 * times as u64))
     }
 
-    /// The sum of words of 32 bits, as they are before they are written in network order.
+    /// The sum of words of 32 bits.
     #[must_use]
     #[inline]
-    pub fn of_words(words: &[u32]) -> Sum {
-        Sum(fold(words.iter().map(|word| u64::from(*word)).sum()))
+    pub fn of_words(words: &[[u8; 4]]) -> Sum {
+        let mut total = Total::default();
+        for word in words {
+            total.add(*word);
+        }
+        total.sum()
     }
 
     /// The sum of `N` bytes, which is known where this is compiled.

@@ -46,13 +46,19 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
             case.name, case.device, case.mode, case.queues
         );
         // A failed check panics; the machine and the namespace are gone by the time it is caught.
-        match catch_unwind(AssertUnwindSafe(|| {
+        let tried = catch_unwind(AssertUnwindSafe(|| {
             guest::run(&packages, &image, case, args.short)
-        })) {
-            Ok(Ok(outcome)) => report.passed.push(outcome),
-            Ok(Err(error)) => report.failed.push((case.name, error.to_string())),
-            Err(panic) => report.failed.push((case.name, guest::message(&*panic))),
-        }
+        }));
+        let why = match tried {
+            Ok(Ok(outcome)) => {
+                report.passed.push(outcome);
+                continue;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => guest::message(&*panic),
+        };
+        println!("  FAILED: {}", why.lines().next().unwrap_or_default());
+        report.failed.push((case.name, why));
     }
     println!("\n{report}");
     if let Some(path) = &args.json {

@@ -100,15 +100,22 @@ impl Clients<'_> {
         Ok((CONNECTIONS * ANSWERS) as f64 / (now() - start).as_secs_f64())
     }
 
+    /// Requests on one connection, and on another each time that the server closes, as the kernel's does.
     fn some_pages(&self, to: SocketAddr) -> io::Result<()> {
-        let stream = self.host.connect(to, PATIENCE)?;
-        let me = stream.local_addr()?;
-        let mut client = Client::new(stream);
+        let mut open: Option<Client> = None;
         for n in 1..=ANSWERS {
-            self.page(&mut client).map_err(|error| {
+            let mut client = match open.take() {
+                Some(client) => client,
+                None => Client::new(self.host.connect(to, PATIENCE)?),
+            };
+            let me = client.stream().local_addr()?;
+            let answer = self.page(&mut client).map_err(|error| {
                 let which = format!("{me} to {to}, answer {n} of {ANSWERS}: {error}");
                 Error::new(error.kind(), which)
             })?;
+            if answer.field("connection") != Some("close") {
+                open = Some(client);
+            }
         }
         Ok(())
     }

@@ -7,10 +7,14 @@ use sidestep_tests::freeze::Frozen;
 use sidestep_tests::http::Client;
 use sidestep_tests::net::Plan;
 use sidestep_tests::server::Server;
+use std::time::Duration;
 
 /// New connections until each of the two queues has some, with a chance of failure below one in a million: the client
 /// spreads them by a hash.
 const MANY: usize = 24;
+
+/// Longest until a worker that hangs is known to: 20 looks, a second or more apart.
+const NOTICED: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_queue_of_a_worker_that_hangs_is_the_kernels_until_it_goes_on() {
@@ -29,7 +33,7 @@ fn the_queue_of_a_worker_that_hangs_is_the_kernels_until_it_goes_on() {
     assert!(per_queue.iter().all(|&n| n > 0), "{per_queue:?}");
 
     let frozen = Frozen::thread(daemon.id(), "queue-0");
-    wait_for(PATIENCE, "the hanging worker is noticed", || {
+    wait_for(NOTICED, "the hanging worker is noticed", || {
         (daemon.degraded() == ["worker_hangs"]).then_some(())
     });
     let text = daemon.control(&["status"]);

@@ -18,8 +18,9 @@ pub(super) const MAX_REQUEST: u64 = 64 << 10;
 /// Bytes of what is put. More would do, but is read into memory before it is known to be right.
 pub(super) const MAX_BODY: u64 = 256 << 20;
 
-/// How long a caller may be silent. One that never sends anything would keep its place for ever.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a caller may be silent. One that never sends anything would keep its place for ever; one that waits for a core on an
+/// overloaded machine is to be heard.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Callers at a time: status, a reload that takes long, some that put or purge. Each has a thread; those that come when
 /// all places are taken find the stream closed.

@@ -8,11 +8,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A worker that has not come round at so many looks in a row, a second or more apart, hangs: one that has nothing to do comes round once
-/// a second. Fewer take a machine that is badly overloaded for a fault, and its connections are reset; more lose the frames of its
-/// queue for longer. It is looks that count, not time: when all threads stood still (a virtual machine that was paused, a
-/// process that was stopped, a host without a core to spare), a worker has to have the time to come round, too.
-const LOOKS: u32 = 5;
+/// A worker that has not come round at so many looks in a row, a second or more apart, hangs: one that has nothing to do comes
+/// round once a second. With fewer, a machine that is badly overloaded is taken for a fault, and connections are reset that would
+/// only have waited: workers have been away for 15 seconds in virtual machines on a starved host, and came back. With more, clients
+/// of a worker that is stuck wait longer for the reset that sends them to the kernel; many give up after 30 seconds.
+///
+/// It is looks that count, not time: when all threads stood still (a virtual machine that was paused, a process that was
+/// stopped), a worker has to have the time to come round, too.
+const LOOKS: u32 = 20;
 
 /// When a worker was last seen to come round.
 #[derive(Debug)]

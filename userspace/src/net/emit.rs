@@ -171,18 +171,17 @@ fn headers<'a>(
 fn ipv4(ip: &mut [u8; 20], flow: &Flow, ecn: Ecn, tcp_len: usize) {
     let [.., a, b, c, d] = *flow.local.addr.octets();
     let [.., e, f, g, h] = *flow.remote.addr.octets();
+    let [hi, lo] = ((20 + tcp_len) as u16).to_be_bytes();
     let mut words = [
-        0x4500_0000 | u32::from(ecn.bits()) << 16 | u32::from((20 + tcp_len) as u16),
-        0x0000_4000,
-        u32::from(TTL) << 24 | u32::from(etherparse::IpNumber::TCP.0) << 16,
-        u32::from_be_bytes([a, b, c, d]),
-        u32::from_be_bytes([e, f, g, h]),
+        [0x45, ecn.bits(), hi, lo],
+        [0, 0, 0x40, 0],
+        [TTL, etherparse::IpNumber::TCP.0, 0, 0],
+        [a, b, c, d],
+        [e, f, g, h],
     ];
-    words[2] |= u32::from(Sum::of_words(&words).finish());
-    let (places, _) = ip.as_chunks_mut::<4>();
-    for (place, word) in places.iter_mut().zip(words) {
-        *place = word.to_be_bytes();
-    }
+    let [hi, lo] = Sum::of_words(&words).finish().to_be_bytes();
+    [words[2][2], words[2][3]] = [hi, lo];
+    ip.copy_from_slice(words.as_flattened());
 }
 
 /// RFC 8200, flow label 0.

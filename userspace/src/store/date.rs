@@ -6,25 +6,31 @@ use tcp_lite::wire::Sum;
 /// Length of an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) const LEN: usize = 29;
 
+thread_local! {
+    /// The last one that was written, and its sum. No time is that of the first.
+    static LAST: Cell<(u64, [u8; LEN], Sum)> = const { Cell::new((u64::MAX, [0; LEN], Sum::ZERO)) };
+}
+
 /// Writes the same as [`imf_fixdate`] and gives its sum, for times that are nearly always that of the last call: a thread
 /// makes each once.
 #[inline]
 pub(super) fn of_the_moment(seconds: u32, place: &mut [u8; LEN]) -> Sum {
-    thread_local! {
-        // No time is that of the first call.
-        static LAST: Cell<(u64, [u8; LEN], Sum)> = const { Cell::new((u64::MAX, [0; LEN], Sum::ZERO)) };
-    }
     LAST.with(|last| {
         let (at, text, sum) = last.get();
         if at == u64::from(seconds) {
             *place = text;
             return sum;
         }
-        *place = imf_fixdate(seconds);
-        let sum = Sum::of(place);
-        last.set((u64::from(seconds), *place, sum));
-        sum
+        renew(last, seconds, place)
     })
+}
+
+#[cold]
+fn renew(last: &Cell<(u64, [u8; LEN], Sum)>, seconds: u32, place: &mut [u8; LEN]) -> Sum {
+    *place = imf_fixdate(seconds);
+    let sum = Sum::of(place);
+    last.set((u64::from(seconds), *place, sum));
+    sum
 }
 
 /// The IMF-fixdate of `seconds` since 1970-01-01 00:00:00 UTC; good until the year 2106.

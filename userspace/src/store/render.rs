@@ -141,38 +141,44 @@ impl Response {
     /// as it is.
     #[inline]
     pub(super) fn fill(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) -> Sum {
+        let layout = self.layout();
+        if let Clock::Date(at) = layout.clock
+            && offset == 0
+            && buf.len() == self.bytes().len()
+            && rendering.form == Form::Full
+            && rendering.connection == ConnectionField::None
+        {
+            // What nearly every answer is: the whole of a response in one segment, copied with the sum that it was laid
+            // out with.
+            buf.copy_from_slice(self.bytes());
+            let at = usize::from(at);
+            let (_, behind) = buf.split_at_mut(at);
+            let (place, _) = behind
+                .split_first_chunk_mut()
+                .expect("`Response::new` made room for it");
+            return layout
+                .whole
+                .then(at, date::of_the_moment(rendering.date, place));
+        }
+        self.fill_other(rendering, offset, buf)
+    }
+
+    /// The same for any other rendering, and any part of it.
+    #[inline(never)]
+    fn fill_other(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) -> Sum {
         if offset == 0
+            && let Clock::Age(born) = self.layout().clock
             && (rendering.form, rendering.connection) == (Form::Full, ConnectionField::None)
-            && let Some(sum) = self.fill_whole(rendering.date, buf)
+            && let Some(sum) = self.fill_aged(rendering.date, born, buf)
         {
             return sum;
         }
-        self.fill_part(rendering, offset, buf)
+        self.fill_part(rendering, offset, buf);
+        Sum::of(buf)
     }
 
-    /// What nearly every answer is: the whole of a response in one segment, without `Connection`, copied with the sums
-    /// that it was laid out with. `None`: it is of another length than `buf`.
-    #[inline]
-    fn fill_whole(&self, date: u32, buf: &mut [u8]) -> Option<Sum> {
-        let layout = self.layout();
-        let bytes = self.bytes();
-        match layout.clock {
-            Clock::Date(at) => {
-                if buf.len() != bytes.len() {
-                    return None;
-                }
-                let at = usize::from(at);
-                buf.copy_from_slice(bytes);
-                let place = buf.get_mut(at..)?.first_chunk_mut()?;
-                let sum = date::of_the_moment(date, place);
-                Some(layout.whole.then(at, sum))
-            }
-            Clock::Age(born) => self.fill_aged(date, born, buf),
-        }
-    }
-
-    /// Apart, so that the answers that have no age do not make room for it.
-    #[inline(never)]
+    /// The whole of a learned response in one segment, copied with the sums that it was laid out with. `None`: it is of
+    /// another length than `buf`.
     fn fill_aged(&self, date: u32, born: u32, buf: &mut [u8]) -> Option<Sum> {
         let layout = self.layout();
         let bytes = self.bytes();
@@ -191,9 +197,8 @@ impl Response {
         Some(sum.then(cut + age.len(), layout.behind))
     }
 
-    /// The same for any part of any form.
-    #[inline(never)]
-    fn fill_part(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) -> Sum {
+    /// Writes any part of any form.
+    fn fill_part(&self, rendering: &Rendering, offset: u32, buf: &mut [u8]) {
         let layout = self.layout();
         let bytes = self.bytes();
         let line = usize::from(layout.status_line);
@@ -250,7 +255,6 @@ impl Response {
                 out.put(&text);
             }
         }
-        Sum::of(out.buf)
     }
 
     #[inline]
