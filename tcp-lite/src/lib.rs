@@ -24,6 +24,7 @@ mod counters;
 mod detach;
 mod flow;
 mod handshake;
+mod index;
 mod keep_alive;
 mod key;
 mod limiter;

@@ -49,7 +49,8 @@ pub struct Stack<A: App> {
 }
 
 impl<A: App> Stack<A> {
-    /// All tables are allocated here, and never grow.
+    /// Tables have room for all connections from here on, as memory that is only there once it is used. But the index of
+    /// flows grows and shrinks with how many there are.
     #[must_use]
     pub fn new(config: Config) -> Stack<A> {
         let config = Settings::new(config);

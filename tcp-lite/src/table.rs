@@ -1,6 +1,7 @@
-//! The connection table: a slab fixed at start and an open-addressing index over it, keyed by a secret.
+//! The connection table: a slab fixed at start and an index over it, keyed by a secret.
 
 use crate::flow::Flow;
+use crate::index::Index;
 use crate::key::{Key, Locals};
 use crate::scatter::Scatter;
 
@@ -16,15 +17,12 @@ enum Slot<T> {
     Used(T),
 }
 
-/// One index place: hash in the upper half, slot + 1 in the lower; 0 is empty. The hash spares most visits to slots.
-type Place = u64;
-
 pub(crate) struct Table<T> {
     slots: Vec<Slot<T>>,
     free: u32,
     len: usize,
     capacity: usize,
-    index: Vec<Place>,
+    index: Index,
     locals: Locals,
     scatter: Scatter,
 }
@@ -32,16 +30,12 @@ pub(crate) struct Table<T> {
 impl<T: Keyed> Table<T> {
     pub fn new(capacity: usize, secret: [u8; 16]) -> Table<T> {
         let capacity = capacity.clamp(1, NIL as usize - 1);
-        // At most half full: linear probing stays short (2.5 places in a row for a flow that is not there), also in a table
-        // that TIME-WAIT fills, as short connections do within a minute; and the index ends in an empty place. Less room
-        // saves 8 bytes a place: with four fifths full it is 13 places, and two cache lines.
-        let places = 2 * capacity + 1;
         Table {
             slots: Vec::with_capacity(capacity),
             free: NIL,
             len: 0,
             capacity,
-            index: vec![0; places],
+            index: Index::new(capacity),
             locals: Locals::new(),
             scatter: Scatter::new(&secret),
         }
@@ -88,7 +82,11 @@ impl<T: Keyed> Table<T> {
 
     #[inline]
     pub fn find(&self, flow: &Flow) -> Option<u32> {
-        self.search(flow).map(|(_, id)| id)
+        let is_it = |id: u32| match self.slots.get(id as usize) {
+            Some(Slot::Used(value)) => self.locals.is_of(value.key(), flow),
+            Some(Slot::Free { .. }) | None => false,
+        };
+        self.index.find(self.scatter.hash(flow), is_it)
     }
 
     /// Keeps what `make` makes from `parts` with the key of `flow`, which is not in the table. If the table is full, it
@@ -119,20 +117,14 @@ impl<T: Keyed> Table<T> {
                 id
             }
         };
-        let hash = self.scatter.hash(flow);
-        let mut at = self.home(hash);
-        while self.index[at] != 0 {
-            at = self.behind(at);
-        }
-        self.index[at] = u64::from(hash) << 32 | u64::from(id + 1);
+        self.index.insert(self.scatter.hash(flow), id);
         self.len += 1;
         Ok(id)
     }
 
     pub fn remove(&mut self, id: u32) -> Option<T> {
         let (flow, _) = self.entry(id)?;
-        let (at, _) = self.search(&flow)?;
-        self.vacate(at);
+        self.index.remove(self.scatter.hash(&flow), id);
         self.len -= 1;
         let slot = core::mem::replace(&mut self.slots[id as usize], Slot::Free { next: self.free });
         self.free = id;
@@ -142,69 +134,6 @@ impl<T: Keyed> Table<T> {
                 Some(value)
             }
             Slot::Free { .. } => None,
-        }
-    }
-
-    /// Empties an index place and moves up what was displaced past it, so that no tombstones are needed.
-    fn vacate(&mut self, mut hole: usize) {
-        let mut at = hole;
-        loop {
-            at = self.behind(at);
-            let place = self.index[at];
-            if place == 0 {
-                break;
-            }
-            let home = self.home((place >> 32) as u32);
-            // It may move if the hole lies on its way: between its home and where it is now.
-            if self.steps(home, at) >= self.steps(hole, at) {
-                self.index[hole] = place;
-                hole = at;
-            }
-        }
-        self.index[hole] = 0;
-    }
-
-    /// The index place of `flow` and the slot it names.
-    #[inline(always)]
-    fn search(&self, flow: &Flow) -> Option<(usize, u32)> {
-        let hash = self.scatter.hash(flow);
-        let mut at = self.home(hash);
-        loop {
-            let place = self.index[at];
-            if place == 0 {
-                return None;
-            }
-            let id = (place as u32).wrapping_sub(1);
-            if (place >> 32) as u32 == hash
-                && let Some(Slot::Used(value)) = self.slots.get(id as usize)
-                && self.locals.is_of(value.key(), flow)
-            {
-                return Some((at, id));
-            }
-            at = self.behind(at);
-        }
-    }
-
-    /// Where the search for a hash begins: as far along the index as the hash is along its range.
-    fn home(&self, hash: u32) -> usize {
-        ((u64::from(hash) * self.index.len() as u64) >> 32) as usize
-    }
-
-    /// The next place.
-    fn behind(&self, at: usize) -> usize {
-        if at + 1 == self.index.len() {
-            0
-        } else {
-            at + 1
-        }
-    }
-
-    /// From one place on to another.
-    fn steps(&self, from: usize, to: usize) -> usize {
-        if from <= to {
-            to - from
-        } else {
-            to + self.index.len() - from
         }
     }
 }

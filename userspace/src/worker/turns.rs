@@ -27,7 +27,7 @@ const HEAD: usize = 88;
 const WORDS: usize = HEAD / 8;
 
 /// Places in the table; a power of two. Each connection that makes requests has one, and others may have the same: then
-/// one of them goes the long way. More take memory (some 300 bytes each) only where they are used.
+/// one of them goes the long way. More take memory (some 300 bytes each) only where they are used, and 2 more for the sign.
 const PLACES: usize = 2048;
 
 /// Frames that a turn stands in its place which are like another: of connections that share it, and of one that asks for
@@ -113,7 +113,6 @@ struct Turn {
     /// The frame's first bytes, under the mask of its shape.
     head: [u64; WORDS],
     shape: Shape,
-    credit: u8,
     /// What is missing from the sums of what is new in the frame.
     ip: Sum,
     tcp: Sum,
@@ -128,17 +127,28 @@ struct Turn {
     reply_tcp: Sum,
 }
 
+/// What is looked at before a turn, whose cache lines a connection of one request would fetch for nothing.
+#[derive(Clone, Copy, Debug)]
+struct Sign {
+    /// That of the turn's connection; see [`Spot`].
+    tag: u8,
+    credit: u8,
+}
+
 /// See the module's documentation.
 pub(super) struct Turns {
-    places: Box<[Turn; PLACES]>,
+    signs: Box<[Sign; PLACES]>,
+    turns: Box<[Turn; PLACES]>,
 }
 
 impl Turns {
     /// One that knows nothing.
     pub fn new() -> Self {
-        let places = vec![Turn::NONE; PLACES].into_boxed_slice();
+        let signs = vec![Sign { tag: 0, credit: 0 }; PLACES].into_boxed_slice();
+        let turns = vec![Turn::NONE; PLACES].into_boxed_slice();
         Self {
-            places: places.try_into().expect("it has as many"),
+            signs: signs.try_into().expect("it has as many"),
+            turns: turns.try_into().expect("it has as many"),
         }
     }
 
@@ -159,9 +169,10 @@ impl Turns {
         let Some(head) = frame.first_chunk::<HEAD>() else {
             return false;
         };
-        let turn = &mut self.places[place(head)];
-        if !turn.is_like(head) {
-            turn.credit = turn.credit.saturating_sub(1);
+        let Spot { place, tag } = Spot::of(head);
+        let (sign, turn) = (&mut self.signs[place], &self.turns[place]);
+        if sign.tag != tag || !turn.is_like(head) {
+            sign.credit = sign.credit.saturating_sub(1);
             return false;
         }
         let (fields, payload) = frame[turn.shape.tcp()..].split_at(turn.shape.tcp_header());
@@ -188,7 +199,7 @@ impl Turns {
             out.ring.release(made);
             return false;
         };
-        turn.credit = CREDIT;
+        sign.credit = CREDIT;
         turn.write(&reply, buf, |body| service.write_again(&known, body));
         service.answered_again(&known, reply.released);
         match out.ring.send(made) {
@@ -205,30 +216,44 @@ impl Turns {
         let Some(head) = frame.first_chunk::<HEAD>() else {
             return;
         };
-        let place = &mut self.places[place(head)];
-        if place.credit > 0 {
+        let Spot { place, tag } = Spot::of(head);
+        if self.signs[place].credit > 0 {
             return;
         }
         if let Some(handle) = stack.last_predicted()
             && let Some(turn) = Turn::of(frame, head, handle, fallback)
         {
-            *place = turn;
+            let credit = CREDIT;
+            self.signs[place] = Sign { tag, credit };
+            self.turns[place] = turn;
         }
     }
 }
 
-/// Where the turns of a frame's connection are, by what is of the connection in it: of IPv4 the client's address and the
-/// ports, of IPv6 parts of the address and the ports. Who makes theirs meet only loses what could be gained here.
-#[inline]
-fn place(head: &[u8; HEAD]) -> usize {
-    // Any odd number with bits everywhere: this one is the golden ratio's.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let word = |at: usize| {
-        let word = [head[at], head[at + 1], head[at + 2], head[at + 3]];
-        u64::from(u32::from_le_bytes(word))
-    };
-    let hash = (word(26) << 32 | word(34)).wrapping_mul(SPREAD) ^ word(54);
-    (hash.wrapping_mul(SPREAD) >> 32) as usize % PLACES
+/// Where the turns of a frame's connection are, and part of what tells it from others there, by what is of the connection in
+/// the frame: of IPv4 the client's address and the ports, of IPv6 parts of the address and the ports. Who makes theirs meet
+/// only loses what could be gained here.
+struct Spot {
+    place: usize,
+    tag: u8,
+}
+
+impl Spot {
+    #[inline]
+    fn of(head: &[u8; HEAD]) -> Self {
+        // Any odd number with bits everywhere: this one is the golden ratio's.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let word = |at: usize| {
+            let word = [head[at], head[at + 1], head[at + 2], head[at + 3]];
+            u64::from(u32::from_le_bytes(word))
+        };
+        let hash = (word(26) << 32 | word(34)).wrapping_mul(SPREAD) ^ word(54);
+        let hash = hash.wrapping_mul(SPREAD);
+        Self {
+            place: (hash >> 32) as usize % PLACES,
+            tag: (hash >> 56) as u8,
+        }
+    }
 }
 
 impl Turn {
@@ -239,7 +264,6 @@ impl Turn {
             v6: false,
             timestamps: false,
         },
-        credit: 0,
         ip: Sum::ZERO,
         tcp: Sum::ZERO,
         handle: Handle::NONE,
@@ -268,7 +292,6 @@ impl Turn {
         let mut turn = Self {
             head: words(head),
             shape,
-            credit: CREDIT,
             handle,
             link,
             fallback,
