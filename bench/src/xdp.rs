@@ -60,7 +60,7 @@ fn measure(options: &Options, net: &Net) {
         .iter()
         .map(|connection| connection.local_addr().expect("an address"))
         .collect();
-    let mut steering = Steering::load(1).unwrap_or_else(|error| panic!("{error}"));
+    let mut steering = Steering::load(1, 1).unwrap_or_else(|error| panic!("{error}"));
     steering.set_station(SERVER_MAC).expect("a station");
     steering.open_gate(true).expect("open");
     let socket = sys::xdp_socket().expect("an AF_XDP socket");

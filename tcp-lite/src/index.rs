@@ -53,6 +53,12 @@ impl Index {
         .map(|at| at.id)
     }
 
+    /// What [`Index::find`] would most likely find.
+    #[inline]
+    pub fn guess(&self, hash: u32) -> Option<u32> {
+        self.now.search(hash, |_| true).map(|at| at.id)
+    }
+
     /// Enters `id`, which is not there.
     pub fn insert(&mut self, hash: u32, id: u32) {
         self.len += 1;

@@ -83,6 +83,18 @@ impl<A: App> Stack<A> {
         }
     }
 
+    /// Are there so many connections that it pays to [`Stack::foresee`]?
+    #[must_use]
+    pub fn is_spread(&self) -> bool {
+        self.table.is_spread()
+    }
+
+    /// Segments of these flows come next: what is kept of their connections is fetched from memory for all of them at a
+    /// time. Nothing depends on this but how long they take.
+    pub fn foresee(&self, flows: &[Flow]) {
+        self.table.foresee(flows);
+    }
+
     /// Takes one segment. Its checksum is verified; what is to be said waits for [`Stack::flush`], but for the answer to
     /// what has PSH, resets, ACKs that a peer counts one by one, and the part of a long answer that an ACK lets out.
     pub fn on_segment(

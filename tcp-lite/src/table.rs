@@ -10,7 +10,17 @@ const NIL: u32 = u32::MAX;
 /// What the table keeps: something that knows its key.
 pub(crate) trait Keyed {
     fn key(&self) -> &Key;
+    /// Reads something of all that a segment will need, so that it is in the cache.
+    fn fetch(&self);
 }
+
+/// With so many entries they and the index do not fit the cache that a core has for itself, some MiB. Fewer, and
+/// [`Table::foresee`] looks for what is there anyway; more, and each segment waits for memory.
+const SPREAD: usize = 8192;
+
+/// Flows that are looked for at the same time: more than a processor waits for at once, and what they need fits the
+/// smallest cache.
+const AHEAD: usize = 32;
 
 enum Slot<T> {
     Free { next: u32 },
@@ -77,6 +87,33 @@ impl<T: Keyed> Table<T> {
         match self.slots.get_mut(id as usize) {
             Some(Slot::Used(value)) => Some((self.locals.flow(value.key()), value)),
             Some(Slot::Free { .. }) | None => None,
+        }
+    }
+
+    /// Is it worth to [`Table::foresee`]?
+    #[inline]
+    pub fn is_spread(&self) -> bool {
+        self.len > SPREAD
+    }
+
+    /// Fetches what is needed to find and to work on these flows. One after the other, each would wait for its place in the
+    /// index, and then for its slot; in each of these short loops what one needs does not depend on what came of another,
+    /// and a processor goes on to the next while it waits.
+    pub fn foresee(&self, flows: &[Flow]) {
+        for flows in flows.chunks(AHEAD) {
+            let mut hashes = [0; AHEAD];
+            for (hash, flow) in hashes.iter_mut().zip(flows) {
+                *hash = self.scatter.hash(flow);
+            }
+            let mut ids = [None; AHEAD];
+            for (id, hash) in ids.iter_mut().zip(&hashes[..flows.len()]) {
+                *id = self.index.guess(*hash);
+            }
+            for id in ids.iter().flatten() {
+                if let Some(Slot::Used(value)) = self.slots.get(*id as usize) {
+                    value.fetch();
+                }
+            }
         }
     }
 
@@ -148,6 +185,8 @@ mod tests {
         fn key(&self) -> &Key {
             self
         }
+
+        fn fetch(&self) {}
     }
 
     fn flow(n: u32) -> Flow {

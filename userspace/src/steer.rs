@@ -19,8 +19,8 @@ use crate::bpf_link::Link;
 use crate::sys::{self, SharedWords};
 pub use xdp_prog::{Addr, FlowKey, Verdict};
 use xdp_prog::{
-    COUNTERS, FLOW_PLACES, FLOWS, GATE, OBJECT, SERVICES, STATION, ServiceKey, Station,
-    XDP_PROGRAM, XSKS,
+    COUNTERS, FLOWS, GATE, OBJECT, PLACES, SERVICES, STATION, ServiceKey, Station, XDP_PROGRAM,
+    XSKS, flow_places,
 };
 
 pub use attach::AttachMode;
@@ -34,18 +34,22 @@ pub struct Steering {
     link: Option<Link>,
     ebpf: Ebpf,
     queues: u32,
+    /// Of each queue in the table of flows.
+    places: u32,
 }
 
 impl Steering {
-    /// Loads the program with room for `queues` receive queues, and with the gate closed.
+    /// Loads the program with room for `queues` receive queues and `connections` of all of them, and with the gate closed.
     ///
     /// # Errors
     /// [`SteerError::NoPermission`], or [`SteerError::Load`] if the kernel cannot run the program.
-    pub fn load(queues: u32) -> Result<Self, SteerError> {
+    pub fn load(queues: u32, connections: u32) -> Result<Self, SteerError> {
         let queues = queues.max(1);
+        let places = flow_places(connections.div_ceil(queues));
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(XSKS, queues)
-            .map_max_entries(FLOWS, queues.saturating_mul(FLOW_PLACES))
+            .map_max_entries(FLOWS, queues.saturating_mul(places))
+            .override_global(PLACES, &places, true)
             .load(OBJECT)
             .map_err(SteerError::load)?;
         xdp(&mut ebpf)?.load().map_err(SteerError::load)?;
@@ -53,6 +57,7 @@ impl Steering {
             link: None,
             ebpf,
             queues,
+            places,
         })
     }
 
@@ -190,12 +195,12 @@ impl Steering {
         if queue >= self.queues {
             return Err(SteerError::NoSuchPart(FLOWS));
         }
-        let places = FLOW_PLACES as usize;
-        let words = SharedWords::open(data.fd().as_fd(), self.queues as usize * places)
-            .map_err(SteerError::Flows)?;
+        let all = self.queues as usize * self.places as usize;
+        let words = SharedWords::open(data.fd().as_fd(), all).map_err(SteerError::Flows)?;
         Ok(FlowTable {
             words,
-            first: queue as usize * places,
+            first: queue as usize * self.places as usize,
+            places: self.places,
         })
     }
 
@@ -234,6 +239,8 @@ pub struct FlowTable {
     words: SharedWords,
     /// The queue's first place.
     first: usize,
+    /// How many it has.
+    places: u32,
 }
 
 impl FlowTable {
@@ -261,7 +268,7 @@ impl FlowTable {
 
     fn at(&self, flow: &FlowKey) -> Option<(u64, &AtomicU64)> {
         let mark = flow.mark();
-        let place = self.first + FlowKey::place(mark) as usize;
+        let place = self.first + FlowKey::place(mark, self.places) as usize;
         Some((mark, self.words.at(place).ok()?))
     }
 }

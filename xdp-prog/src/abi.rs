@@ -11,14 +11,27 @@ pub const HANDOFF_PROGRAM: &str = "sidestep_handoff";
 /// Hash [`ServiceKey`] → `u32` (any value): the addresses and ports that sidestep answers for. An entry
 /// [`ServiceKey::marker`] says that its address has at least one: fragments, which carry no port, are judged by it.
 pub const SERVICES: &str = "SERVICES";
-/// Array of `u64`, mapped into userspace: for each receive queue [`FLOW_PLACES`] words with the [`FlowKey::mark`] of a flow
-/// that the queue's worker owns, each at its [`FlowKey::place`]; 0 is none. Only a speed-up in front of the kernel's socket
+/// Array of `u64`, mapped into userspace: for each receive queue [`PLACES`] words with the [`FlowKey::mark`] of a flow that
+/// the queue's worker owns, each at its [`FlowKey::place`]; 0 is none. Only a speed-up in front of the kernel's socket
 /// table, so losing an entry to another flow is harmless; a wrong one is not: remove what is no longer owned.
 pub const FLOWS: &str = "FLOWS";
-/// Places of a queue in [`FLOWS`]: half a MiB of kernel memory for each. Fewer, and flows of a busy queue push each other
-/// out, at the price of a socket lookup for each segment; more is not in the processor's cache.
-pub const FLOW_PLACES: u32 = 1 << FLOW_BITS;
-const FLOW_BITS: u32 = u16::BITS;
+/// Global of [`XDP_PROGRAM`], `u32`: the places of a queue in [`FLOWS`], of [`flow_places`].
+pub const PLACES: &str = "PLACES";
+
+/// Places in [`FLOWS`] for a queue that may have so many connections: one for each, and a power of two. Fewer, and flows
+/// of a busy queue push each other out, at the price of a search for a socket with each segment, which waits for memory
+/// twice where a million are open; more would not be in the processor's cache. 8 bytes of kernel memory each.
+pub const fn flow_places(connections: u32) -> u32 {
+    // All ports of one peer have places of their own; and 128 MiB are enough for any queue.
+    let (least, most) = (1 << u16::BITS, 1 << 24);
+    if connections <= least {
+        least
+    } else if connections >= most {
+        most
+    } else {
+        connections.next_power_of_two()
+    }
+}
 /// AF_XDP sockets by receive queue. A frame of a queue without one goes to the kernel.
 pub const XSKS: &str = "XSKS";
 /// Per-CPU array of `u64`, indexed by [`Verdict`](crate::Verdict): frames that met this verdict.
@@ -177,16 +190,16 @@ impl FlowKey {
         if mark == 0 { 1 } else { mark }
     }
 
-    /// The place of `mark` among those of a queue, below [`FLOW_PLACES`].
+    /// The place of `mark` among the `places` of a queue, a power of two.
     ///
     /// A peer's ports have a run of places, in the order of their numbers and from anywhere on. So connections of one peer
     /// that open one after the other, as those of a proxy do, share cache lines, and no two of one peer a place.
     #[inline(always)]
-    pub const fn place(mark: u64) -> u32 {
+    pub const fn place(mark: u64, places: u32) -> u32 {
         // The peer's port is the low half of a word read from a packet, in network order.
         let port = (mark as u16).swap_bytes();
-        let first = ((mark >> 16).wrapping_mul(ODD) >> (u64::BITS - FLOW_BITS)) as u16;
-        first.wrapping_add(port) as u32
+        let first = ((mark >> u16::BITS).wrapping_mul(ODD) >> u32::BITS) as u32;
+        first.wrapping_add(port as u32) & (places - 1)
     }
 
     /// The key's bytes as words, in the order of memory.

@@ -23,9 +23,8 @@ mod bpf {
     use core::ffi::c_void;
     use core::mem::MaybeUninit;
     use xdp_prog::{
-        Attributes, CARRIER_MAC, CARRIER_MARK, Cursor, FLOW_PLACES, FlowKey, Found, KFUNC_MAGIC,
-        Kernel, Lookup, MAX_SERVICES, Ruling, ServiceKey, Station, Verdict, Waybill, comes_from,
-        decide, hand_over,
+        Attributes, CARRIER_MAC, CARRIER_MARK, Cursor, FlowKey, Found, KFUNC_MAGIC, Kernel, Lookup,
+        MAX_SERVICES, Ruling, ServiceKey, Station, Verdict, Waybill, comes_from, decide, hand_over,
     };
 
     #[map]
@@ -45,6 +44,8 @@ mod bpf {
     static OUTCOMES: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
     #[unsafe(no_mangle)]
     static NIC_IFINDEX: u32 = 0;
+    #[unsafe(no_mangle)]
+    static PLACES: u32 = 0;
 
     /// Steers one frame.
     #[xdp]
@@ -167,9 +168,11 @@ mod bpf {
         #[inline(always)]
         fn is_own_flow(&self, key: &FlowKey) -> bool {
             let mark = key.mark();
-            let first = self.ctx.rx_queue_index() * FLOW_PLACES;
+            // SAFETY: userspace rewrites this read-only global before loading; volatile keeps the load.
+            let places = unsafe { core::ptr::read_volatile(&raw const PLACES) };
+            let first = self.ctx.rx_queue_index() * places;
             FLOWS
-                .get_ptr(first + FlowKey::place(mark))
+                .get_ptr(first + FlowKey::place(mark, places))
                 .is_some_and(|word| {
                     // SAFETY: a value of the map, which the verifier checked. Userspace writes whole words.
                     unsafe { word.read_volatile() == mark }

@@ -51,7 +51,7 @@ impl Stage {
     pub fn with(mode: AttachMode, by: By) -> Self {
         let net = Net::new();
         let (steering, injector, gateway, proxy, handoff) = net.server.enter(|| {
-            let mut steering = Steering::load(1).unwrap_or_else(|error| panic!("{error}"));
+            let mut steering = Steering::load(1, 1).unwrap_or_else(|error| panic!("{error}"));
             for at in net.server.addresses(PORT) {
                 steering.add_service(at.ip(), PORT).expect("a service");
             }

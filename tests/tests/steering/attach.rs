@@ -7,7 +7,7 @@ use crate::net::{NIC, Pair, enter, run};
 const MODES: [AttachMode; 2] = [AttachMode::Native, AttachMode::Generic];
 
 fn load() -> Steering {
-    Steering::load(1).unwrap_or_else(|error| panic!("{error}"))
+    Steering::load(1, 1).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Whether `ip` sees an XDP program on the NIC.

@@ -42,7 +42,7 @@ fn connection(server: &str, client: &str, mode: AttachMode) {
 
     enter(&pair.server);
     let listener = TcpListener::bind((server, port)).expect("a listener");
-    let mut steering = Steering::load(1).unwrap_or_else(|error| panic!("{error}"));
+    let mut steering = Steering::load(1, 1).unwrap_or_else(|error| panic!("{error}"));
     let nowhere = xsk_nowhere();
     steering.set_socket(0, &nowhere).expect("a socket");
     steering.add_service(server, port).expect("a service");

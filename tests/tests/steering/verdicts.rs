@@ -18,7 +18,7 @@ const SHORTEST: usize = 14;
 
 /// The program, loaded in the world of the frames but for the kernel's sockets.
 fn load() -> Steering {
-    let mut steering = Steering::load(1).unwrap_or_else(|error| panic!("{error}"));
+    let mut steering = Steering::load(1, 1).unwrap_or_else(|error| panic!("{error}"));
     steering.set_station(frames::HOST).expect("a station");
     let mut flows = steering.flows(0).expect("the flows");
     for (ours, peer) in [

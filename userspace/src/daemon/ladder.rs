@@ -129,7 +129,7 @@ fn attempt(
     };
     let troubles = Troubles::default();
     // Before any queue is opened: it tells a missing privilege most clearly.
-    let mut steering = Steering::load(nic.queues)?;
+    let mut steering = Steering::load(nic.queues, config.limits.connections)?;
     let options = QueueOptions {
         bind,
         frames: config.interface.umem_frames,

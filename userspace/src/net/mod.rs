@@ -12,4 +12,4 @@ pub use drop::FrameDrop;
 pub use emit::{Emitter, answer_header, from_peer};
 pub use link::Link;
 pub use parse::{Fragment, FragmentKey, Packet, TooBig, parse};
-pub use plain::plain;
+pub use plain::{glimpse, plain};

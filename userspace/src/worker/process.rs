@@ -78,6 +78,8 @@ pub struct Pipeline {
     stack: Stack<Service>,
     service: Service,
     turns: Turns,
+    /// What the frames of this batch are most likely of, where that is asked for.
+    ahead: Vec<Flow>,
     leaving: Leaving,
     drain: Option<Drain>,
     defrag: Defrag,
@@ -99,6 +101,7 @@ impl Pipeline {
             stack: Stack::new(stack),
             service,
             turns: Turns::new(),
+            ahead: Vec::new(),
             leaving: Leaving::default(),
             drain: None,
             defrag: Defrag::default(),
@@ -114,6 +117,12 @@ impl Pipeline {
         self.service.begin_batch(now);
         self.counters.frames_received += frames.len() as u64;
         let mut out = Emitter::new(port);
+        if self.stack.is_spread() {
+            self.ahead.clear();
+            let flows = frames.iter().map(|frame| out.memory.bytes(frame));
+            self.ahead.extend(flows.filter_map(net::glimpse));
+            self.stack.foresee(&self.ahead);
+        }
         for frame in frames.drain(..) {
             self.frame(now.mono, out.memory.bytes(&frame), &mut out);
             out.ring.release(frame);

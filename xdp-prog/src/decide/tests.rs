@@ -115,13 +115,28 @@ fn marks_tell_flows_apart_and_spread_them() {
         marks.extend(peers.map(|(ours, peer)| FlowKey::new(ours, WEB, peer, port).mark()));
     }
     assert!(!marks.contains(&0));
-    let mut places = std::vec![0_u32; crate::FLOW_PLACES as usize];
+    let mut places = std::vec![0_u32; 1 << 16];
     for mark in &marks {
-        places[FlowKey::place(*mark) as usize] += 1;
+        places[FlowKey::place(*mark, 1 << 16) as usize] += 1;
     }
     // 160,000 in 65,536 places: by chance, 2.4 on average and hardly one in a thousand with more than 9.
     let crowded = places.iter().filter(|count| **count > 9).count();
     assert!(crowded < 200, "{crowded} places");
+    // Of one peer no two ports have the same place, and neighbours are beside each other.
+    for peer in [Addr::v4(PEER), Addr::v6(PEER6)] {
+        let place = |port| {
+            let ours = if peer.is_v4() {
+                Addr::v4(OURS)
+            } else {
+                Addr::v6(OURS6)
+            };
+            FlowKey::place(FlowKey::new(ours, WEB, peer, port).mark(), 1 << 17)
+        };
+        let taken: std::collections::HashSet<_> = (0..=u16::MAX).map(place).collect();
+        assert_eq!(taken.len(), 1 << 16);
+        let near = (1..=u16::MAX).filter(|port| place(*port).abs_diff(place(port - 1)) < 8);
+        assert!(near.count() > 50_000);
+    }
     let flows = marks.len();
     marks.sort_unstable();
     marks.dedup();
