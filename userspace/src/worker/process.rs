@@ -117,6 +117,9 @@ impl Pipeline {
         self.service.begin_batch(now);
         self.counters.frames_received += frames.len() as u64;
         let mut out = Emitter::new(port);
+        for frame in frames.iter() {
+            out.memory.fetch(frame);
+        }
         if self.stack.is_spread() {
             self.ahead.clear();
             let flows = frames.iter().map(|frame| out.memory.bytes(frame));

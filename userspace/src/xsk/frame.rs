@@ -34,6 +34,12 @@ pub trait Memory {
     /// The packet in `frame`.
     fn bytes<'a>(&'a self, frame: &'a Self::Frame) -> &'a [u8];
 
+    /// Begins to fetch the headers of `frame` from memory, for [`Memory::bytes`] soon. Nothing else depends on it.
+    #[inline]
+    fn fetch(&self, frame: &Self::Frame) {
+        let _ = frame;
+    }
+
     /// Sets the packet length of `frame` to `len` bytes and lends them for writing; what
     /// they hold before is unspecified. `None` when the frame cannot hold that many.
     fn buffer<'a>(&'a self, frame: &'a mut Self::Frame, len: usize) -> Option<&'a mut [u8]>;
