@@ -159,19 +159,33 @@ impl<T: Keyed> Table<T> {
         Ok(id)
     }
 
-    pub fn remove(&mut self, id: u32) -> Option<T> {
-        let (flow, _) = self.entry(id)?;
-        self.index.remove(self.scatter.hash(&flow), id);
-        self.len -= 1;
-        let slot = core::mem::replace(&mut self.slots[id as usize], Slot::Free { next: self.free });
-        self.free = id;
-        match slot {
-            Slot::Used(value) => {
-                self.locals.leave(value.key());
-                Some(value)
-            }
+    /// Drops what is in the slot, if there is something.
+    pub fn remove(&mut self, id: u32) {
+        if let Some(free) = self.forget(id) {
+            self.slots[id as usize] = free;
+        }
+    }
+
+    /// The same, but gives it away. It is some hundred bytes to copy, which [`Table::remove`] does without.
+    pub fn take(&mut self, id: u32) -> Option<T> {
+        let free = self.forget(id)?;
+        match core::mem::replace(&mut self.slots[id as usize], free) {
+            Slot::Used(value) => Some(value),
             Slot::Free { .. } => None,
         }
+    }
+
+    /// Forgets where the value in this slot is, and says what has to come in its place. `None`: there is none.
+    fn forget(&mut self, id: u32) -> Option<Slot<T>> {
+        let Some(Slot::Used(value)) = self.slots.get(id as usize) else {
+            return None;
+        };
+        let flow = self.locals.flow(value.key());
+        self.locals.leave(value.key());
+        self.index.remove(self.scatter.hash(&flow), id);
+        self.len -= 1;
+        let next = core::mem::replace(&mut self.free, id);
+        Some(Slot::Free { next })
     }
 }
 
@@ -213,7 +227,11 @@ mod tests {
             assert_eq!(table.find(&flow(n)), model.get(&n).copied());
             if let Some(id) = model.remove(&n) {
                 assert_eq!(table.entry(id).map(|(flow, _)| flow), Some(flow(n)));
-                assert!(table.remove(id).is_some() && table.remove(id).is_none());
+                if n % 2 == 0 {
+                    assert!(table.take(id).is_some());
+                }
+                table.remove(id);
+                assert!(table.take(id).is_none());
             } else {
                 match table.insert(&flow(n), (), |(), key| key) {
                     Ok(id) => assert_eq!(model.insert(n, id), None),

@@ -134,7 +134,7 @@ impl<A: App> Stack<A> {
         let Some((flow, _)) = self.table.entry(id) else {
             return;
         };
-        let Some(mut connection) = self.table.remove(id) else {
+        let Some(mut connection) = self.table.take(id) else {
             return;
         };
         connection.touched = false;
