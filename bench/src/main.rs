@@ -12,12 +12,11 @@ mod store;
 mod xdp;
 
 use clap::{Parser, Subcommand};
-use std::alloc::System;
 use std::process::ExitCode;
 
 /// Counts what the data path allocates, which has to be nothing.
 #[global_allocator]
-static ALLOCATOR: &stats_alloc::StatsAlloc<System> = &stats_alloc::INSTRUMENTED_SYSTEM;
+static ALLOCATOR: mem::Counted = mem::Counted;
 
 /// Measures sidestep.
 #[derive(Debug, Parser)]
@@ -55,7 +54,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Mem(options) => mem::run(&options, ALLOCATOR),
+        Command::Mem(options) => mem::run(&options),
         Command::Goodput(options) => goodput::run(&options),
         Command::Apps(options) => apps::run(&options),
         Command::Store(options) => store::run(&options),

@@ -3,16 +3,16 @@
 //! Times depend on the machine; instructions do not. `cargo xtask instructions` counts those of [`counted`], through
 //! which go the batches that are measured, and no others.
 
+mod allocations;
 mod case;
 mod whole;
 
+pub(crate) use allocations::Counted;
 pub(crate) use case::Case;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use sidestep_tests::mem::{MemConn, MemHost};
-use stats_alloc::{Region, StatsAlloc};
-use std::alloc::System;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Barrier;
@@ -58,36 +58,34 @@ struct Measured {
 }
 
 impl Measured {
+    /// Nothing yet of `requests`.
+    fn of(requests: usize) -> Self {
+        Self {
+            requests,
+            busy: Duration::ZERO,
+            allocations: 0,
+            bytes: 0,
+        }
+    }
+
     fn rate(&self) -> f64 {
         self.requests as f64 / self.busy.as_secs_f64()
     }
 
     /// One batch that counts.
     #[expect(clippy::disallowed_methods, reason = "this is a benchmark")]
-    fn run(
-        &mut self,
-        host: &mut MemHost,
-        allocator: &'static StatsAlloc<System>,
-        batches: &mut usize,
-    ) {
-        let before = Region::new(allocator);
+    fn run(&mut self, host: &mut MemHost, batches: &mut usize) {
+        let before = allocations::made();
         let start = Instant::now();
         counted(host, batches);
         self.busy += start.elapsed();
-        let change = before.change();
-        self.allocations += change.allocations + change.reallocations;
+        self.allocations += allocations::made() - before;
     }
 }
 
-pub(crate) fn run(options: &Options, allocator: &'static StatsAlloc<System>) -> ExitCode {
-    // The store is built with rayon, whose idle threads allocate at times of their own: then all is built by this one.
-    let alone = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .use_current_thread();
-    if let Err(error) = alone.build_global() {
-        eprintln!("rayon: {error}; allocations of its threads are counted as well");
-    }
-    let alone = measure(options, allocator, || ());
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let alone = measure(options, || ());
+    let mut allocations = alone.allocations;
     let each = |count: f64| count / alone.requests as f64;
     println!(
         "{} requests, {} at once: {:.0} ns each, {:.2} million/s, {:.4} allocations each, {} MiB answered",
@@ -99,27 +97,26 @@ pub(crate) fn run(options: &Options, allocator: &'static StatsAlloc<System>) -> 
         alone.bytes >> 20
     );
     if options.threads > 1 {
-        let together = side_by_side(options, allocator);
+        let together = side_by_side(options);
+        let rate: f64 = together.iter().map(Measured::rate).sum();
         println!(
             "{} threads: {:.2} million/s, {:.2} times one thread",
             options.threads,
-            together / 1e6,
-            together / alone.rate()
+            rate / 1e6,
+            rate / alone.rate()
         );
+        allocations += together.iter().map(|one| one.allocations).sum::<usize>();
     }
-    if alone.allocations == 0 {
+    if allocations == 0 {
         ExitCode::SUCCESS
     } else {
-        eprintln!(
-            "error: the data path allocates: {} times",
-            alone.allocations
-        );
+        eprintln!("error: the data path allocates: {allocations} times");
         ExitCode::FAILURE
     }
 }
 
-/// Requests per second of all threads together. What they allocate is not told apart, and so not looked at.
-fn side_by_side(options: &Options, allocator: &'static StatsAlloc<System>) -> f64 {
+/// What each of the threads did, all at the same time.
+fn side_by_side(options: &Options) -> Vec<Measured> {
     let start = Barrier::new(options.threads);
     std::thread::scope(|scope| {
         let worker = |core: usize| {
@@ -132,15 +129,15 @@ fn side_by_side(options: &Options, allocator: &'static StatsAlloc<System>) -> f6
                 if let Err(error) = pinned {
                     eprintln!("core {core}: {error}; the thread is not pinned");
                 }
-                measure(options, allocator, || {
+                measure(options, || {
                     start.wait();
                 })
             })
         };
         let workers: Vec<_> = (0..options.threads).map(worker).collect();
         let done = workers.into_iter().map(|worker| worker.join());
-        done.map(|done| done.expect("a worker does not panic").rate())
-            .sum()
+        done.map(|done| done.expect("a worker does not panic"))
+            .collect()
     })
 }
 
@@ -153,13 +150,9 @@ fn counted(host: &mut MemHost, batches: &mut usize) {
 }
 
 /// Runs it; `warm` is called once between what does not count and what does.
-fn measure(
-    options: &Options,
-    allocator: &'static StatsAlloc<System>,
-    warm: impl FnOnce(),
-) -> Measured {
+fn measure(options: &Options, warm: impl FnOnce()) -> Measured {
     if let Some(closes) = options.case.closes() {
-        return whole::measure(options, closes, allocator, warm);
+        return whole::measure(options, closes, warm);
     }
     let mut host = MemHost::new(&options.case.config(), 1024, 1024);
     let to = SocketAddr::from(([192, 0, 2, 1], 80));
@@ -183,12 +176,7 @@ fn measure(
     let per_batch = at_once * options.depth;
     let batches = options.requests.div_ceil(per_batch);
     let mut warm = Some(warm);
-    let mut measured = Measured {
-        requests: batches * per_batch,
-        busy: Duration::ZERO,
-        allocations: 0,
-        bytes: 0,
-    };
+    let mut measured = Measured::of(batches * per_batch);
     let mut done = 0;
     let mut turn = 0;
     let mut next = (0..requests.len()).cycle();
@@ -209,7 +197,7 @@ fn measure(
             if let Some(warm) = warm.take() {
                 warm();
             }
-            measured.run(&mut host, allocator, &mut done);
+            measured.run(&mut host, &mut done);
         }
         let all = conns.len();
         let mut place = turn;

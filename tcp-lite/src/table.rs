@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(table.find(&flow(n)), model.get(&n).copied());
             if let Some(id) = model.remove(&n) {
                 assert_eq!(table.entry(id).map(|(flow, _)| flow), Some(flow(n)));
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     assert!(table.take(id).is_some());
                 }
                 table.remove(id);

@@ -3,8 +3,6 @@
 use super::case::Closes;
 use super::{BATCH, Measured, Options};
 use sidestep_tests::mem::{MemConn, MemHost};
-use stats_alloc::StatsAlloc;
-use std::alloc::System;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -104,12 +102,7 @@ impl Clients<'_> {
 }
 
 /// Runs it. In each batch some connections begin, as many ask, and as many end.
-pub(super) fn measure(
-    options: &Options,
-    closes: Closes,
-    allocator: &'static StatsAlloc<System>,
-    warm: impl FnOnce(),
-) -> Measured {
+pub(super) fn measure(options: &Options, closes: Closes, warm: impl FnOnce()) -> Measured {
     let mut host = MemHost::new(&options.case.config(), 1024, 1024);
     let mut first = MemConn::open(&mut host, ([192, 0, 2, 2], 1024).into(), server());
     let request = &options.case.requests(&mut host, &mut first)[0];
@@ -131,12 +124,7 @@ pub(super) fn measure(
     };
     let each = BATCH / frames;
     let batches = options.requests.div_ceil(each);
-    let mut measured = Measured {
-        requests: batches * each,
-        busy: Duration::ZERO,
-        allocations: 0,
-        bytes: 0,
-    };
+    let mut measured = Measured::of(batches * each);
     let mut done = 0;
     let mut warm = Some(warm);
     for batch in 0..options.warm_up + batches {
@@ -148,7 +136,7 @@ pub(super) fn measure(
             if let Some(warm) = warm.take() {
                 warm();
             }
-            measured.run(&mut host, allocator, &mut done);
+            measured.run(&mut host, &mut done);
         }
         host.take_sent(|frame| clients.hear(frame));
         if batch >= frames {
