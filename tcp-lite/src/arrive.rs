@@ -1,6 +1,7 @@
 //! SEGMENT ARRIVES for a connection that exists (RFC 9293 section 3.10.7.4).
 
 mod data;
+mod ends;
 mod predicted;
 
 pub(crate) use predicted::{Predicted, Spoke};
@@ -14,7 +15,7 @@ use crate::send::{AckInfo, Acked, Snd, SndStart};
 use crate::seq::SeqNum;
 use crate::state::{Linger, State};
 use crate::time::Timer;
-use crate::wire::{Flags, Malformed, Options, SegmentView, is_right};
+use crate::wire::{Flags, Malformed, Options, SegmentView, Timestamps, is_right};
 
 /// SYN-ACKs sent by the timer after which the initial window is still the full one. RFC 5681 section 3.1 has it for one,
 /// but is of a time when the timer was 3 s; with 1 s, as Linux says too, a second loss in a row tells of congestion, while
@@ -48,9 +49,10 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Has the peer sent all that it had? Then it is answered at once, not with the flush.
+    /// Has the peer sent all that it had? Then it is answered at once, not with the flush. FIN says so like PSH (RFC 9293
+    /// section 3.8.6.2.2).
     pub fn is_pushed(&self) -> bool {
-        self.flags.has(Flags::PSH) && !self.payload.is_empty()
+        self.flags.has(Flags::FIN) || self.flags.has(Flags::PSH) && !self.payload.is_empty()
     }
 
     /// Does it ask for a new connection?
@@ -138,7 +140,7 @@ impl<A: App> Connection<A> {
         }
         self.rcv.hear(cx.now);
         self.probes = 0;
-        self.establish(seg, cx);
+        self.establish(seg.seq, seg.window, seg.options.timestamps, cx);
         let room = self.on_ack(seg, cx)?;
         if place == Place::AtClosedWindow {
             self.resume(room, cx);
@@ -232,18 +234,24 @@ impl<A: App> Connection<A> {
     }
 
     /// SYN-RCVD: the ACK of our SYN makes it ESTABLISHED.
-    fn establish<O: Out<A::Link>>(&mut self, seg: &Segment<'_>, cx: &mut Cx<'_, A, O>) {
+    fn establish<O: Out<A::Link>>(
+        &mut self,
+        seq: SeqNum,
+        window: u16,
+        timestamps: Option<Timestamps>,
+        cx: &mut Cx<'_, A, O>,
+    ) {
         let State::SynRcvd(half) = &self.state else {
             return;
         };
         let start = SndStart {
             iss: half.iss,
-            wnd: self.terms.scale(seg.window),
-            seq: seg.seq,
+            wnd: self.terms.scale(window),
+            seq,
             mss: self.terms.payload(),
             sack: self.terms.sack,
             // Karn: of a SYN-ACK that was sent twice, or as a cookie, only the echo tells when.
-            rtt: match seg.options.timestamps {
+            rtt: match timestamps {
                 _ if half.tries == 1 => Some(cx.now.since(half.sent)),
                 Some(ts) if self.terms.timestamps => self.terms.echoed(cx.now, ts.ecr),
                 Some(_) | None => None,

@@ -1,5 +1,6 @@
 //! What a connection says.
 
+mod fin;
 mod plain;
 mod volley;
 
@@ -66,7 +67,7 @@ impl<A: App> Connection<A> {
     /// Everything that may go out now; an ACK that is owed rides on data if there is any.
     #[inline]
     pub fn output<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
-        if self.output_volley(cx)? || self.output_plain(cx)? {
+        if self.output_volley(cx)? || self.output_plain(cx)? || self.output_fin(cx)? {
             return Ok(());
         }
         self.output_all(cx)
@@ -102,7 +103,7 @@ impl<A: App> Connection<A> {
         self.state.snd().is_some_and(|(snd, _)| snd.has_unsent())
     }
 
-    fn send_syn_ack<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
+    pub fn send_syn_ack<O: Out<A::Link>>(&mut self, cx: &mut Cx<'_, A, O>) -> Result<(), Full> {
         let State::SynRcvd(half) = &self.state else {
             return Ok(());
         };

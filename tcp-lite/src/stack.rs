@@ -96,7 +96,8 @@ impl<A: App> Stack<A> {
     }
 
     /// Takes one segment. Its checksum is verified; what is to be said waits for [`Stack::flush`], but for the answer to
-    /// what has PSH, resets, ACKs that a peer counts one by one, and the part of a long answer that an ACK lets out.
+    /// SYN, FIN and what has PSH, resets, ACKs that a peer counts one by one, and the part of a long answer that an ACK
+    /// lets out.
     pub fn on_segment(
         &mut self,
         now: Instant,
@@ -128,9 +129,11 @@ impl<A: App> Stack<A> {
         };
         let found = self.table.find(&seg.flow);
         self.predicted = None;
+        let mut before = Class::Gone;
         if let Some(id) = found
             && let Some(connection) = self.table.get_mut(id)
         {
+            before = connection.state.class();
             let mut cx = Cx {
                 now,
                 flow: &seg.flow,
@@ -146,7 +149,7 @@ impl<A: App> Stack<A> {
                     return Disposition::Handled;
                 }
                 Predicted::Changed(spoke) => {
-                    if self.keep_books(id, Class::Live) {
+                    if self.keep_books(id, before) {
                         self.look_again(now, id, spoke);
                     }
                     return Disposition::Handled;
@@ -154,27 +157,30 @@ impl<A: App> Stack<A> {
             }
         }
         match interpret(&view, seg.ecn) {
-            Ok(segment) => self.dispatch(now, seg, &segment, found, app, out),
+            Ok(segment) => {
+                let found = found.map(|id| (id, before));
+                self.dispatch(now, seg, &segment, found, app, out)
+            }
             Err(why) => Disposition::Dropped(why),
         }
     }
 
-    /// What was not predicted. `found`: its connection.
+    /// What was not predicted. `found`: its connection, and of what class that was when the segment came.
     fn dispatch(
         &mut self,
         now: Instant,
         seg: &Arrival<'_, A::Link>,
         segment: &Segment<'_>,
-        found: Option<u32>,
+        found: Option<(u32, Class)>,
         app: &mut A,
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
         let flags = segment.flags;
-        let Some(id) = found else {
+        let Some((id, before)) = found else {
             return if !seg.flow.is_plausible() {
                 Disposition::Dropped(DropReason::OddAddress)
             } else if segment.opens() {
-                self.accept(now, seg, segment, None, out)
+                self.accept(now, seg, segment, None, app, out)
             } else if flags.has(Flags::SYN.with(Flags::FIN)) {
                 // No TCP sends both; a connection that exists answers it like any SYN.
                 Disposition::Dropped(DropReason::OddFlags)
@@ -189,7 +195,6 @@ impl<A: App> Stack<A> {
             // Or of a cookie, sent before there was room for this half-open one.
             return self.by_cookie(now, seg, segment, app, out);
         }
-        let before = connection.state.class();
         let timestamps = self.shared.config.timestamps;
         if before == Class::TimeWait
             && segment.opens()
@@ -198,7 +203,7 @@ impl<A: App> Stack<A> {
             let last = connection.state.snd_nxt();
             self.end_time_wait(id);
             self.shared.counters.time_wait_recycled += 1;
-            return self.accept(now, seg, segment, Some(last), out);
+            return self.accept(now, seg, segment, Some(last), app, out);
         }
         if before == Class::TimeWait && connection.may_be_reset(segment) {
             self.end_time_wait(id);
@@ -457,13 +462,11 @@ impl<A: App> Stack<A> {
         let slots = 0..self.table.slots();
         let shared = &mut self.shared;
         let mut picture = |connection: &mut Connection<A>| {
-            let volley = connection
-                .state
-                .snd()
-                .and_then(|(snd, _)| snd.lay_open(now, &shared.config, &shared.pieces));
+            let folded = (connection.state.snd())
+                .map(|(snd, _)| snd.lay_open(now, &shared.config, &shared.pieces));
             let seen = see(connection, connection.timer(now, &shared.config));
-            if let (Some(volley), Some((snd, _))) = (volley, connection.state.snd()) {
-                snd.fold_again(volley);
+            if let (Some(folded), Some((snd, _))) = (folded, connection.state.snd()) {
+                snd.fold_again(folded);
             }
             seen
         };

@@ -11,6 +11,7 @@ use crate::connection::Prediction;
 use crate::connection::{Connection, Cx};
 use crate::send::AckInfo;
 use crate::state::State;
+use crate::time::Instant;
 use crate::wire::{Flags, SackBlocks, SegmentView, Timestamps};
 
 /// Has a connection said all that it may for now, or has the flush to see?
@@ -48,8 +49,20 @@ impl<A: App> Connection<A> {
             return Predicted::No;
         };
         if !self.predicts(view, timestamps, seg.ecn, cx) {
-            return Predicted::No;
+            return self.on_end(view, timestamps, seg, cx);
         }
+        self.take_next(view, timestamps, seg, cx)
+    }
+
+    /// Takes a segment that [`Connection::predicts`].
+    #[inline]
+    pub(super) fn take_next<O: Out<A::Link>>(
+        &mut self,
+        view: &SegmentView<'_>,
+        timestamps: Option<Timestamps>,
+        seg: &Arrival<'_, A::Link>,
+        cx: &mut Cx<'_, A, O>,
+    ) -> Predicted {
         #[cfg(test)]
         {
             cx.shared.predicted += 1;
@@ -87,7 +100,7 @@ impl<A: App> Connection<A> {
     /// Is it ESTABLISHED's next segment in order, without anything that asks for more than to be taken, and does its ACK
     /// leave nothing outstanding?
     #[inline]
-    fn predicts<O>(
+    pub(super) fn predicts<O>(
         &self,
         view: &SegmentView<'_>,
         timestamps: Option<Timestamps>,
@@ -98,14 +111,27 @@ impl<A: App> Connection<A> {
             return false;
         };
         view.flags().0 | Flags::PSH.0 == Flags::ACK.with(Flags::PSH).0
-            && view.seq() == self.rcv.nxt
-            && view.payload().len() as u32 <= self.rcv.wnd()
-            && timestamps.is_some() == self.terms.timestamps
-            && timestamps.is_none_or(|ts| !self.rcv.is_old(cx.now, ts))
-            && !(self.terms.ecn && ecn == Ecn::Ce)
-            && !self.rcv.leaving
+            && self.is_next(view, timestamps, ecn, cx.now)
             && inbox.is_idle()
             && snd.predicts(view.ack())
+    }
+
+    /// Is it in order and within the window, its timestamp as it should be, and does nothing about it ask for more than to
+    /// be taken, as far as neither the state nor its flags and ACK have to be known?
+    #[inline]
+    pub(super) fn is_next(
+        &self,
+        view: &SegmentView<'_>,
+        timestamps: Option<Timestamps>,
+        ecn: Ecn,
+        now: Instant,
+    ) -> bool {
+        view.seq() == self.rcv.nxt
+            && view.seq_len() <= self.rcv.wnd()
+            && timestamps.is_some() == self.terms.timestamps
+            && timestamps.is_none_or(|ts| !self.rcv.is_old(now, ts))
+            && !(self.terms.ecn && ecn == Ecn::Ce)
+            && !self.rcv.leaving
     }
 
     /// Shows the application data in order, as [`Connection::deliver`] does. Nearly always it takes all, and does nothing

@@ -178,7 +178,7 @@ impl Snd {
         }
         match &mut self.load {
             Load::Busy(busy) => busy.queue.push(pieces, piece, len, times, limit),
-            Load::Rest | Load::Volley(_) => Err(Full),
+            Load::Rest | Load::Volley(_) | Load::Fin(_) => Err(Full),
         }
     }
 
@@ -195,7 +195,7 @@ impl Snd {
         }
         match &mut self.load {
             Load::Busy(busy) => busy,
-            Load::Rest | Load::Volley(_) => unreachable!("it was made one"),
+            Load::Rest | Load::Volley(_) | Load::Fin(_) => unreachable!("it was made one"),
         }
     }
 
@@ -210,7 +210,7 @@ impl Snd {
     /// The connection is gone: releases every piece.
     pub fn clear<A: App>(&mut self, pieces: &mut Pieces<A::Piece>, app: &mut A) {
         match core::mem::replace(&mut self.load, Load::Rest) {
-            Load::Rest => {}
+            Load::Rest | Load::Fin(_) => {}
             Load::Volley(volley) => self.release_volley(volley, pieces, app),
             Load::Busy(mut busy) => {
                 busy.queue.clear(pieces, app);
@@ -241,7 +241,7 @@ impl Snd {
         match &mut self.load {
             Load::Busy(busy) => busy.queue.fill(pieces, at, buf, app),
             Load::Volley(volley) => pieces.fill(volley.run, at, buf, app),
-            Load::Rest => Sum::ZERO,
+            Load::Rest | Load::Fin(_) => Sum::ZERO,
         }
     }
 
@@ -249,7 +249,7 @@ impl Snd {
     #[inline]
     fn queued(&self) -> u32 {
         match &self.load {
-            Load::Rest => 0,
+            Load::Rest | Load::Fin(_) => 0,
             Load::Volley(volley) => volley.bytes,
             Load::Busy(busy) => busy.queue.bytes(),
         }
@@ -270,7 +270,7 @@ impl Snd {
     /// Pieces not acknowledged whole.
     pub fn pieces<P: Copy>(&self, pieces: &Pieces<P>) -> u16 {
         match &self.load {
-            Load::Rest => 0,
+            Load::Rest | Load::Fin(_) => 0,
             Load::Volley(volley) => pieces.times(volley.run),
             Load::Busy(busy) => busy.queue.len(),
         }
@@ -286,7 +286,8 @@ impl Snd {
     pub fn timer(&self, now: Instant, config: &Settings) -> Timer {
         match &self.load {
             Load::Rest => Timer::OFF,
-            Load::Volley(volley) => self.volley_timer(volley, now, config),
+            Load::Volley(volley) => self.light_timer(volley.at, now, config),
+            Load::Fin(at) => self.light_timer(*at, now, config),
             Load::Busy(busy) => busy.rto.min(busy.early).min(busy.pace.timer),
         }
     }

@@ -18,6 +18,7 @@ impl Snd {
             && match &self.load {
                 Load::Rest => flight == 0,
                 Load::Volley(volley) => volley.bytes == flight && self.wnd > 0,
+                Load::Fin(_) => false,
                 Load::Busy(busy) => {
                     flight > 0
                         && self.wnd > 0
@@ -40,7 +41,7 @@ impl Snd {
         app: &mut A,
     ) {
         match self.load {
-            Load::Rest => {}
+            Load::Rest | Load::Fin(_) => {}
             Load::Volley(volley) => {
                 self.on_volley_acked(now, info.ack, volley, config);
                 self.release_volley(volley, pieces, app);

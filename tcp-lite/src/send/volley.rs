@@ -26,6 +26,8 @@ pub(super) enum Load {
     Rest,
     /// One run, of which nothing was sent, or everything at once.
     Volley(Volley),
+    /// The FIN, which was sent once: when, µs, low half.
+    Fin(u32),
     /// Anything.
     Busy(Box<Busy>),
 }
@@ -35,7 +37,7 @@ impl Load {
     pub fn busy(&self) -> Option<&Busy> {
         match self {
             Load::Busy(busy) => Some(busy),
-            Load::Rest | Load::Volley(_) => None,
+            Load::Rest | Load::Volley(_) | Load::Fin(_) => None,
         }
     }
 
@@ -43,7 +45,7 @@ impl Load {
     pub fn busy_mut(&mut self) -> Option<&mut Busy> {
         match self {
             Load::Busy(busy) => Some(busy),
-            Load::Rest | Load::Volley(_) => None,
+            Load::Rest | Load::Volley(_) | Load::Fin(_) => None,
         }
     }
 }
@@ -119,6 +121,29 @@ impl Snd {
         self.resting = millis(now);
     }
 
+    /// May a FIN go out as all that is outstanding, with nothing in front of it?
+    #[inline]
+    pub fn may_send_fin(&mut self, now: Instant, config: &Settings) -> bool {
+        let may = matches!(self.load, Load::Rest) && self.una == self.nxt && self.wnd > 0;
+        if may {
+            self.restart_after_pause(now, config);
+        }
+        may && self.rate().is_none()
+    }
+
+    /// It was emitted.
+    #[inline]
+    pub fn sent_fin(&mut self, now: Instant) {
+        self.load = Load::Fin(stamp(now));
+        self.nxt += 1;
+    }
+
+    /// Is nothing but such a FIN outstanding, and does `ack` acknowledge it?
+    #[inline]
+    pub fn ends_with(&self, ack: SeqNum) -> bool {
+        matches!(self.load, Load::Fin(_)) && ack == self.nxt
+    }
+
     /// Does `ack`, with a window of `wnd`, leave nothing outstanding, and may an answer of `len` bytes go out then, in one
     /// segment and as a volley?
     #[inline(always)]
@@ -127,7 +152,7 @@ impl Snd {
         let waited = match &self.load {
             Load::Rest => 0,
             Load::Volley(volley) => volley.bytes,
-            Load::Busy(_) => return false,
+            Load::Fin(_) | Load::Busy(_) => return false,
         };
         ack == self.nxt
             && flight == waited
@@ -188,18 +213,18 @@ impl Snd {
         app.on_release(pieces.strike(volley.run));
     }
 
-    /// The earliest timer of a volley.
+    /// The earliest timer of what was sent at `at` without a box, if anything was.
     #[inline]
-    pub(super) fn volley_timer(&self, volley: &Volley, now: Instant, config: &Settings) -> Timer {
+    pub(super) fn light_timer(&self, at: u32, now: Instant, config: &Settings) -> Timer {
         if self.una == self.nxt {
             return Timer::OFF;
         }
-        let (rto, early) = self.volley_timers(sent_at(volley, now), config);
+        let (rto, early) = self.light_timers(sent_at(at, now), config);
         rto.min(early)
     }
 
     /// The retransmission timer and the probe's, where all that is outstanding was sent at `at`.
-    fn volley_timers(&self, at: Instant, config: &Settings) -> (Timer, Timer) {
+    fn light_timers(&self, at: Instant, config: &Settings) -> (Timer, Timer) {
         let wait = self.rtt.rto(config).min(config.micros.user_timeout);
         let rto = Timer::at(at.later(wait));
         let single = self.nxt.since(self.una) <= self.mss();
@@ -210,12 +235,13 @@ impl Snd {
         (rto, early)
     }
 
-    /// From here on the connection has a box. To be called before anything happens that is not the way of a volley.
+    /// From here on the connection has a box. To be called before anything happens that is not the way of a volley, or of
+    /// a FIN that is acknowledged.
     #[inline]
     pub fn unfold<P: Copy>(&mut self, now: Instant, config: &Settings, pieces: &mut Pieces<P>) {
-        if let Load::Volley(volley) = self.load {
+        if let Load::Volley(_) | Load::Fin(_) = self.load {
             let mut busy = pieces.spares.take(self.una);
-            self.furnish(&mut busy, &volley, now, config, pieces);
+            self.furnish(&mut busy, now, config, pieces);
             self.load = Load::Busy(busy);
         }
     }
@@ -224,25 +250,31 @@ impl Snd {
     fn furnish<P: Copy>(
         &self,
         busy: &mut Busy,
-        volley: &Volley,
         now: Instant,
         config: &Settings,
         pieces: &Pieces<P>,
     ) {
         let flight = self.nxt.since(self.una);
-        busy.queue = SendQueue::of(pieces, volley.run, flight);
+        let sent = match &self.load {
+            Load::Volley(volley) => {
+                busy.queue = SendQueue::of(pieces, volley.run, flight);
+                volley.at
+            }
+            Load::Fin(at) => *at,
+            Load::Rest | Load::Busy(_) => return,
+        };
         if flight == 0 {
             return;
         }
-        let at = sent_at(volley, now);
+        let at = sent_at(sent, now);
         let mut seq = self.una;
         while seq != self.nxt {
             let end = seq + self.nxt.since(seq).min(self.mss());
-            busy.sheet.send(seq, end, volley.at);
+            busy.sheet.send(seq, end, sent);
             seq = end;
         }
         busy.progress = at;
-        (busy.rto, busy.early) = self.volley_timers(at, config);
+        (busy.rto, busy.early) = self.light_timers(at, config);
         busy.early_for = Early::Probe;
     }
 
@@ -266,10 +298,11 @@ impl Snd {
 /// being that of an idle machine); more leaves a short path waiting for nothing.
 const MIN_PTO: Duration = Duration::from_millis(5);
 
-/// When a volley was sent. It was not long ago: the timer of whatever is outstanding rings before.
+/// When what has no box was sent, at `at`, µs, low half. It was not long ago: the timer of whatever is outstanding rings
+/// before.
 #[inline]
-fn sent_at(volley: &Volley, now: Instant) -> Instant {
-    Instant(now.0.saturating_sub(u64::from(age(volley.at, stamp(now)))))
+fn sent_at(at: u32, now: Instant) -> Instant {
+    Instant(now.0.saturating_sub(u64::from(age(at, stamp(now)))))
 }
 
 /// What [`Snd`] would look like with a box: for tests that compare.
@@ -280,17 +313,22 @@ impl Snd {
         now: Instant,
         config: &Settings,
         pieces: &Pieces<P>,
-    ) -> Option<Volley> {
-        let Load::Volley(volley) = self.load else {
-            return None;
-        };
+    ) -> Folded {
+        if let Load::Rest | Load::Busy(_) = self.load {
+            return Folded(None);
+        }
         let mut busy = Box::new(Busy::new(self.una));
-        self.furnish(&mut busy, &volley, now, config, pieces);
-        self.load = Load::Busy(busy);
-        Some(volley)
+        self.furnish(&mut busy, now, config, pieces);
+        Folded(Some(core::mem::replace(&mut self.load, Load::Busy(busy))))
     }
 
-    pub fn fold_again(&mut self, volley: Volley) {
-        self.load = Load::Volley(volley);
+    pub fn fold_again(&mut self, folded: Folded) {
+        if let Some(load) = folded.0 {
+            self.load = load;
+        }
     }
 }
+
+/// What was laid open.
+#[cfg(test)]
+pub(crate) struct Folded(Option<Load>);

@@ -38,7 +38,7 @@ impl Snd {
         let (sent, mss) = (self.nxt.since(self.una), self.mss());
         let busy = match &self.load {
             Load::Rest => return Plain::Done,
-            Load::Volley(_) => return Plain::Unclear,
+            Load::Volley(_) | Load::Fin(_) => return Plain::Unclear,
             Load::Busy(busy) => busy,
         };
         let troubled = busy.forced.is_some() || busy.sheet.has_lost() || !busy.recovery.is_open();

@@ -1,11 +1,12 @@
 //! LISTEN: what a SYN begins, and what the ACK of a SYN cookie completes.
 
 use super::Stack;
-use crate::app::{App, Arrival, Disposition, Out};
-use crate::arrive::Segment;
+use crate::app::{App, Arrival, Disposition, Full, Out};
+use crate::arrive::{Segment, Spoke};
 use crate::connection::{Connection, Cx};
 use crate::cookie::{Check, Cookies};
 use crate::counters::RefuseReason;
+use crate::flow::Flow;
 use crate::handshake::{Negotiated, Offer, Origin};
 use crate::output::{reply, syn_ack};
 use crate::recv::Rcv;
@@ -26,6 +27,7 @@ impl<A: App> Stack<A> {
         seg: &Arrival<'_, A::Link>,
         segment: &Segment<'_>,
         after: Option<SeqNum>,
+        app: &mut A,
         out: &mut impl Out<A::Link>,
     ) -> Disposition {
         if self.shared.refusing {
@@ -52,11 +54,37 @@ impl<A: App> Stack<A> {
         match self.insert(now, seg, segment.seq, origin, &Offer::of(segment), half) {
             Ok(id) => {
                 self.shared.counters.syns += 1;
-                self.settle(id, Class::HalfOpen);
+                self.answer_syn(now, id, &seg.flow, app, out);
                 Disposition::Handled
             }
             Err(why) => Disposition::Refused(why),
         }
+    }
+
+    /// The SYN-ACK goes out at once; with the flush if there is no room.
+    fn answer_syn(
+        &mut self,
+        now: Instant,
+        id: u32,
+        flow: &Flow,
+        app: &mut A,
+        out: &mut impl Out<A::Link>,
+    ) {
+        let Some(connection) = self.table.get_mut(id) else {
+            return;
+        };
+        let mut cx = Cx {
+            now,
+            flow,
+            shared: &mut self.shared,
+            app,
+            out,
+        };
+        let spoke = match connection.send_syn_ack(&mut cx) {
+            Ok(()) => Spoke::Yes,
+            Err(Full) => Spoke::No,
+        };
+        self.look_again(now, id, spoke);
     }
 
     /// A half-open connection for a SYN of `irs` with this offer; the oldest TIME-WAIT makes room for it.

@@ -18,6 +18,8 @@ struct Peer {
     timestamps: bool,
     sack: bool,
     ecn: bool,
+    /// We said that there is no more.
+    over: bool,
 }
 
 struct Pair {
@@ -94,11 +96,15 @@ fn next_segment(peer: &mut Peer, now_ms: u32, mut random: impl FnMut(u64) -> u64
         4..=8 if odd => "AE",
         9..=13 if odd => "PAW",
         14 if odd => "P",
+        15..=17 => "FA",
+        18 => "FPA",
+        _ if peer.over => "A",
         n if n % 2 == 0 => "A",
         _ => "PA",
     };
     let text = match random(10) {
         0..=2 => "",
+        _ if peer.over => "",
         // Connections that go on are what this is about.
         _ => TEXTS[random(if odd { 12 } else { 7 }) as usize],
     };
@@ -129,7 +135,9 @@ fn next_segment(peer: &mut Peer, now_ms: u32, mut random: impl FnMut(u64) -> u64
     }
     if seq == peer.nxt && segment.flags.has(crate::wire::Flags::ACK) && random(12) > 0 {
         // Else it was lost, and its bytes will be sent again, or others in their place.
-        peer.nxt = seq.wrapping_add(text.len() as u32);
+        let fin = segment.flags.has(crate::wire::Flags::FIN);
+        peer.over |= fin;
+        peer.nxt = seq.wrapping_add(text.len() as u32 + u32::from(fin));
     }
     segment
 }
@@ -172,13 +180,15 @@ fn with_and_without_prediction_all_is_the_same() {
                 timestamps: random(2) == 0,
                 sack: random(2) == 0,
                 ecn: random(4) == 0,
+                over: false,
             });
         }
         for step in 0..120 {
             let peer = &mut peers[random(3) as usize];
             let now_ms = (pair.with.now.0 / 1000) as u32;
-            let segment = if peer.iss == 0 || random(500) == 0 {
-                (peer.nxt, peer.ours) = (1, 1);
+            let again = if peer.over { 5 } else { 500 };
+            let segment = if peer.iss == 0 || random(again) == 0 {
+                (peer.nxt, peer.ours, peer.over) = (1, 1, false);
                 let mut syn = seg(if peer.ecn { "SEW" } else { "S" }, 0, 0).mss(1000);
                 syn.options.sack_permitted = peer.sack;
                 if peer.timestamps {
@@ -224,7 +234,8 @@ fn with_and_without_prediction_all_is_the_same() {
                 }
                 let seq = view.seq().0.wrapping_sub(peer.iss);
                 if seq == peer.ours && !lost {
-                    peer.ours = seq.wrapping_add(view.payload().len() as u32);
+                    let fin = view.flags().has(crate::wire::Flags::FIN);
+                    peer.ours = seq.wrapping_add(view.payload().len() as u32 + u32::from(fin));
                 }
             });
         }
