@@ -63,18 +63,10 @@ impl<A: App> Connection<A> {
         seg: &Arrival<'_, A::Link>,
         cx: &mut Cx<'_, A, O>,
     ) -> Predicted {
-        #[cfg(test)]
-        {
-            cx.shared.predicted += 1;
-        }
+        self.note_next(view, timestamps, cx);
         let State::Established { snd, .. } = &mut self.state else {
             return Predicted::No;
         };
-        if let Some(ts) = timestamps {
-            self.rcv.note_timestamp(cx.now, view.seq(), ts);
-        }
-        self.rcv.hear(cx.now);
-        self.probes = 0;
         let info = AckInfo {
             seq: view.seq(),
             ack: view.ack(),
@@ -132,6 +124,25 @@ impl<A: App> Connection<A> {
             && timestamps.is_none_or(|ts| !self.rcv.is_old(now, ts))
             && !(self.terms.ecn && ecn == Ecn::Ce)
             && !self.rcv.leaving
+    }
+
+    /// What is noted of each segment that is predicted.
+    #[inline]
+    pub(super) fn note_next<O>(
+        &mut self,
+        view: &SegmentView<'_>,
+        timestamps: Option<Timestamps>,
+        cx: &mut Cx<'_, A, O>,
+    ) {
+        #[cfg(test)]
+        {
+            cx.shared.predicted += 1;
+        }
+        if let Some(ts) = timestamps {
+            self.rcv.note_timestamp(cx.now, view.seq(), ts);
+        }
+        self.rcv.hear(cx.now);
+        self.probes = 0;
     }
 
     /// Shows the application data in order, as [`Connection::deliver`] does. Nearly always it takes all, and does nothing

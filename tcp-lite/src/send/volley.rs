@@ -12,6 +12,7 @@ use super::cubic::Curve;
 use super::pace::MIN_WINDOW;
 use super::queue::SendQueue;
 use super::sent::{MAX_SEGMENTS, age};
+use super::window::Chunk;
 use super::{Pieces, Snd, millis, stamp};
 use crate::app::App;
 use crate::config::Settings;
@@ -24,9 +25,9 @@ use crate::turn::{Answer, Request};
 pub(super) enum Load {
     /// Nothing.
     Rest,
-    /// One run, of which nothing was sent, or everything at once.
+    /// One run, of which nothing was sent, or everything at once, in one segment with FIN where that stands behind it.
     Volley(Volley),
-    /// The FIN, which was sent once: when, µs, low half.
+    /// The FIN alone, which was sent once: when, µs, low half.
     Fin(u32),
     /// Anything.
     Busy(Box<Busy>),
@@ -121,27 +122,48 @@ impl Snd {
         self.resting = millis(now);
     }
 
-    /// May a FIN go out as all that is outstanding, with nothing in front of it?
+    /// The FIN with all that is queued in front of it, where that fits a segment, nothing was sent of it, and nothing else is
+    /// outstanding.
     #[inline]
-    pub fn may_send_fin(&mut self, now: Instant, config: &Settings) -> bool {
-        let may = matches!(self.load, Load::Rest) && self.una == self.nxt && self.wnd > 0;
-        if may {
-            self.restart_after_pause(now, config);
+    pub fn last_to_send(&mut self, now: Instant, config: &Settings) -> Option<Chunk> {
+        let bytes = match &self.load {
+            Load::Rest => 0,
+            Load::Volley(volley) => volley.bytes,
+            Load::Fin(_) | Load::Busy(_) => return None,
+        };
+        if self.una != self.nxt || bytes >= self.wnd.min(self.mss()) {
+            return None;
         }
-        may && self.rate().is_none()
+        self.restart_after_pause(now, config);
+        let chunk = Chunk {
+            seq: self.nxt,
+            len: bytes,
+            fin: true,
+            push: bytes > 0,
+            again: false,
+        };
+        (bytes <= self.congestion.cwnd && self.rate().is_none()).then_some(chunk)
     }
 
-    /// It was emitted.
+    /// That was emitted.
     #[inline]
-    pub fn sent_fin(&mut self, now: Instant) {
-        self.load = Load::Fin(stamp(now));
-        self.nxt += 1;
+    pub fn sent_last(&mut self, now: Instant, chunk: &Chunk) {
+        match &mut self.load {
+            Load::Volley(volley) => volley.at = stamp(now),
+            load => *load = Load::Fin(stamp(now)),
+        }
+        self.nxt += chunk.len + 1;
     }
 
-    /// Is nothing but such a FIN outstanding, and does `ack` acknowledge it?
+    /// Was that sent, and nothing of it acknowledged?
     #[inline]
-    pub fn ends_with(&self, ack: SeqNum) -> bool {
-        matches!(self.load, Load::Fin(_)) && ack == self.nxt
+    pub fn is_last_out(&self) -> bool {
+        let bytes = match &self.load {
+            Load::Volley(volley) => volley.bytes,
+            Load::Fin(_) => 0,
+            Load::Rest | Load::Busy(_) => return false,
+        };
+        self.nxt.since(self.una) == bytes + 1
     }
 
     /// Does `ack`, with a window of `wnd`, leave nothing outstanding, and may an answer of `len` bytes go out then, in one
@@ -257,7 +279,8 @@ impl Snd {
         let flight = self.nxt.since(self.una);
         let sent = match &self.load {
             Load::Volley(volley) => {
-                busy.queue = SendQueue::of(pieces, volley.run, flight);
+                let filled = flight.min(volley.bytes);
+                busy.queue = SendQueue::of(pieces, volley.run, filled);
                 volley.at
             }
             Load::Fin(at) => *at,

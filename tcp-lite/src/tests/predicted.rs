@@ -87,6 +87,15 @@ fn next_segment(peer: &mut Peer, now_ms: u32, mut random: impl FnMut(u64) -> u64
         "x\n",
         "BYE\n",
     ];
+    // A full segment has 1000 bytes, or 988 beside timestamps.
+    const LAST: [&str; 6] = [
+        "GET 7\nBYE\n",
+        "GET 987\nBYE\n",
+        "GET 988\nBYE\n",
+        "GET 999\nBYE\n",
+        "GET 1000\nBYE\n",
+        "BYE\n",
+    ];
     let odd = random(5) == 0;
     let flags = match random(60) {
         0 if odd => "FA",
@@ -105,6 +114,7 @@ fn next_segment(peer: &mut Peer, now_ms: u32, mut random: impl FnMut(u64) -> u64
     let text = match random(10) {
         0..=2 => "",
         _ if peer.over => "",
+        3 if random(4) == 0 => LAST[random(6) as usize],
         // Connections that go on are what this is about.
         _ => TEXTS[random(if odd { 12 } else { 7 }) as usize],
     };
@@ -165,6 +175,7 @@ fn with_and_without_prediction_all_is_the_same() {
             without: jar(),
         };
         pair.without.stack.never_predict();
+        pair.each(|jar| jar.app.stay = seed % 4 == 1);
         let mut peers: Vec<Peer> = Vec::new();
         for n in 0..3 {
             let mut flow = pair.with.flow;
