@@ -37,6 +37,16 @@ pub(crate) enum Link {
     Wire,
 }
 
+impl Link {
+    /// In words, for what was measured over it.
+    pub(in crate::peers) fn text(self) -> &'static str {
+        match self {
+            Self::Veth => "over a veth as it is",
+            Self::Wire => "over a veth that gives frames as a NIC's driver does",
+        }
+    }
+}
+
 /// One measurement: microseconds per request, by who ran.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(in crate::peers) struct Account {
