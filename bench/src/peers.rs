@@ -23,13 +23,14 @@ mod verdicts;
 mod workload;
 mod wrk;
 
+use account::{Link, Row};
 use machine::Machine;
 use measure::Terms;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub(crate) use options::Options;
 use peer::Peer;
 use plan::Plan;
-use results::{Results, Spread, Table};
+use results::{Accounted, Results, Spread, Table};
 use running::Manners;
 use sample::{Generator, Layout, Sample};
 use serde_json::json;
@@ -146,7 +147,70 @@ impl Report {
                     Err(trouble) => self.trouble(peer.title, &trouble),
                 }
             }
+            self.account(plan, peer, run, terms);
         }
+    }
+
+    /// Whose time the requests to `peer` take.
+    fn account(&mut self, plan: &Plan, peer: &'static Peer, run: usize, terms: &Terms) {
+        let workloads = plan.accounts(peer);
+        if workloads.is_empty() {
+            return;
+        }
+        let keys: Vec<&str> = workloads.iter().map(|workload| workload.key).collect();
+        eprintln!(
+            "run {} of {}: {}, whose time: {}",
+            run + 1,
+            plan.runs,
+            peer.title,
+            keys.join(", ")
+        );
+        let accounts = guarded(|| account::cell(terms, Link::Wire, false, peer, &workloads));
+        let accounts = match accounts {
+            Ok(accounts) => accounts,
+            Err(trouble) => return self.trouble(peer.title, &format!("whose time: {trouble}")),
+        };
+        for (workload, account) in workloads.into_iter().zip(accounts) {
+            let sound = account.and_then(|account| match account.disturbed() {
+                Some(trouble) => Err(trouble),
+                None => Ok(account),
+            });
+            match sound {
+                Ok(account) => self.results.accounts.push(Accounted {
+                    peer: peer.key.to_owned(),
+                    workload: workload.key,
+                    run,
+                    account,
+                }),
+                Err(trouble) => {
+                    let trouble = format!("whose time, {}: {trouble}", workload.key);
+                    self.trouble(peer.title, &trouble);
+                }
+            }
+        }
+    }
+
+    /// The accounts as a table; nothing when there are none.
+    fn accounts(&self, plan: &Plan) -> String {
+        let results = &self.results;
+        let rows = plan.workloads.iter().flat_map(|workload| {
+            let peers = results.accounted(workload.key).into_iter();
+            peers.map(|peer| Row {
+                workload: workload.title,
+                peer: table::title(peer),
+                accounts: results.accounts(workload.key, peer),
+            })
+        });
+        let rows: Vec<_> = rows.collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        let link = Link::Wire;
+        format!(
+            "### Whose processor time a request takes: same core, {}\n\n{}\n",
+            link.text(),
+            account::markdown(link, &rows)
+        )
     }
 
     /// What is measured beside the tables: latency at half load, and what is taken without any.
@@ -212,6 +276,7 @@ impl Report {
         for (workload, table) in &tables {
             text += &table::markdown(&self.results, workload, *table);
         }
+        text += &self.accounts(plan);
         let versions: Vec<(&Peer, String)> = plan
             .peers
             .iter()
@@ -245,7 +310,7 @@ impl Report {
         let all = json!({
             "machine": machine, "runs": plan.runs, "seconds": plan.seconds, "cores": plan.cores,
             "offloads": options.offloads, "peers": peers,
-            "samples": self.results.samples, "half_load": self.half, "idle": self.idle, "left_out": self.troubles,
+            "samples": self.results.samples, "accounts": self.results.accounts, "half_load": self.half, "idle": self.idle, "left_out": self.troubles,
             "verdicts": verdicts,
         });
         let plot = plot::svg(&self.results, &tables);

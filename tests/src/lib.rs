@@ -21,4 +21,5 @@ pub mod process;
 pub mod raw;
 pub mod server;
 pub mod site;
+pub mod wire;
 pub mod wrk;

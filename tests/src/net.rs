@@ -1,20 +1,23 @@
-//! Two hosts in network namespaces of their own, joined by a veth pair or by a [`Link`].
+//! Two hosts in network namespaces of their own, joined by a veth pair, by a [`Link`] or by a [`Wire`].
 //!
 //! ```text
 //!   ss-<pid>-<n>-s            ss-<pid>-<n>-c            ss-<pid>-<n>-s      ss-<pid>-<n>-l      ss-<pid>-<n>-c
 //!   ┌──────────┐              ┌──────────┐              ┌──────────┐   ┌──────────────────┐   ┌──────────┐
 //!   │   ss-srv ╞══════════════╡ ss-cli   │      or      │   ss-srv ╞═══╡ ss-ls ─Link─ ss-lc╞══╡ ss-cli   │
-//!   └──────────┘              └──────────┘              └──────────┘   └──────────────────┘   └──────────┘
+//!   └──────────┘              └──────────┘              └──────────┘   │      or Wire     │   └──────────┘
+//!                                                                      └──────────────────┘
 //! ```
 //! Nothing exists outside these namespaces, so that nothing of the machine can be disturbed.
 
+mod namespace;
+
 use crate::link::{Link, Shape};
 use crate::process::{self, Finished, Process};
-use nix::sched::{CloneFlags, setns};
-use std::fs::File;
+use crate::wire::Wire;
+pub(crate) use namespace::Namespace;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -62,6 +65,7 @@ static TURN: Mutex<()> = Mutex::new(());
 pub struct Plan {
     queues: u32,
     link: Option<(Shape, u64)>,
+    wire: bool,
     beside_others: bool,
 }
 
@@ -71,6 +75,7 @@ impl Plan {
         Self {
             queues: 1,
             link: None,
+            wire: false,
             beside_others: false,
         }
     }
@@ -84,6 +89,16 @@ impl Plan {
     /// Puts a [`Link`] between the hosts, the same shape in both directions.
     pub fn link(mut self, shape: Shape, seed: u64) -> Self {
         self.link = Some((shape, seed));
+        self
+    }
+
+    /// Puts a [`Wire`] between the hosts: they get their frames as from a NIC's driver, already in pages with room in front,
+    /// and not as skbs, which a veth must copy before XDP sees them.
+    ///
+    /// One queue only, and no [`Link`]: what is redirected to a veth is received on a queue that the processor decides, not
+    /// the flow.
+    pub fn wire(mut self) -> Self {
+        self.wire = true;
         self
     }
 
@@ -110,8 +125,9 @@ impl Default for Plan {
 
 /// The two hosts; everything is removed on drop, after a panic too. A thread that has one must not make another.
 pub struct Net {
-    // Dropped in this order: the link stops before its devices go.
+    // Dropped in this order: the link and the wire stop before their devices go.
     link: Option<Link>,
+    wire: Option<Wire>,
     /// The host that `sidestep` and the user's servers run on.
     pub server: Host,
     /// The host that clients run on.
@@ -144,11 +160,13 @@ impl Net {
         );
         let server = Namespace::new(format!("{stem}-s"));
         let client = Namespace::new(format!("{stem}-c"));
-        let middle = plan
-            .link
-            .is_some()
-            .then(|| Namespace::new(format!("{stem}-l")));
         let queues = plan.queues;
+        assert!(
+            !plan.wire || (queues == 1 && plan.link.is_none()),
+            "a wire has one queue and no link"
+        );
+        let middle =
+            (plan.wire || plan.link.is_some()).then(|| Namespace::new(format!("{stem}-l")));
         match &middle {
             None => veth(&server, SERVER_IF, &client, CLIENT_IF, queues),
             Some(middle) => {
@@ -168,8 +186,13 @@ impl Net {
         as_on_a_wire(&client, CLIENT_IF);
         let server = Host::configure(server, SERVER_IF, SERVER_MAC, SERVER_V4, SERVER_V6);
         let client = Host::configure(client, CLIENT_IF, CLIENT_MAC, CLIENT_V4, CLIENT_V6);
+        let wire = middle.as_ref().filter(|_| plan.wire).map(|middle| {
+            let hosts = [&server, &client].map(|host| (&host.namespace, host.device));
+            Wire::start(middle, [LINK_SERVER_IF, LINK_CLIENT_IF], hosts)
+        });
         let mut net = Self {
             link: None,
+            wire,
             server,
             client,
             middle,
@@ -207,11 +230,35 @@ impl Net {
     pub fn link(&self) -> Option<&Link> {
         self.link.as_ref()
     }
+
+    /// The devices of the wire between the hosts, when the plan asked for one, as [`Host::nic`] gives a host's.
+    pub fn wire(&self) -> Option<[Nic<'_>; 2]> {
+        let namespace = self.middle.as_ref().filter(|_| self.wire.is_some())?;
+        Some([LINK_SERVER_IF, LINK_CLIENT_IF].map(|device| Nic { namespace, device }))
+    }
 }
 
 impl Default for Net {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A device, where it is.
+#[derive(Clone, Copy)]
+pub struct Nic<'net> {
+    namespace: &'net Namespace,
+    /// Its name.
+    pub device: &'static str,
+}
+
+impl Nic<'_> {
+    /// Runs a short command beside it that has to succeed and returns its standard output.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn must<S: AsRef<std::ffi::OsStr>>(&self, argv: &[S]) -> String {
+        self.namespace.must(argv)
     }
 }
 
@@ -290,6 +337,14 @@ impl Host {
         (self.v4, port).into()
     }
 
+    /// Its NIC.
+    pub fn nic(&self) -> Nic<'_> {
+        Nic {
+            namespace: &self.namespace,
+            device: self.device,
+        }
+    }
+
     /// A command line to run on this host.
     pub fn command<S: AsRef<std::ffi::OsStr>>(&self, argv: &[S]) -> Command {
         self.namespace.command(argv)
@@ -310,7 +365,7 @@ impl Host {
     /// # Panics
     /// When it fails.
     pub fn must<S: AsRef<std::ffi::OsStr>>(&self, argv: &[S]) -> String {
-        process::must(self.command(argv), SETUP_LIMIT)
+        self.namespace.must(argv)
     }
 
     /// Runs `work` on a thread inside the host's namespace. Sockets made there stay there.
@@ -356,68 +411,6 @@ impl Host {
 /// The server's addresses with `port`: IPv4, then IPv6.
 pub fn server_addresses(port: u16) -> [SocketAddr; 2] {
     [(SERVER_V4, port).into(), (SERVER_V6, port).into()]
-}
-
-struct Namespace {
-    name: String,
-    file: File,
-}
-
-impl Namespace {
-    fn new(name: String) -> Self {
-        process::must(ip(&["netns", "add", &name]), SETUP_LIMIT);
-        let file = File::open(format!("/run/netns/{name}"))
-            .unwrap_or_else(|error| panic!("cannot open namespace {name}: {error}"));
-        Self { name, file }
-    }
-
-    /// `ip netns exec` replaces itself by the program, so the process id, group and death signal stay; it also
-    /// mounts the namespace's own /sys.
-    fn command<S: AsRef<std::ffi::OsStr>>(&self, argv: &[S]) -> Command {
-        let mut command = ip(&["netns", "exec", &self.name]);
-        command.args(argv);
-        command
-    }
-
-    fn must(&self, argv: &[&str]) {
-        process::must(self.command(argv), SETUP_LIMIT);
-    }
-
-    fn ip(&self, args: &[&str]) {
-        let mut command = ip(&["-n", &self.name]);
-        command.args(args);
-        process::must(command, SETUP_LIMIT);
-    }
-
-    fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                setns(&self.file, CloneFlags::CLONE_NEWNET)
-                    .unwrap_or_else(|error| panic!("cannot enter {}: {error}", self.name));
-                work()
-            });
-            inside
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // Errors are left alone: a panic while one unwinds would abort and leave the rest behind, and the final sweep of
-        // `cargo xtask test` finds what stayed.
-        let quietly = |mut command: Command| {
-            let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        };
-        // The devices go by name first: an open socket keeps a nameless namespace, and its devices, alive.
-        for device in [SERVER_IF, CLIENT_IF, LINK_SERVER_IF, LINK_CLIENT_IF, TAP_IF] {
-            if self.enter(|| nix::net::if_::if_nametoindex(device)).is_ok() {
-                quietly(ip(&["-n", &self.name, "link", "del", device]));
-            }
-        }
-        quietly(ip(&["netns", "del", &self.name]));
-    }
 }
 
 fn veth(a: &Namespace, a_if: &str, b: &Namespace, b_if: &str, queues: u32) {
@@ -468,10 +461,4 @@ fn sysctl(name: &str, value: &str) {
     let path = format!("/proc/sys/{name}");
     std::fs::write(&path, value)
         .unwrap_or_else(|error| panic!("cannot set {path} = {value}: {error}"));
-}
-
-fn ip(args: &[&str]) -> Command {
-    let mut command = Command::new("ip");
-    command.args(args);
-    command
 }

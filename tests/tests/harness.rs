@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 use sidestep_tests::clock::{PATIENCE, wait_for};
+use sidestep_tests::daemon::Daemon;
 use sidestep_tests::http::Client;
 use sidestep_tests::link::Shape;
 use sidestep_tests::load::Load;
@@ -9,6 +10,7 @@ use sidestep_tests::net::{Net, Plan, RAW_MAC, SERVER_MAC};
 use sidestep_tests::packet::PacketSocket;
 use sidestep_tests::raw::{RawClient, ethernet, flag};
 use sidestep_tests::server::{Nginx, Server};
+use sidestep_tests::site::{HELLO, Site};
 use sidestep_tests::wrk::Wrk;
 use std::io::{Read, Write};
 use std::process::Command;
@@ -138,6 +140,50 @@ fn a_bad_link_only_costs_time() {
             "{tallies:?}"
         );
     }
+}
+
+#[test]
+fn a_wire_carries_what_kernels_send() {
+    let net = Plan::new().wire().build();
+    let _server = Server::echo(&net.server, 7);
+    let body: Vec<u8> = (0..100_000u32)
+        .map(|n| (n.wrapping_mul(n) / 8) as u8)
+        .collect();
+    for to in net.server.addresses(7) {
+        let stream = net.client.connect(to, PATIENCE).expect("connects");
+        let mut back = vec![0; body.len()];
+        std::thread::scope(|scope| {
+            scope.spawn(|| (&stream).write_all(&body).expect("sends"));
+            (&stream).read_exact(&mut back).expect("reads");
+        });
+        assert!(back == body, "{to}: changed on its way");
+    }
+    let ends = net.wire().expect("planned");
+    for end in ends {
+        let counters = end.must(&["ethtool", "-S", end.device]);
+        let of = |name: &str| {
+            let lines = counters.lines().filter_map(|line| line.split_once(": "));
+            let found = lines.filter(|(found, _)| found.trim() == name);
+            let values: Vec<u64> = found.filter_map(|(_, value)| value.parse().ok()).collect();
+            assert_eq!(values.len(), 1, "{name} of {}: {counters}", end.device);
+            values[0]
+        };
+        assert!(of("rx_queue_0_xdp_redirect") > 2 * 60, "{counters}");
+        assert_eq!(of("rx_queue_0_xdp_drops"), 0, "{counters}");
+    }
+}
+
+#[test]
+fn sidestep_serves_over_a_wire() {
+    let (net, site) = (Plan::new().wire().build(), Site::new("none"));
+    let daemon = Daemon::start(&net.server, &site.config());
+    for to in net.server.addresses(80) {
+        let stream = net.client.connect(to, PATIENCE).expect("connects");
+        let answer = Client::new(stream).get("/hello").expect("answered");
+        assert_eq!((answer.status, &answer.body[..]), (200, HELLO));
+    }
+    assert_eq!(net.server.kernel_connections(80), "");
+    assert_eq!(daemon.requests().iter().sum::<u64>(), 2);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod decide;
 mod handoff;
 mod headers;
 mod verdict;
+mod wire;
 
 pub use abi::*;
 pub use capture::{CAPTURE_PROGRAM, CAPTURE_RULE, CAPTURE_XSKS, Capture};
@@ -30,6 +31,7 @@ pub use handoff::{
 };
 pub use headers::comes_from;
 pub use verdict::Verdict;
+pub use wire::{WIRE_DEVICE, WIRE_PROGRAM};
 
 /// Bytes at an address that ELF readers may cast headers at.
 #[cfg(not(target_arch = "bpf"))]
@@ -49,3 +51,10 @@ static CAPTURE_EMBEDDED: &Aligned<[u8]> = &Aligned(*include_bytes!("../object/ca
 /// The same for [`CAPTURE_PROGRAM`], which only `sidestep-bench` loads.
 #[cfg(not(target_arch = "bpf"))]
 pub static CAPTURE_OBJECT: &[u8] = &CAPTURE_EMBEDDED.0;
+
+#[cfg(not(target_arch = "bpf"))]
+static WIRE_EMBEDDED: &Aligned<[u8]> = &Aligned(*include_bytes!("../object/wire.bpf.o"));
+
+/// The same for [`WIRE_PROGRAM`], which only tests and `sidestep-bench` load.
+#[cfg(not(target_arch = "bpf"))]
+pub static WIRE_OBJECT: &[u8] = &WIRE_EMBEDDED.0;

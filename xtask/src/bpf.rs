@@ -22,9 +22,10 @@ const SOURCE_LIST: &str = "deb [signed-by=/usr/share/keyrings/debian-archive-key
                            http://deb.debian.org/debian trixie-backports main\n";
 const TARGET: &str = "bpfel-unknown-none";
 /// The binaries of the package `xdp-prog`, and where their built forms are committed.
-const OBJECTS: [(&str, &str); 2] = [
+const OBJECTS: [(&str, &str); 3] = [
     ("sidestep-bpf", "xdp-prog/object/sidestep.bpf.o"),
     ("capture-bpf", "xdp-prog/object/capture.bpf.o"),
+    ("wire-bpf", "xdp-prog/object/wire.bpf.o"),
 ];
 /// In messages.
 const ALL: &str = "xdp-prog/object/*.bpf.o";

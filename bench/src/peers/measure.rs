@@ -12,7 +12,7 @@ use super::{own, wrk};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Pid;
-use sidestep_tests::net::{Host, Net};
+use sidestep_tests::net::{Host, Net, Plan};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -78,7 +78,7 @@ pub(super) fn cell(
     turns: &[Turn],
     run: usize,
 ) -> Result<Outcome, String> {
-    let net = hosts(terms);
+    let net = hosts(terms, false);
     let [server, generator] = cores(terms, layout);
     pin(&[server]);
     let workloads: Vec<&Workload> = turns.iter().map(|(workload, _)| *workload).collect();
@@ -124,25 +124,18 @@ pub(super) fn cell(
                 rate: None,
                 frames,
             };
-            let (hits, ran) = (running.hits(), generated(terms, &net, layout, &job));
+            let (before, ran) = (running.hits(), generated(terms, &net, layout, &job));
             let sample = ran.and_then(|(load, spent)| {
-                let hits = hits.zip(running.hits());
-                let asked = load.requests * job.warmed();
-                let hits = hits.map(|(before, after)| (after - before) as f64 / asked);
-                // Otherwise another server than sidestep would be measured under its name.
-                match hits.filter(|share| *share < LEAST_HITS * workload.hits()) {
-                    Some(share) => Err(format!("sidestep itself answered only {share:.2} of it")),
-                    None => Ok(Sample {
-                        peer: peer.key.to_owned(),
-                        workload: workload.key,
-                        layout,
-                        generator,
-                        run,
-                        load,
-                        spent,
-                        hits,
-                    }),
-                }
+                Ok(Sample {
+                    peer: peer.key.to_owned(),
+                    workload: workload.key,
+                    layout,
+                    generator,
+                    run,
+                    hits: hits(before, running.hits(), &load, &job)?,
+                    load,
+                    spent,
+                })
             });
             match sample {
                 Ok(sample) => outcome.samples.push(sample),
@@ -155,12 +148,31 @@ pub(super) fn cell(
     Ok(outcome)
 }
 
+/// The share of the requests of a job that sidestep answered itself, from its counter before and after; `None`: there is none.
+///
+/// # Errors
+/// So few that another server than sidestep would be measured under its name.
+pub(super) fn hits(
+    before: Option<u64>,
+    after: Option<u64>,
+    load: &Load,
+    job: &Job<'_>,
+) -> Result<Option<f64>, String> {
+    let asked = load.requests * job.warmed();
+    let both = before.zip(after);
+    let hits = both.map(|(before, after)| (after - before) as f64 / asked);
+    match hits.filter(|share| *share < LEAST_HITS * job.workload.hits()) {
+        Some(share) => Err(format!("sidestep itself answered only {share:.2} of it")),
+        None => Ok(hits),
+    }
+}
+
 /// The p99 of one peer at a fixed rate with two cores and our own generator, microseconds.
 ///
 /// # Errors
 /// It does not run.
 pub(super) fn at_rate(terms: &Terms, key: &str, rate: f64) -> Result<f64, String> {
-    let net = hosts(terms);
+    let net = hosts(terms, false);
     let (layout, workload) = (Layout::Two, Workload::named("plain")?);
     pin(&terms.cores[..1]);
     let (peer, [core, _]) = (Peer::named(key)?, terms.cores);
@@ -184,7 +196,7 @@ pub(super) fn at_rate(terms: &Terms, key: &str, rate: f64) -> Result<f64, String
 /// # Errors
 /// It does not run.
 pub(super) fn idle(terms: &Terms) -> Result<f64, String> {
-    let net = hosts(terms);
+    let net = hosts(terms, false);
     pin(&terms.cores[..1]);
     let peer = Peer::named("sidestep")?;
     let running = Running::start(&net, peer, terms.site, terms.cores[0], 0, true)?;
@@ -237,9 +249,10 @@ fn generated(terms: &Terms, net: &Net, layout: Layout, job: &Job) -> Result<(Loa
     }
 }
 
-/// A fresh veth between two hosts with room for many connections.
-pub(super) fn hosts(terms: &Terms) -> Net {
-    let net = Net::new();
+/// A fresh veth between two hosts with room for many connections; with `wire` one that gives frames as a NIC's driver does.
+pub(super) fn hosts(terms: &Terms, wire: bool) -> Net {
+    let plan = Plan::new();
+    let net = if wire { plan.wire() } else { plan }.build();
     terms.offloads.set(&net);
     for host in [&net.server, &net.client] {
         set(host, "net.ipv4.ip_local_port_range=1024 65535");

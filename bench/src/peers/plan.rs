@@ -1,12 +1,13 @@
 //! What is measured, in which order, and how long that takes.
 
 use super::measure;
+use super::offloads::Offloads;
 use super::options::{Generators, Layouts, Options};
 use super::own;
 use super::peer::{self, Kind, Peer};
 use super::results::Table;
 use super::sample::{Generator, Layout};
-use super::scope::Scope;
+use super::scope::{self, Scope};
 use super::workload::{self, Workload};
 
 const QUICK_WORKLOADS: [&str; 3] = ["plain", "pipelined-24", "1-request"];
@@ -35,6 +36,7 @@ pub(super) struct Plan {
     pub cores: [usize; 2],
     layouts: Vec<Layout>,
     scope: Scope,
+    offloads: Offloads,
 }
 
 impl Plan {
@@ -88,6 +90,7 @@ impl Plan {
             runs: options.runs.map_or(runs, |runs| runs as usize),
             cores: [options.cores[0], options.cores[1]],
             scope,
+            offloads: options.offloads,
         })
     }
 
@@ -120,6 +123,18 @@ impl Plan {
             cells.extend(alone.into_iter().map(|turn| (layout, vec![turn])));
         }
         cells
+    }
+
+    /// The workloads of which is asked whose time a request takes of a peer. All share a core and our own generator asks, over a
+    /// link whose frames nobody merges or divides.
+    pub(super) fn accounts(&self, peer: &Peer) -> Vec<&'static Workload> {
+        let possible = self.layouts.contains(&Layout::Same)
+            && self.generators.contains(&Generator::Own)
+            && self.offloads == Offloads::None;
+        let workloads = self.workloads.iter().copied();
+        workloads
+            .filter(|workload| possible && scope::accounted(peer.key, workload))
+            .collect()
     }
 
     fn asks(&self, peer: &Peer, workload: &Workload, layout: Layout, by: Generator) -> bool {
@@ -155,17 +170,24 @@ impl Plan {
     /// Seconds that it takes, roughly.
     pub(super) fn estimate(&self) -> f64 {
         let each = self.seconds as f64 + own::WARM_UP + START;
-        let installed = self.peers.iter().filter(|peer| peer.program().is_some());
-        let cells = installed.flat_map(|peer| self.cells(peer));
-        let mut run: f64 = cells
-            .map(|(_, turns)| {
-                let jobs = turns.iter().map(|(workload, generators)| {
-                    let opening = f64::from(workload.connections) / OPENED;
-                    generators.len() as f64 * (each + opening)
-                });
-                HOSTS + jobs.sum::<f64>()
-            })
-            .sum();
+        let jobs = |turns: &[Turn]| {
+            let jobs = turns.iter().map(|(workload, generators)| {
+                let opening = f64::from(workload.connections) / OPENED;
+                generators.len() as f64 * (each + opening)
+            });
+            HOSTS + jobs.sum::<f64>()
+        };
+        let mut run = 0.0;
+        let installed = |peer: &&&Peer| peer.program().is_some();
+        for peer in self.peers.iter().filter(installed) {
+            let cells = self.cells(peer);
+            run += cells.iter().map(|(_, turns)| jobs(turns)).sum::<f64>();
+            let accounts = self.accounts(peer).into_iter();
+            let accounts: Vec<Turn> = accounts.map(|w| (w, vec![Generator::Own])).collect();
+            if !accounts.is_empty() {
+                run += jobs(&accounts);
+            }
+        }
         if self.half_load() {
             run += 2.0 * (HOSTS + each);
         }

@@ -1,6 +1,8 @@
 //! All samples, and the medians that tables are made of.
 
+use super::account::Account;
 use super::sample::{Generator, Layout, Sample};
+use serde::Serialize;
 
 /// Median, least and most of what the runs gave.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +39,22 @@ pub(super) struct Table {
     pub generator: Generator,
 }
 
+/// Whose processor time the requests of one measurement took, over a veth that gives frames as a NIC's driver does.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Accounted {
+    pub peer: String,
+    pub workload: &'static str,
+    pub run: usize,
+    /// Microseconds per request.
+    #[serde(flatten)]
+    pub account: Account,
+}
+
 /// Everything measured so far.
 #[derive(Debug, Default)]
 pub(super) struct Results {
     pub samples: Vec<Sample>,
+    pub accounts: Vec<Accounted>,
 }
 
 impl Results {
@@ -119,6 +133,32 @@ impl Results {
         };
         // Nothing costs nothing: then the parts were measured on too busy a machine.
         (cost > 0.0).then_some(cost)
+    }
+
+    /// The accounts of one peer with one workload.
+    pub(super) fn accounts(&self, workload: &str, peer: &str) -> Vec<Account> {
+        let here = |one: &&Accounted| one.workload == workload && one.peer == peer;
+        let all = self.accounts.iter().filter(here);
+        all.map(|one| one.account).collect()
+    }
+
+    /// Microseconds of the server itself per request, by its accounts.
+    pub(super) fn own_time(&self, workload: &str, peer: &str) -> Option<f64> {
+        let all = self.accounts(workload, peer);
+        Spread::of(all.iter().map(Account::server)).map(|spread| spread.median)
+    }
+
+    /// The peers that have accounts with this workload, the cheapest first.
+    pub(super) fn accounted(&self, workload: &str) -> Vec<&str> {
+        let mut peers: Vec<&str> = Vec::new();
+        for one in self.accounts.iter().filter(|one| one.workload == workload) {
+            if !peers.contains(&&one.peer[..]) {
+                peers.push(&one.peer);
+            }
+        }
+        let time = |peer| self.own_time(workload, peer).unwrap_or(f64::INFINITY);
+        peers.sort_by(|a, b| time(a).total_cmp(&time(b)));
+        peers
     }
 
     /// The peers of a table, in the order in which they were measured first.

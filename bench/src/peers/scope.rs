@@ -54,6 +54,18 @@ const NEEDS: [Need; 5] = [
     },
 ];
 
+/// Whose processor time a request takes: of which workloads and servers that is asked, whatever the scope.
+const ACCOUNTS: [(&str, &[&str]); 2] = [
+    ("plain", FAST),
+    ("1-request", &["sidestep", "nginx", "may"]),
+];
+
+/// Whether it is asked of this server and workload whose time its requests take.
+pub(super) fn accounted(peer: &str, workload: &Workload) -> bool {
+    let wanted = |(key, peers): &(&str, &[&str])| *key == workload.key && peers.contains(&peer);
+    ACCOUNTS.iter().any(wanted)
+}
+
 /// How much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -105,6 +117,21 @@ mod tests {
                 Peer::named(peer).expect("a peer");
             }
         }
+    }
+
+    #[test]
+    fn whose_time_it_is_is_asked_of_what_is_measured_anyway() {
+        let must = |key| NEEDS.iter().any(|need| need.peers.contains(&key));
+        for (key, peers) in ACCOUNTS {
+            let workload = Workload::named(key).expect("a workload");
+            for peer in peers {
+                assert!(accounted(peer, workload) && must(peer), "{key}, {peer}");
+            }
+            // It answers nothing.
+            assert!(!accounted("reflector", workload));
+        }
+        let mixed = Workload::named("mixed").expect("a workload");
+        assert!(!accounted("sidestep", mixed));
     }
 
     #[test]

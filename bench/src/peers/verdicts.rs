@@ -1,5 +1,6 @@
 //! The figures that the project is held to, each a ratio of one run: numbers, no opinions.
 
+use super::account::Link;
 use super::peer::Peer;
 use super::results::{Results, Table};
 use super::sample::{Generator, Layout, Sample};
@@ -100,6 +101,7 @@ pub(super) fn verdicts(
 ) -> Vec<Verdict> {
     use Generator::{Own, Wrk};
     let (plain, pipelined) = (("plain", "12 bytes"), ("pipelined-24", "24 pipelined"));
+    let connection = ("1-request", "1 request per connection");
     let cost = |(workload, what), generator, rival| {
         let table = Table {
             workload,
@@ -111,12 +113,15 @@ pub(super) fn verdicts(
     let mut all = vec![
         reflector(results).with(Goal::AtLeast(0.85)),
         cost(plain, Own, "nginx").with(Goal::AtLeast(5.0)),
+        own_times(results, plain, "nginx").with(Goal::AtLeast(5.0)),
         cost(plain, Own, CHEAPEST).with(Goal::AtLeast(4.0)),
+        own_times(results, plain, CHEAPEST).with(Goal::AtLeast(4.0)),
         cost(pipelined, Own, "japronto").with(Goal::AtLeast(4.0)),
         cost(pipelined, Own, CHEAPEST).with(Goal::AtLeast(2.0)),
         most(results).with(Goal::AtLeast(5e6)),
         limit(results).with(Goal::AtMost(0.5)),
         connections(results, Own).with(Goal::AtLeast(5.0)),
+        own_times(results, connection, "nginx").with(Goal::AtLeast(5.0)),
         half_load(half).with(Goal::AtMost(1.0)),
         said(
             "share of a core that sidestep takes without traffic, %",
@@ -216,12 +221,9 @@ fn costs(results: &Results, table: Table, rival: &str, what: &str) -> Verdict {
         CHEAPEST => cheapest(results, table),
         rival => results.cost(table, rival).map(|cost| (rival, cost)),
     };
-    let name = match (rival, other) {
-        (CHEAPEST, Some((key, _))) => format!("the cheapest peer ({})", title(key)),
-        (CHEAPEST, None) => "the cheapest peer".to_owned(),
-        (rival, _) => title(rival).to_owned(),
-    };
-    let what = format!("{what}, same core, {by}: µs of {name} / µs of sidestep");
+    let name = named(rival, other);
+    let link = Link::Veth.text();
+    let what = format!("{what}, same core, {by}, {link}: µs of {name} / µs of sidestep");
     let Some(((_, other), ours)) = other.zip(results.cost(table, "sidestep")) else {
         return said(&what, None, "");
     };
@@ -230,6 +232,34 @@ fn costs(results: &Results, table: Table, rival: &str, what: &str) -> Verdict {
         Some(other / ours),
         &format!("{other:.2} and {ours:.2} µs"),
     )
+}
+
+/// What a rival is called, whom [`CHEAPEST`] may have found.
+fn named(rival: &str, found: Option<(&str, f64)>) -> String {
+    match (rival, found) {
+        (CHEAPEST, Some((key, _))) => format!("the cheapest peer ({})", title(key)),
+        (CHEAPEST, None) => "the cheapest peer".to_owned(),
+        (rival, _) => title(rival).to_owned(),
+    }
+}
+
+/// The server's own time per request beside that of a rival, where frames come to both as from a NIC's driver.
+fn own_times(results: &Results, (workload, what): (&str, &str), rival: &str) -> Verdict {
+    let other = match rival {
+        CHEAPEST => {
+            let mut peers = results.accounted(workload).into_iter();
+            peers.find(|key| kernel(key))
+        }
+        rival => Some(rival),
+    };
+    let other = other.and_then(|key| Some((key, results.own_time(workload, key)?)));
+    let (name, link) = (named(rival, other), Link::Wire.text());
+    let what = format!("{what}, same core, {link}: the server's own µs, of {name} / of sidestep");
+    let Some(((_, other), ours)) = other.zip(results.own_time(workload, "sidestep")) else {
+        return said(&what, None, "");
+    };
+    let text = format!("{other:.2} and {ours:.2} µs");
+    said(&what, Some(other / ours), &text)
 }
 
 /// The server's cost of a plain request without what the generator's NIC takes of it: one small frame comes for each.
@@ -264,15 +294,22 @@ fn without_nic(results: &Results, rival: &str) -> Verdict {
 /// The cheapest peer with kernel sockets, and what it costs.
 fn cheapest(results: &Results, table: Table) -> Option<(&str, f64)> {
     let peers = results.peers(table).into_iter();
-    let kernel = peers.filter(|key| Peer::named(key).is_ok_and(Peer::kernel));
-    let costs = kernel.filter_map(|key| Some((key, results.cost(table, key)?)));
+    let costs = peers
+        .filter(|key| kernel(key))
+        .filter_map(|key| Some((key, results.cost(table, key)?)));
     costs.min_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+/// Whether a peer has kernel sockets.
+fn kernel(key: &str) -> bool {
+    Peer::named(key).is_ok_and(Peer::kernel)
 }
 
 fn connections(results: &Results, generator: Generator) -> Verdict {
     let what = format!(
-        "1 request per connection, {}: connections per CPU-second of sidestep / of nginx",
-        generator.name()
+        "1 request per connection, {}, {}: connections per CPU-second of sidestep / of nginx",
+        generator.name(),
+        Link::Veth.text()
     );
     let table = |layout| Table {
         workload: "1-request",
@@ -308,5 +345,83 @@ fn said(what: &str, value: Option<f64>, text: &str) -> Verdict {
         text,
         goal: None,
         holds: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::account::Account;
+    use crate::peers::results::Accounted;
+
+    const PLAIN: (&str, &str) = ("plain", "12 bytes");
+
+    fn results(times: &[(&str, &'static str, [f64; 3])]) -> Results {
+        let all = times.iter().flat_map(|&(peer, workload, times)| {
+            times.into_iter().enumerate().map(move |(run, processes)| {
+                let account = Account {
+                    processes,
+                    nic: 1.0,
+                    // Nobody's.
+                    generator: 100.0,
+                    generators_nic: 100.0,
+                    wire: 100.0,
+                    ..Account::default()
+                };
+                Accounted {
+                    peer: peer.to_owned(),
+                    workload,
+                    run,
+                    account,
+                }
+            })
+        });
+        Results {
+            accounts: all.collect(),
+            ..Results::default()
+        }
+    }
+
+    #[test]
+    fn the_servers_own_times_are_compared_by_their_medians() {
+        let results = results(&[
+            ("nginx", "plain", [9.0, 90.0, 8.0]),
+            ("sidestep", "plain", [1.0, 0.5, 7.0]),
+            ("may", "plain", [6.0, 7.0, 8.0]),
+            ("nginx", "1-request", [4.0, 4.0, 4.0]),
+        ]);
+        let nginx = own_times(&results, PLAIN, "nginx").with(Goal::AtLeast(5.0));
+        assert_eq!((nginx.value, nginx.holds), (Some(5.0), Some(true)));
+        assert!(nginx.text.contains("10.00 and 2.00 µs"), "{}", nginx.text);
+        let cheapest = own_times(&results, PLAIN, CHEAPEST).with(Goal::AtLeast(4.5));
+        assert_eq!((cheapest.value, cheapest.holds), (Some(4.0), Some(false)));
+        let what = &cheapest.what;
+        assert!(what.contains("the cheapest peer (may_minihttp)"), "{what}");
+        // sidestep has none with the other workload.
+        let connection = ("1-request", "1 request per connection");
+        assert_eq!(own_times(&results, connection, "nginx").value, None);
+    }
+
+    #[test]
+    fn both_readings_stand_side_by_side_each_with_its_goal() {
+        let all = verdicts(&Results::default(), None, None);
+        let text = markdown(&all);
+        let lines: Vec<&str> = text.lines().collect();
+        for (claim, rival, goal) in [
+            ("12 bytes, same core", "of nginx", "≥ 5"),
+            ("12 bytes, same core", "of the cheapest peer", "≥ 4"),
+            ("1 request per connection", "of nginx", "≥ 5"),
+        ] {
+            let line = |link: Link| {
+                lines.iter().position(|line| {
+                    line.contains(claim)
+                        && line.contains(rival)
+                        && line.contains(link.text())
+                        && line.ends_with(&format!("| {NOT_MEASURED} | {goal} | – |"))
+                })
+            };
+            let veth = line(Link::Veth).unwrap_or_else(|| panic!("{claim}: {text}"));
+            assert_eq!(line(Link::Wire), Some(veth + 1), "{claim}: {text}");
+        }
     }
 }
