@@ -43,6 +43,12 @@ impl Index {
         }
     }
 
+    /// How many entries there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// The id with this hash for which `is_it`.
     #[inline(always)]
     pub fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {

@@ -30,7 +30,6 @@ enum Slot<T> {
 pub(crate) struct Table<T> {
     slots: Vec<Slot<T>>,
     free: u32,
-    len: usize,
     capacity: usize,
     index: Index,
     locals: Locals,
@@ -43,7 +42,6 @@ impl<T: Keyed> Table<T> {
         Table {
             slots: Vec::with_capacity(capacity),
             free: NIL,
-            len: 0,
             capacity,
             index: Index::new(capacity),
             locals: Locals::new(),
@@ -52,7 +50,7 @@ impl<T: Keyed> Table<T> {
     }
 
     pub fn len(&self) -> usize {
-        self.len
+        self.index.len()
     }
 
     pub fn capacity(&self) -> usize {
@@ -93,7 +91,7 @@ impl<T: Keyed> Table<T> {
     /// Is it worth to [`Table::foresee`]?
     #[inline]
     pub fn is_spread(&self) -> bool {
-        self.len > SPREAD
+        self.len() > SPREAD
     }
 
     /// Fetches what is needed to find and to work on these flows. One after the other, each would wait for its place in the
@@ -134,7 +132,7 @@ impl<T: Keyed> Table<T> {
         parts: P,
         make: impl FnOnce(P, Key) -> T,
     ) -> Result<u32, P> {
-        if self.len == self.capacity {
+        if self.len() == self.capacity {
             return Err(parts);
         }
         let Some(key) = self.locals.enter(flow) else {
@@ -155,7 +153,6 @@ impl<T: Keyed> Table<T> {
             }
         };
         self.index.insert(self.scatter.hash(flow), id);
-        self.len += 1;
         Ok(id)
     }
 
@@ -183,7 +180,6 @@ impl<T: Keyed> Table<T> {
         let flow = self.locals.flow(value.key());
         self.locals.leave(value.key());
         self.index.remove(self.scatter.hash(&flow), id);
-        self.len -= 1;
         let next = core::mem::replace(&mut self.free, id);
         Some(Slot::Free { next })
     }

@@ -21,17 +21,13 @@ pub const PLACES: &str = "PLACES";
 /// Places in [`FLOWS`] for a queue that may have so many connections: one for each, and a power of two. Fewer, and flows
 /// of a busy queue push each other out, at the price of a search for a socket with each segment, which waits for memory
 /// twice where a million are open; more would not be in the processor's cache. 8 bytes of kernel memory each.
-pub const fn flow_places(connections: u32) -> u32 {
+pub fn flow_places(connections: u32) -> u32 {
     // All ports of one peer have places of their own; and 128 MiB are enough for any queue.
-    let (least, most) = (1 << u16::BITS, 1 << 24);
-    if connections <= least {
-        least
-    } else if connections >= most {
-        most
-    } else {
-        connections.next_power_of_two()
-    }
+    connections
+        .clamp(1 << u16::BITS, 1 << 24)
+        .next_power_of_two()
 }
+
 /// AF_XDP sockets by receive queue. A frame of a queue without one goes to the kernel.
 pub const XSKS: &str = "XSKS";
 /// Per-CPU array of `u64`, indexed by [`Verdict`](crate::Verdict): frames that met this verdict.

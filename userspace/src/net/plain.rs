@@ -22,22 +22,18 @@ pub fn plain<R>(frame: &[u8], take: impl FnOnce(&Arrival<'_, Link>) -> R) -> Opt
 /// The flow that such a frame is of, if it is right: nothing is checked.
 #[inline]
 pub fn glimpse(frame: &[u8]) -> Option<Flow> {
-    let (headers, rest) = frame.split_first_chunk::<34>()?;
-    let (ethernet, header) = headers.split_first_chunk::<14>()?;
-    let header = header.first_chunk::<20>()?;
+    let (ethernet, packet) = frame.split_first_chunk::<14>()?;
     match ethernet[12..] {
         [0x08, 0x00] => {
+            let (header, segment) = packet.split_first_chunk::<20>()?;
             let [.., a, b, c, d, e, f, g, h] = *header;
-            flow(Addr::v4([e, f, g, h]), Addr::v4([a, b, c, d]), rest)
+            flow(Addr::v4([e, f, g, h]), Addr::v4([a, b, c, d]), segment)
         }
         [0x86, 0xdd] => {
-            let source = header[8..].first_chunk::<12>()?;
-            let (source_end, rest) = rest.split_first_chunk::<4>()?;
-            let (destination, rest) = rest.split_first_chunk::<16>()?;
-            let mut address = [0; 16];
-            address[..12].copy_from_slice(source);
-            address[12..].copy_from_slice(source_end);
-            flow(Addr::v6(*destination), Addr::v6(address), rest)
+            let (header, segment) = packet.split_first_chunk::<40>()?;
+            let (source, destination) = header[8..].split_first_chunk::<16>()?;
+            let destination = destination.first_chunk::<16>()?;
+            flow(Addr::v6(*destination), Addr::v6(*source), segment)
         }
         _ => None,
     }

@@ -2,6 +2,8 @@
 //!
 //! No socket is used here, so that a test or a fuzzer can feed raw frames through all of it.
 
+mod drain;
+
 use super::clock::Now;
 use super::counters::Counters;
 use super::leaving::Leaving;
@@ -11,11 +13,11 @@ use super::service::{Limits, Service};
 use super::turns::Turns;
 use crate::net::{self, Defrag, Emitter, FrameDrop, GivenUp, Link, Outcome, Packet, Reassembled};
 use crate::xsk::{Memory, Port, Transmit};
+use drain::Drain;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 use tcp_lite::{Arrival, Disposition, Flow, Instant, Stack};
 
 /// Takes frames that are not ours, for the kernel.
@@ -59,18 +61,6 @@ impl Injecting<'_> {
             self.counters.dropped(FrameDrop::Inject);
         }
     }
-}
-
-/// How often a drain asks the connections that are left whether they can go now: a server may have begun to listen.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
-
-/// How often a drain asks whether there is room on the way to the kernel again.
-const ROOM_AGAIN: Duration = Duration::from_millis(1);
-
-/// A drain under way: the slot to go on at, and not before when.
-struct Drain {
-    from: u32,
-    at: Instant,
 }
 
 /// Everything of a worker but its queue.
@@ -118,13 +108,10 @@ impl Pipeline {
         self.counters.frames_received += frames.len() as u64;
         let mut out = Emitter::new(port);
         for frame in frames.iter() {
-            out.memory.fetch(frame);
+            out.memory.fetch_headers(frame);
         }
         if self.stack.is_spread() {
-            self.ahead.clear();
-            let flows = frames.iter().map(|frame| out.memory.bytes(frame));
-            self.ahead.extend(flows.filter_map(net::glimpse));
-            self.stack.foresee(&self.ahead);
+            self.foresee(frames.iter().map(|frame| out.memory.bytes(frame)));
         }
         for frame in frames.drain(..) {
             self.frame(now.mono, out.memory.bytes(&frame), &mut out);
@@ -151,6 +138,13 @@ impl Pipeline {
         self.counters.emitted(&out);
         self.neighbours.wake_next();
         self.service.end_batch();
+    }
+
+    /// Fetches what will be needed of the connections of these frames.
+    fn foresee<'f>(&mut self, frames: impl Iterator<Item = &'f [u8]>) {
+        self.ahead.clear();
+        self.ahead.extend(frames.filter_map(net::glimpse));
+        self.stack.foresee(&self.ahead);
     }
 
     /// A frame from the queue.
@@ -408,30 +402,6 @@ impl Pipeline {
         }
     }
 
-    fn go_on_draining<M, R>(&mut self, now: Instant, out: &mut Emitter<'_, M, R>)
-    where
-        M: Memory,
-        R: Transmit<Frame = M::Frame>,
-    {
-        let Some(drain) = &mut self.drain else { return };
-        if now < drain.at {
-            return;
-        }
-        let room = self.service.room();
-        if room == 0 {
-            drain.at = now + ROOM_AGAIN;
-            return;
-        }
-        let next = self
-            .stack
-            .drain_some(now, drain.from, room, &mut self.service, out);
-        drain.from = next.unwrap_or(0);
-        if next.is_none() {
-            drain.at = now + ASK_AGAIN;
-        }
-        self.see_off(now);
-    }
-
     /// When `batch` has to be called again, at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         [
@@ -445,32 +415,9 @@ impl Pipeline {
         .min()
     }
 
-    /// No new connections. Those whose kernel has a server go there, idle ones at once, busy ones once they are
-    /// answered; the others are told with their next answer that it is the last.
-    pub fn drain(&mut self, now: Now) {
-        self.stack.refuse();
-        self.service.drain();
-        self.drain = Some(Drain {
-            from: 0,
-            at: now.mono,
-        });
-    }
-
     /// Other limits, for what begins from now on.
     pub fn limit(&mut self, limits: Limits) {
         self.service.limit(limits);
-    }
-
-    /// Closes what a drain has left, idle connections at once, busy ones once they are answered.
-    pub fn close(&mut self) {
-        self.stack.drain();
-    }
-
-    /// Resets every connection that is left.
-    pub fn abort_all<P: Port>(&mut self, now: Now, port: &mut P) {
-        let mut out = Emitter::new(port);
-        self.stack.abort_all(now.mono, &mut self.service, &mut out);
-        self.counters.emitted(&out);
     }
 
     /// Connections, those in TIME-WAIT left out, those under way to the kernel not.

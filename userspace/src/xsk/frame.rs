@@ -36,7 +36,7 @@ pub trait Memory {
 
     /// Begins to fetch the headers of `frame` from memory, for [`Memory::bytes`] soon. Nothing else depends on it.
     #[inline]
-    fn fetch(&self, frame: &Self::Frame) {
+    fn fetch_headers(&self, frame: &Self::Frame) {
         let _ = frame;
     }
 

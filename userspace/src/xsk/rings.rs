@@ -65,7 +65,7 @@ impl Memory for Umem {
     }
 
     #[inline]
-    fn fetch(&self, frame: &Frame) {
+    fn fetch_headers(&self, frame: &Frame) {
         #[cfg(target_arch = "x86_64")]
         {
             use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
