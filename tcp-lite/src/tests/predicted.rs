@@ -2,7 +2,7 @@
 //! without prediction, and everything about them is the same after each step.
 
 use crate::connection::Connection;
-use crate::testing::{Jar, Lines, Seg, seg};
+use crate::testing::{Jar, Lines, Seg, answer, seg};
 use crate::time::Timer;
 use crate::wire::SegmentView;
 use crate::{Ecn, Endpoint, Flow};
@@ -264,4 +264,30 @@ fn with_and_without_prediction_all_is_the_same() {
         predicted > handed / 10 && predicted < handed * 9 / 10,
         "{predicted} of {handed}"
     );
+}
+
+/// Whoever closes, a short connection as nearly all are needs the general path for its SYN alone.
+#[test]
+fn short_connections_are_predicted_from_one_end_to_the_other() {
+    let mut jar = Jar::established(|_| {});
+    jar.send(seg("PA", 1, 1).data("GET 5\n"));
+    jar.expect(&[seg("PA", 1, 7).data(answer(5, 0, 5))]);
+    jar.send(seg("FA", 7, 6));
+    jar.expect(&[seg("FA", 6, 8)]);
+    jar.send(seg("A", 8, 7));
+    jar.assert_gone();
+    // The ACK of our SYN, the request, and what ended it.
+    assert_eq!(jar.stack.predicted(), 4);
+
+    let mut jar = Jar::new(|_| {});
+    jar.send(seg("S", 0, 0).mss(1000));
+    jar.expect(&[seg("SA", 0, 1).mss(1460)]);
+    // The request is the ACK of our SYN, and the FIN that of ours.
+    jar.send(seg("PA", 1, 1).data("GET 5\nBYE\n"));
+    jar.expect(&[seg("FPA", 1, 11).data(answer(5, 0, 5))]);
+    jar.send(seg("FA", 11, 7));
+    jar.expect(&[seg("A", 7, 12)]);
+    assert_eq!((jar.stack.len(), jar.stack.time_wait()), (0, 1));
+    // Once when it opened, and once as the next segment of a connection that is open.
+    assert_eq!(jar.stack.predicted(), 3);
 }
