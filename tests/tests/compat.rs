@@ -153,8 +153,10 @@ fn servers_work_behind_sidestep_as_they_do_alone() {
         daemon.stop();
         let seen = hits.into_inner();
         assert_eq!(
-            counted, seen,
-            "{front:?}: hits, as sidestep counts them and as clients saw them"
+            counted,
+            seen,
+            "{front:?}: hits, as sidestep counts them and as clients saw them\n{}",
+            faults(&outcomes, &servers)
         );
     }
     let faults = faults(&outcomes, &servers);
