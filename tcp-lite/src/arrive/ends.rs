@@ -2,13 +2,12 @@
 //! [`super::predicted`], nothing is decided here that the general path would decide otherwise, and `tests/predicted.rs` runs
 //! the same segments through both.
 
-use super::predicted::{Predicted, Spoke};
+use super::predicted::{Predicted, Spoke, ack_info};
 use crate::app::{App, Arrival, Out};
 use crate::connection::{Connection, Cx};
 use crate::counters::CloseReason;
-use crate::send::AckInfo;
 use crate::state::State;
-use crate::wire::{Flags, SackBlocks, SegmentView, Timestamps};
+use crate::wire::{Flags, SegmentView, Timestamps};
 
 /// Flags of such segments, where it does not matter whether PSH is there.
 const ACK: u8 = Flags::ACK.0 | Flags::PSH.0;
@@ -93,15 +92,7 @@ impl<A: App> Connection<A> {
         let State::Established { snd, inbox } = &mut self.state else {
             return Predicted::No;
         };
-        let info = AckInfo {
-            seq: view.seq(),
-            ack: view.ack(),
-            wnd: self.terms.scale(view.window()),
-            pure: false,
-            sack: &SackBlocks::NONE,
-            echo: false,
-            echoed_rtt: None,
-        };
+        let info = ack_info(view, self.terms.scale(view.window()));
         let shared = &mut *cx.shared;
         snd.on_predicted_ack(cx.now, &info, &shared.config, &mut shared.pieces, cx.app);
         inbox.note_fin(Some(view.seq()));

@@ -32,6 +32,20 @@ pub(crate) enum Predicted {
     Changed(Spoke),
 }
 
+/// What the ACK of a segment that is predicted says; `wnd` is scaled.
+#[inline]
+pub(super) fn ack_info(view: &SegmentView<'_>, wnd: u32) -> AckInfo<'static> {
+    AckInfo {
+        seq: view.seq(),
+        ack: view.ack(),
+        wnd,
+        pure: view.seq_len() == 0,
+        sack: &SackBlocks::NONE,
+        echo: false,
+        echoed_rtt: None,
+    }
+}
+
 impl<A: App> Connection<A> {
     /// Takes the segment if it was to be expected.
     #[inline]
@@ -67,15 +81,7 @@ impl<A: App> Connection<A> {
         let State::Established { snd, .. } = &mut self.state else {
             return Predicted::No;
         };
-        let info = AckInfo {
-            seq: view.seq(),
-            ack: view.ack(),
-            wnd: self.terms.scale(view.window()),
-            pure: view.payload().is_empty(),
-            sack: &SackBlocks::NONE,
-            echo: false,
-            echoed_rtt: None,
-        };
+        let info = ack_info(view, self.terms.scale(view.window()));
         let shared = &mut *cx.shared;
         snd.on_predicted_ack(cx.now, &info, &shared.config, &mut shared.pieces, cx.app);
         if view.payload().is_empty() {
